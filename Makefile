@@ -1,0 +1,86 @@
+# Every step of the study, from an empty checkout. `make help` lists the targets.
+# Works with GNU make 3.81 or newer (macOS ships 3.81) and any POSIX sh.
+
+STUDY  ?= controlled
+DEVICE ?= auto
+ARGS   ?=
+PYTHON ?=
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+ifeq ($(filter auto cpu gpu none,$(DEVICE)),)
+$(error DEVICE=$(DEVICE) is unknown: use DEVICE=cpu, DEVICE=gpu or DEVICE=none (analysis only), or leave it out)
+endif
+
+# A device once installed stays until another is named: on a cluster the login node has no GPU, but the same .venv.
+# `any` is enough to analyse; `full` can also train and serve, so an analysis-only .venv is completed for it.
+installed := $(shell cat .venv/.device 2>/dev/null)
+finished  := $(patsubst .venv/.installed-%,%,$(wildcard .venv/.installed-*))
+detected   = $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
+any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(DEVICE)),$(or $(finished),none)),$(installed),$(detected))
+full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
+PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+
+.PHONY: help install test replicate train run paper bench bases lint golden lock clean clean-all
+.DEFAULT_GOAL := help
+
+help: ## List the targets and variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "STUDY=$(STUDY)   a file of conf/study: reanalysis, controlled, released or a small variant"
+	@echo "DEVICE=$(DEVICE)        cpu, gpu or none (analysis only); auto: as installed, else gpu where an NVIDIA driver is"
+	@echo "ARGS=...           more Hydra overrides or pytest options, e.g. ARGS='seed=1'"
+	@echo "PYTHON=...         interpreter for a new .venv (default: python3.11, else 3.12, 3.13, python3)"
+
+install: $(any) ## Make or update .venv; does nothing when up to date
+
+test: $(full) ## Run the tests (not those marked slow or gpu)
+	$(PY) -m pytest $(ARGS)
+
+replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
+	$(PY) -m replication.replicate study=$(STUDY) $(ARGS)
+
+train: $(full) ## Train the organisms of STUDY
+	$(PY) -m replication.train study=$(STUDY) $(ARGS)
+
+run: $(full) ## Play the missing episodes of STUDY into the store
+	$(PY) -m replication.run study=$(STUDY) $(ARGS)
+
+paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
+	$(PY) -m replication.paper study=$(STUDY) $(ARGS)
+
+bench: $(full) ## Run the performance tests
+	$(PY) -m pytest tests/performance -m "" $(ARGS)
+
+bases: $(full) ## Train the base models that the arms start from
+	$(PY) -m replication.bases $(ARGS)
+
+lint: $(any) ## Check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+golden: $(any) ## Rewrite the golden files; read the diff before you commit it
+	UPDATE_GOLDEN=1 $(PY) -m pytest tests/golden $(ARGS)
+
+# LINKS: a folder with the +cpu wheel of torch, or a page that lists it. Existing pins are kept; delete a lock to renew it.
+# The address is kept out of the files, which is why the first lines of cpu.lock name a stand-in for it.
+LINKS ?= $(TORCH_CPU_INDEX)/torch
+flags := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --annotation-style line --no-emit-find-links --no-emit-index-url
+lock_cpu := uv pip compile cpu.in --override cpu.overrides.txt $(flags) -o cpu.lock
+lock_gpu := uv pip compile gpu.in $(flags) -o gpu.lock
+lock: ## Recompile requirements/*.lock after a change of *.in (needs uv)
+	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cpu) --find-links <local wheel folder>" $(lock_cpu) -q --find-links "$(LINKS)"
+	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_gpu)" $(lock_gpu) -q
+
+clean: ## Remove results/ (the store too!), generated figures and caches; .venv and paper/data stay
+	rm -rf results outputs multirun wandb paper/figures paper/tables paper/paper.pdf
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## clean, and remove .venv as well
+	rm -rf .venv
+
+.venv/.installed-cpu .venv/.installed-none: requirements/cpu.lock
+.venv/.installed-gpu: requirements/gpu.lock
+.venv/.installed-cpu .venv/.installed-gpu .venv/.installed-none: requirements/install.sh pyproject.toml
+	@PYTHON="$(PYTHON)" TORCH_CPU_INDEX="$(TORCH_CPU_INDEX)" sh requirements/install.sh $(@:.venv/.installed-%=%)
+	@touch $@

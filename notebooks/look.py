@@ -1,0 +1,58 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Look at a study
+# Reads what `python -m replication.paper` has frozen and computed; computes nothing itself.
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+
+from replication.evidence import load_scores
+from replication.figures import curves, forest
+from replication.paper import read_frozen
+from replication.report import read_verdicts
+from replication.tables import verdict_text
+
+DATA = Path("paper/data") if Path("paper/data").exists() else Path("../paper/data")
+STUDIES = sorted(path.parent.name for path in DATA.glob("*/scores.csv"))
+SESOI = 0.03
+
+# %% [markdown]
+# ## Verdicts
+
+# %%
+print(verdict_text(read_verdicts(DATA / "verdicts.json")))
+
+# %% [markdown]
+# ## Published scores, as printed, and their intervals
+
+# %%
+load_scores()[["arm", "benchmark", "metric", "value_percent", "n_tasks", "runs", "source", "note"]]
+
+# %%
+forest.draw_published(pd.read_csv(DATA / "published.csv"), SESOI)
+
+# %% [markdown]
+# ## Frozen studies
+
+# %%
+for study in STUDIES:
+    frozen = read_frozen(study, DATA)
+    display(frozen.scores.head(), frozen.training)  # noqa: F821
+    display(curves.draw(frozen.curves))  # noqa: F821
+
+# %%
+if (DATA / "estimates.csv").exists():
+    display(pd.read_csv(DATA / "estimates.csv"))  # noqa: F821

@@ -1,0 +1,1 @@
+"""Benchmarks: `suite` generates its tasks here, `official` drives the published harnesses."""

@@ -1,0 +1,69 @@
+"""One exception per boundary; every message says what, what we got, what is allowed, what to do."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class ReplicationError(Exception):
+    """Base of all errors that a user can mend; entry points print its text and exit with code 2."""
+
+
+class ConfigError(ReplicationError):
+    """A setting is unknown, missing or out of range."""
+
+
+class ClaimError(ReplicationError):
+    """A claim file is incomplete, for example without a source."""
+
+
+class EvidenceError(ReplicationError):
+    """A table of published numbers is malformed."""
+
+
+class StoreError(ReplicationError):
+    """The results store is corrupt, locked by another writer, or cannot be written."""
+
+
+class EngineError(ReplicationError):
+    """The engine cannot start, cannot load a checkpoint, or failed while generating."""
+
+
+class EnvironmentFault(ReplicationError):
+    """A simulator broke; the episode is unscored, the run goes on."""
+
+
+class TrainingError(ReplicationError):
+    """A training run cannot start or its result is unusable."""
+
+
+class AnalysisError(ReplicationError):
+    """The data at hand cannot support the estimate that was asked for."""
+
+
+def one_line(error: BaseException) -> str:
+    """Say which boundary failed and how, for the last line a user reads."""
+    return f"error ({type(error).__name__}): {error}"
+
+
+def exit_on_error(main: Callable[..., T]) -> Callable[..., T]:
+    """Wrap an entry point: a known failure is one clear message and exit code 2, never a traceback.
+
+    An OSError (disk full, no permission) counts as known: its own text names the file.
+    """
+    import functools
+    import sys
+
+    @functools.wraps(main)
+    def guarded(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except (ReplicationError, OSError) as error:
+            print(one_line(error), file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted; the same command resumes", file=sys.stderr)
+            sys.exit(130)
+
+    return guarded

@@ -1,0 +1,292 @@
+"""The records that pass between stages: frozen, keyword-only, JSON-able, standard library only.
+
+Two identities (design rule): `RunSpec.run_id` hashes everything that can change an episode; `Score.grader` names
+what can change a score. Neither contains throughput settings or versions: those go to the run's manifest.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+"""Raised when a stored line changes meaning; written into every manifest."""
+
+Json = Any
+"""What json.dumps takes: None, bool, int, float, str, and lists and dicts of them."""
+
+StopReason = Literal[
+    "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
+]
+"""Why an episode ended. The last two are ours, not the model's: such episodes are unscored and replayed."""
+
+UNSCORED_REASONS = ("engine_error", "environment_error")
+
+Target = Literal["T1", "T2", "T3"]
+"""What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
+
+Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
+
+
+def canonical_json(value: Json) -> str:
+    """Write a value so that equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def stable_hash(value: Json, n_hex: int = 64) -> str:
+    """Hash a JSON-able value or record with SHA-256 of its canonical JSON; first `n_hex` hex digits."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()[:n_hex]
+
+
+def stable_seed(*parts: Json) -> int:
+    """Derive a seed in [0, 2**31) from any parts, the same in every process and Python version."""
+    return int(stable_hash(list(parts), 8), 16) & 0x7FFFFFFF
+
+
+def _plain(value: Any) -> Json:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON-able")
+
+
+def to_json(record: Any) -> dict[str, Json]:
+    """Turn a record into plain dicts and lists, tuples as lists."""
+    return json.loads(canonical_json(record))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A function that an environment offers."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Json]
+    """JSON schema of the arguments; the order of `properties` is the positional order of the compact scaffold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request of the model to run one tool; hostile until the environment has checked it."""
+
+    name: str
+    arguments: Mapping[str, Json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One benchmark item as the model may see it; the answer key stays with the benchmark."""
+
+    id: str
+    """`benchmark/split/level/index`."""
+    benchmark: str
+    split: str
+    """train, calibration or evaluation."""
+    level: int
+    index: int
+    prompt: str
+    tools: tuple[Tool, ...]
+    setup: Mapping[str, Json]
+    """Start state of the simulator; shown to the model only through tools."""
+    tags: tuple[str, ...] = ()
+    """Kinds of work: code_generation, research_synthesis, planning, tool_use, memory, multi_step."""
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """Identity of the content: a changed character is another task under the same id."""
+        return stable_hash([self.prompt, self.tools, self.setup], 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One entry of a trajectory."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    calls: tuple[Call, ...] = ()
+    """What the scaffold read in an assistant's reply; graders replay these and never parse text themselves."""
+    answer: str | None = None
+    """The final answer in an assistant's reply, if it gave one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How text is drawn from the model."""
+
+    temperature: float
+    """0 means greedy."""
+    top_p: float = 1.0
+    top_k: int = -1
+    """-1 means all tokens."""
+    max_tokens: int
+    """New tokens per turn at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """All that can change an episode; its hash is the run's identity."""
+
+    model: str
+    """Hub id, or name of an organism."""
+    revision: str
+    """Hub commit, or SHA-256 of an organism's weights."""
+    dtype: str
+    context: int
+    """Longest prompt plus reply, tokens."""
+    benchmark: str
+    benchmark_version: str
+    scaffold: str
+    scaffold_version: str
+    max_turns: int
+    max_episode_tokens: int
+    """New tokens per episode at most."""
+    sampling: Sampling
+    seed: int
+
+    @functools.cached_property
+    def run_id(self) -> str:
+        """Readable name plus hash; a valid folder name whatever the model is called."""
+        readable = "".join(
+            c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in f"{self.model}-{self.benchmark}"
+        )[-60:]
+        return f"{readable.strip('-.')}-{self.scaffold}-{stable_hash(self, 12)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One turn asked of an engine."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    """Only for scaffolds that use the chat template's tool slot."""
+    sampling: Sampling
+    seed: int
+    """Of this turn: a stable hash of (run seed, task, trial, turn)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What an engine returned for one turn."""
+
+    text: str
+    finish: Literal["stop", "length", "context"]
+    """length: `max_tokens` reached. context: the prompt left no room, nothing was generated."""
+    n_prompt_tokens: int
+    n_completion_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One attempt at one task."""
+
+    run_id: str
+    task_id: str
+    task_hash: str
+    trial: int
+    trajectory: tuple[Message, ...]
+    stop_reason: StopReason
+    error: str | None = None
+    """Text of an engine's or environment's failure; never an answer."""
+    n_turns: int
+    n_malformed: int
+    """Replies that held no usable call."""
+    n_prompt_tokens: int
+    n_completion_tokens: int
+    seeds: tuple[int, ...]
+    """One per turn, as sent to the engine."""
+    seconds_s: float
+    """Wall time; shared with all episodes in flight."""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """Identity for resuming: run, task, its content, trial."""
+        return (self.run_id, self.task_id, self.task_hash, self.trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The grade of an episode."""
+
+    run_id: str
+    task_id: str
+    task_hash: str
+    trial: int
+    value: float | None
+    """In [0, 1]; None is unscored and is never counted as 0 without being asked."""
+    grader: str
+    """Name and version of what graded."""
+    details: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """Identity of the episode that was graded."""
+        return (self.run_id, self.task_id, self.task_hash, self.trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One published proposition with the rule that decides it."""
+
+    id: str
+    proposition: Literal["A", "B", "C", "D", "E", "P"]
+    statement: str
+    made_by: str
+    """paper or press."""
+    source: Mapping[str, Json]
+    """reference, place (table, cell, section), url, date_read; a claim without these does not load."""
+    rule: str
+    """Name of the decision rule in verdicts.py."""
+    target: Target
+    studies: tuple[str, ...]
+    """Kinds of study that can answer it."""
+    compare: Mapping[str, str] = field(default_factory=dict)
+    """`treatment` and `control`: arms or roles whose scores are compared."""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    """Level, smallest effect of interest and the like; fixed before results are read."""
+    unspecified: tuple[str, ...] = ()
+    """Settings that the original does not state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A metric with its interval, as fractions (printed as points)."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    method: str
+    target: Target
+    n_tasks: int
+    n_trials: int
+    n_training_runs: int
+    n_unscored: int = 0
+    se: float | None = None
+    df: float | None = None
+    p_one_sided: float | None = None
+    """Of "not above zero"."""
+    p_two_sided: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer to a claim in one study."""
+
+    claim_id: str
+    proposition: str
+    statement: str
+    study: str
+    scope: str
+    """What the answer is about: models, scales, benchmarks, tasks."""
+    target: Target
+    outcome: Outcome
+    reason: str
+    original: Estimate | None = None
+    replication: Estimate | None = None
+    criteria: Mapping[str, Json] = field(default_factory=dict)
+    deviations: tuple[str, ...] = ()
+    unspecified: tuple[str, ...] = ()

@@ -1,0 +1,82 @@
+"""Render the verdicts and the list of outputs, for the terminal and for the generated blocks of README.md.
+
+python -m replication.report    rewrites README.md from paper/data/verdicts.json
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from replication.errors import AnalysisError, exit_on_error
+from replication.records import Estimate, Verdict
+from replication.tables import markdown, verdict_markdown, verdict_text
+
+OUTPUTS = (
+    ("Table 1, published scores with recomputed intervals", "stats/audit.py", "paper/data/published.csv"),
+    ("Figure 1, forest of the published scores", "figures/forest.py", "paper/figures/forest_published.svg"),
+    ("Table of training runs and compute", "train.py", "paper/data/<study>/training.csv"),
+    ("Forest of our study, one per comparison", "figures/forest.py", "paper/figures/forest_<treatment>.svg"),
+    ("Training curves", "figures/curves.py", "paper/figures/curves.svg"),
+    ("Table of estimates", "stats/summaries.py", "paper/data/estimates.csv"),
+    ("Verdicts", "verdicts.py", "paper/data/verdicts.json"),
+    ("Every other number", "paper.py", "paper/data/numbers.json"),
+)
+"""What the paper shows, the module that makes it, and the file it goes to."""
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Read paper/data/verdicts.json back into records."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AnalysisError(f"{path} does not exist; run `python -m replication.paper` first.") from None
+    return [_verdict(row) for row in rows]
+
+
+def _verdict(row: dict) -> Verdict:
+    estimates = {key: Estimate(**row[key]) if row[key] else None for key in ("original", "replication")}
+    tuples = {key: tuple(row[key]) for key in ("deviations", "unspecified")}
+    return Verdict(**{**row, **estimates, **tuples})
+
+
+def terminal(verdicts: Sequence[Verdict], outputs: Sequence[Path]) -> str:
+    """Write what a user reads last: the verdict table and where everything lies."""
+    return "\n".join([verdict_text(verdicts), "", "written:", *(f"  {_shown(path)}" for path in outputs)])
+
+
+def rewrite_readme(readme: Path, verdicts: Sequence[Verdict]) -> bool:
+    """Replace the generated blocks of a README; says whether anything changed."""
+    old = readme.read_text(encoding="utf-8")
+    figures = markdown(
+        ["Figure or table", "Module", "Output"], [[a, f"`replication/{b}`", f"`{c}`"] for a, b, c in OUTPUTS]
+    )
+    new = _block(_block(old, "verdicts", verdict_markdown(verdicts)), "figures", figures)
+    if new != old:
+        readme.write_text(new, encoding="utf-8")
+    return new != old
+
+
+def _block(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise AnalysisError(f"README.md needs the markers `{begin}` and `{end}` once each, in this order.")
+    return f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@exit_on_error
+def main() -> None:
+    """Rewrite the README of this checkout."""
+    root = Path(__file__).parents[1]
+    changed = rewrite_readme(root / "README.md", read_verdicts(root / "paper/data/verdicts.json"))
+    print("README.md: " + ("generated blocks rewritten" if changed else "up to date"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""RunSpec -> missing episodes and scores -> store: what is there is kept, what is missing is played, then graded.
+
+One call plays all runs of one checkpoint in one pool, so that the batch stays full across benchmarks, scaffolds and
+trials. The order of work is fixed; results do not depend on the order of completion.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from replication import progress
+from replication.episodes import play
+from replication.errors import EngineError
+from replication.interfaces import Benchmark, Engine, Scaffold
+from replication.records import UNSCORED_REASONS, Episode, Json, RunSpec, Task
+from replication.store import RunWriter, Store
+
+RETRIES = 2
+"""Further attempts of one turn when the engine refused it; the same request with the same seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of one checkpoint: which tasks, how often, with which parts."""
+
+    spec: RunSpec
+    labels: Mapping[str, Json]
+    benchmark: Benchmark
+    scaffold: Scaffold
+    tasks: Sequence[Task]
+    n_trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One episode to play."""
+
+    job: Job
+    task: Task
+    trial: int
+
+
+def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
+    """List what is still to be played, in fixed order; empty means the run is complete."""
+    finished = store.finished(job.spec.run_id)
+    return [
+        (task, trial)
+        for trial in range(job.n_trials)
+        for task in job.tasks
+        if (task.id, task.content_hash, trial) not in finished
+    ]
+
+
+def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str) -> int:
+    """Play and grade what is missing of all jobs on an engine that serves their checkpoint; returns the number played.
+
+    Raises EngineError when the engine is lost; everything finished by then is stored, and the same call goes on.
+    """
+    with contextlib.ExitStack() as stack:
+        writers = {
+            job.spec.run_id: stack.enter_context(
+                store.writer(job.spec, labels=job.labels, manifest=engine.describe(), tasks=job.tasks)
+            )
+            for job in jobs
+        }
+        items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
+        _grade_old(jobs, writers)
+        return asyncio.run(_play_all(engine, items, writers, concurrency, title))
+
+
+def regrade(store: Store, job: Job) -> None:
+    """Grade finished episodes that have no score by the benchmark's present grader; needs no engine."""
+    manifest = store.manifest(job.spec.run_id)["sessions"][-1]["engine"]
+    with store.writer(job.spec, labels=job.labels, manifest=manifest, tasks=job.tasks) as writer:
+        _grade_old([job], {job.spec.run_id: writer})
+
+
+def _grade_old(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> None:
+    for job in jobs:
+        by_id = {task.id: task for task in job.tasks}
+        writer = writers[job.spec.run_id]
+        for episode in list(writer.unscored(job.benchmark.grader)):
+            writer.append_score(job.benchmark.grade(by_id[episode.task_id], episode))
+
+
+async def _play_all(
+    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str
+) -> int:
+    queue: Iterator[Item] = iter(items)
+    played = failed = n_tokens = 0
+    started = time.monotonic()
+    lost: EngineError | None = None
+
+    with progress.bar(len(items), title, "episode") as bar:
+
+        async def work() -> None:
+            nonlocal played, failed, n_tokens, lost
+            for item in queue:  # shared by all workers: each takes the next one when it is free
+                episode = await _play_one(engine, item)
+                score = None
+                if episode.stop_reason not in UNSCORED_REASONS:
+                    score = item.job.benchmark.grade(item.task, episode)
+                writers[item.job.spec.run_id].append(episode, score)
+                played += 1
+                n_tokens += episode.n_completion_tokens
+                rate = n_tokens / (time.monotonic() - started)
+                bar.set_postfix_str(
+                    f"{rate:,.0f} new tokens/s" + (f", {failed} failed" if failed else ""), refresh=False
+                )
+                bar.update()
+                if episode.stop_reason == "engine_error":
+                    failed += 1
+                    # A few refused requests are data; an engine that fails for everyone is gone.
+                    if failed > max(10, played // 2):
+                        lost = EngineError(
+                            f"{failed} of {played} episodes failed in the engine, the last with: {episode.error} "
+                            f"What was finished is stored; the same command plays the rest."
+                        )
+                if lost is not None:
+                    return
+
+        await asyncio.gather(*(work() for _ in range(min(concurrency, len(items)))))
+    if lost is not None:
+        raise lost
+    return played
+
+
+async def _play_one(engine: Engine, item: Item) -> Episode:
+    job = item.job
+    turns = play(job.spec, item.task, item.trial, job.benchmark.start(item.task), job.scaffold)
+    try:
+        request = next(turns)
+        while True:
+            for attempt in range(RETRIES + 1):
+                try:
+                    reply = await engine.generate(request)
+                    break
+                except EngineError as error:
+                    if attempt == RETRIES:
+                        request = turns.throw(error)
+            else:
+                continue
+            request = turns.send(reply)
+    except StopIteration as end:
+        return end.value
+
+
+def repeat_check(store: Store, run_id: str, temperature: float) -> dict[str, Json]:
+    """Say whether repeated trials of a task differ when sampling and agree when greedy, and whether seeds are distinct.
+
+    A harness that sends one seed for all repeats reports no run-to-run noise at all; this is the check for it.
+    """
+    by_task: dict[str, list[str]] = {}
+    seeds: list[int] = []
+    for episode in store.episodes(run_id, trajectories=True):
+        if episode.stop_reason in UNSCORED_REASONS:
+            continue
+        said = "\x00".join(m.content for m in episode.trajectory if m.role == "assistant")
+        by_task.setdefault(episode.task_id, []).append(said)
+        seeds += episode.seeds
+    repeated = [texts for texts in by_task.values() if len(texts) > 1]
+    n_differ = sum(len(set(texts)) > 1 for texts in repeated)
+    return {
+        "n_tasks_repeated": len(repeated),
+        "n_tasks_where_trials_differ": n_differ,
+        "n_seeds": len(seeds),
+        "n_distinct_seeds": len(set(seeds)),
+        "as_expected": not repeated or (n_differ == 0 if temperature == 0 else n_differ > 0),
+    }

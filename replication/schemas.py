@@ -1,0 +1,193 @@
+"""The typed shape of conf/: plain dataclasses for Hydra, one root; a misspelt key fails and the message names it.
+
+These are not records: OmegaConf wants mutable classes and gives tuples back as lists. `config.py` turns them into
+records and live objects once, at the edge; the analysis half reads `Analysis` from here and nothing else.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+"""The configuration beside the package: the project is used from its checkout."""
+
+
+@dataclass
+class Study:
+    """What is compared."""
+
+    name: str = MISSING
+    kind: str = MISSING  # reanalysis, controlled or released: what the verdict rules look at
+    scope: str = MISSING  # what its verdicts are about, in words
+    seed: int = 0  # of tasks and sampling
+    training_seeds: list[int] = field(default_factory=list)
+    n_trials: int = 1
+    deviations: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Phase:
+    """A stretch of training."""
+
+    corpus: str = MISSING  # general, episodes or transitions
+    n_tokens: int = MISSING
+    lr: float = MISSING
+    domain: str = "all"  # all benchmarks of the study, or in: those open to the warm-up
+
+
+@dataclass
+class Arm:
+    """A training condition; its phases start from the base of the scale, in this order."""
+
+    phases: list[Phase] = field(default_factory=list)
+
+
+@dataclass
+class Base:
+    """How the base of a scale is made, once."""
+
+    path: str = MISSING
+    n_tokens: int = MISSING
+    lr: float = MISSING
+    seed: int = 0
+    n_tokenizer_blocks: int = MISSING
+
+
+@dataclass
+class Scale:
+    """Size of an organism and where its base is."""
+
+    hidden: int = MISSING
+    layers: int = MISSING
+    heads: int = MISSING
+    kv_heads: int = MISSING
+    head_dim: int = MISSING
+    intermediate: int = MISSING
+    vocabulary: int = MISSING
+    context: int = MISSING
+    base: Base = field(default_factory=Base)
+
+
+@dataclass
+class Model:
+    """A public checkpoint on the hub, or a folder."""
+
+    path: str = MISSING
+    revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
+    role: str = MISSING  # general or agent_specific; takes the place of the arm
+    scale: str = MISSING
+    params_b: float = MISSING
+    architecture: str = MISSING  # models with equal text are swapped into one engine
+
+
+@dataclass
+class Benchmark:
+    """Which tasks of a benchmark are played."""
+
+    domain: str = MISSING  # in or out: whether the warm-up may see it
+    split: str = "evaluation"
+    levels: list[int] = MISSING
+    n_tasks: int = MISSING  # per level
+
+
+@dataclass
+class Scaffold:
+    """Limits of an episode in a scaffold."""
+
+    max_turns: int = MISSING
+    max_episode_tokens: int = MISSING
+
+
+@dataclass
+class Sampling:
+    """How text is drawn."""
+
+    temperature: float = MISSING
+    top_p: float = 1.0
+    top_k: int = -1
+    max_tokens: int = MISSING
+
+
+@dataclass
+class Engine:
+    """How models are served; can change speed but no text, so it is not part of a run's identity, but dtype is."""
+
+    device: str = MISSING  # cpu or cuda
+    dtype: str = MISSING
+    context: int = MISSING
+    max_num_seqs: int = MISSING
+    concurrency: int = MISSING  # episodes in flight
+    kv_cache_gib: float | None = None
+    threads: int = 1
+    multiprocessing: bool = False
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM
+
+
+@dataclass
+class Training:
+    """How every arm is trained."""
+
+    device: str = MISSING  # cpu or cuda
+    workers: int = MISSING  # training runs side by side, one CPU thread each
+    batch_tokens: int = MISSING
+    warmup_share: float = MISSING
+    decay_share: float = MISSING
+    adam_share: float = MISSING
+    weight_decay: float = MISSING
+    clip: float = MISSING
+    save_every_s: float = MISSING
+
+
+@dataclass
+class Analysis:
+    """Choices of the analysis, fixed before results are read."""
+
+    level: float = MISSING  # of intervals
+    power: float = MISSING  # for the minimal detectable effect
+    icc: float = MISSING  # of published rows: between-task share of the single-run variance
+    rho: float = MISSING  # of published rows: correlation of the two arms over tasks
+    unstated_runs: int = MISSING  # assumed where the source states none
+    unscored: list[str] = MISSING  # policies that a verdict must survive
+
+
+@dataclass
+class Tracking:
+    """Curves for wandb, a second view; the package's own files are the record."""
+
+    mode: str = "offline"  # offline, online or disabled
+    project: str = "replication"
+
+
+@dataclass
+class Paths:
+    """Where things are written, relative to the working folder."""
+
+    results: str = "results"
+    paper: str = "paper"
+
+
+@dataclass
+class Root:
+    """Everything."""
+
+    study: Study = field(default_factory=Study)
+    arms: dict[str, Arm] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    scaffolds: dict[str, Scaffold] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    engine: Engine = field(default_factory=Engine)
+    training: Training = field(default_factory=Training)
+    analysis: Analysis = field(default_factory=Analysis)
+    tracking: Tracking = field(default_factory=Tracking)
+    paths: Paths = field(default_factory=Paths)
+
+
+def register() -> None:
+    """Tell Hydra the schema; conf/config.yaml names it `root`."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="root", node=Root)

@@ -1,0 +1,197 @@
+"""Paired difference of the mean scores of two arms, with an interval for the target of inference.
+
+Formulas: Miller 2024, arXiv:2411.00640 (paired and clustered standard errors), extended by the variance between
+training runs for T3.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from replication.errors import AnalysisError
+from replication.records import Estimate, Target
+from replication.stats.intervals import t_estimate
+
+Unscored = Literal["raise", "exclude", "fail"]
+"""raise: refuse. exclude: drop the item in both arms. fail: count the missing score as 0."""
+
+
+class Pair(NamedTuple):
+    """Scores of two arms on the same items of one benchmark."""
+
+    treatment: ArrayLike
+    """(n_training_runs, n_trials, n_items)"""
+    control: ArrayLike
+    """(n_training_runs, n_trials, n_items), items in the same order; runs and trials may be more or fewer."""
+    clusters: ArrayLike | None = None
+    """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None: each its own."""
+
+
+class _Parts(NamedTuple):
+    """What one benchmark contributes: its difference and the variances of that difference, one per source."""
+
+    value: float
+    noise: float
+    noise_df: float
+    tasks: float
+    tasks_df: float
+    treatment_runs: NDArray[np.float64]
+    control_runs: NDArray[np.float64]
+    n_tasks: int
+    n_trials: int
+    n_unscored: int
+
+
+def paired_difference(
+    treatment: ArrayLike,
+    control: ArrayLike,
+    *,
+    target: Target,
+    level: float = 0.95,
+    unscored: Unscored = "raise",
+    clusters: ArrayLike | None = None,
+) -> Estimate:
+    """Estimate treatment minus control on one benchmark.
+
+    treatment, control : (n_training_runs, n_trials, n_items), or a suffix of it; same items in the same order.
+    D_i is the difference of the item's means over trials and training runs; the unit is the task (cluster of items).
+
+    T1: SE^2 = sum over arms, runs and items of the trial variance / (n_trials n_training_runs^2 n_items^2), that is
+        (s2_A + s2_B)/(n k m); Welch-Satterthwaite df; needs two trials.
+    T2: SE^2 = G/(G-1) sum_c (sum_{i in c} (D_i - mean))^2 / n_items^2, G tasks, t with G - 1 df; with one item per task
+        this is Var(D)/n.
+    T3: SE^2 = SE_T2^2 + tau_A^2/m_A + tau_B^2/m_B, t with m_A + m_B - 2 df; needs two training runs per arm. tau is the
+        SD of the run means, which holds trial noise too, so the interval is slightly conservative.
+    """
+    return mean_paired_difference([Pair(treatment, control, clusters)], target=target, level=level, unscored=unscored)
+
+
+def mean_paired_difference(
+    pairs: Sequence[Pair], *, target: Target, level: float = 0.95, unscored: Unscored = "raise"
+) -> Estimate:
+    """Estimate treatment minus control as the mean over exactly these benchmarks, each with equal weight.
+
+    The variances of `paired_difference` add up over benchmarks (divided by their number squared, Satterthwaite df);
+    for T3 tau is that of the run means over benchmarks, because a training run is shared by all of them. Not covered:
+    benchmarks that were not tried; see `meta.random_effects`.
+    """
+    if not pairs:
+        raise AnalysisError("no benchmark to compare the arms on.")
+    parts = [_parts(pair, unscored) for pair in pairs]
+    n = len(parts)
+    value = float(np.mean([part.value for part in parts]))
+    n_trials = min(part.n_trials for part in parts)
+    n_runs = min(min(len(part.treatment_runs), len(part.control_runs)) for part in parts)
+
+    if target == "T1":
+        if n_trials < 2:
+            raise AnalysisError(f"T1 needs at least 2 trials per task to see trial noise; got n_trials={n_trials}.")
+        variance, df = _sum([part.noise / n**2 for part in parts], [part.noise_df for part in parts])
+        method = "trial noise, t (Satterthwaite)"
+    else:
+        if min(part.n_tasks for part in parts) < 2:
+            raise AnalysisError(f"{target} needs at least 2 tasks per benchmark; got 1. Only T1 is defined.")
+        variance, df = _sum([part.tasks / n**2 for part in parts], [part.tasks_df for part in parts])
+        method = "paired by task, t"
+    if target == "T3":
+        if n_runs < 2:
+            raise AnalysisError(
+                f"T3 needs at least 2 training runs per arm; got m={n_runs}. One checkpoint says nothing about the spread "
+                "between training runs: train more seeds, or read T2."
+            )
+        arms = [_stack([p.treatment_runs for p in parts]), _stack([p.control_runs for p in parts])]
+        variance += sum(float(runs.var(ddof=1)) / len(runs) for runs in arms)
+        df = sum(len(runs) for runs in arms) - 2.0
+        method = "paired by task plus training-run variance, t"
+    return t_estimate(
+        value,
+        variance**0.5,
+        df,
+        level=level,
+        method=method,
+        target=target,
+        n_tasks=sum(part.n_tasks for part in parts),
+        n_trials=n_trials,
+        n_training_runs=n_runs,
+        n_unscored=sum(part.n_unscored for part in parts),
+    )
+
+
+def _parts(pair: Pair, unscored: Unscored) -> _Parts:
+    treatment, control = _three_axes(pair.treatment, "treatment"), _three_axes(pair.control, "control")
+    if treatment.shape[2] != control.shape[2]:
+        raise AnalysisError(
+            f"the arms must have the same tasks; got {treatment.shape[2]} in treatment and {control.shape[2]} in control."
+        )
+    clusters = np.arange(treatment.shape[2]) if pair.clusters is None else np.asarray(pair.clusters)
+    if clusters.shape != treatment.shape[2:]:
+        raise AnalysisError(
+            f"`clusters` must name one task per item; got {clusters.shape} for {treatment.shape[2]} items."
+        )
+
+    n_unscored = int(np.isnan(treatment).sum() + np.isnan(control).sum())
+    if n_unscored and unscored == "raise":
+        raise AnalysisError(f"{n_unscored} scores are missing; choose unscored='exclude' or unscored='fail'.")
+    if unscored == "fail":
+        treatment, control = np.nan_to_num(treatment), np.nan_to_num(control)
+    elif unscored == "exclude":
+        complete = ~(np.isnan(treatment).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
+        treatment, control, clusters = treatment[:, :, complete], control[:, :, complete], clusters[complete]
+    elif unscored != "raise":
+        raise AnalysisError(f"`unscored` must be raise, exclude or fail; got {unscored!r}.")
+    if treatment.size == 0 or control.size == 0:
+        raise AnalysisError("no task is scored in both arms.")
+
+    difference = treatment.mean(axis=(0, 1)) - control.mean(axis=(0, 1))
+    value = float(difference.mean())
+    _, code = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(code, weights=difference - value)
+    n_clusters = len(sums)
+    n_trials = min(treatment.shape[1], control.shape[1])
+    noise, noise_df = (0.0, 1.0) if n_trials < 2 else _sum(*zip(*map(_trial_noise, (treatment, control)), strict=True))
+    return _Parts(
+        value=value,
+        noise=noise,
+        noise_df=noise_df,
+        tasks=float((sums**2).sum()) / len(difference) ** 2 * n_clusters / max(n_clusters - 1, 1),
+        tasks_df=max(n_clusters - 1.0, 1.0),
+        treatment_runs=treatment.mean(axis=(1, 2)),
+        control_runs=control.mean(axis=(1, 2)),
+        n_tasks=n_clusters,
+        n_trials=n_trials,
+        n_unscored=n_unscored,
+    )
+
+
+def _three_axes(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = np.asarray(scores, dtype=float)
+    if not 1 <= array.ndim <= 3:
+        raise AnalysisError(
+            f"`{name}` must be (n_training_runs, n_trials, n_tasks) or a suffix; got {array.ndim} axes."
+        )
+    if np.isinf(array).any():
+        raise AnalysisError(f"`{name}` holds infinite scores.")
+    return array.reshape((1,) * (3 - array.ndim) + array.shape)
+
+
+def _trial_noise(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance that trial noise gives to an arm's mean, and its degrees of freedom."""
+    m, k, n = scores.shape
+    return float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1))
+
+
+def _sum(variances: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
+    """Add independent variances; Satterthwaite's degrees of freedom of the sum."""
+    total = float(sum(variances))
+    if total == 0:
+        return 0.0, min(dfs)
+    return total, total**2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True))
+
+
+def _stack(runs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean over benchmarks of each training run."""
+    if len({len(r) for r in runs}) > 1:
+        raise AnalysisError("the same training runs must be scored on every benchmark.")
+    return np.mean(runs, axis=0)

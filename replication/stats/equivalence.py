@@ -1,0 +1,18 @@
+"""Test whether an effect is smaller than the smallest effect of interest."""
+
+from scipy import stats
+
+from replication.errors import AnalysisError
+
+
+def tost_p(value: float, se: float, df: float | None, margin: float) -> float:
+    """Compute the p-value of two one-sided tests against -+margin (Lakens, Scheel & Isager 2018).
+
+    p <= alpha means that the 1 - 2 alpha interval lies inside the margin. `df` None means the normal reference.
+    """
+    if margin <= 0:
+        raise AnalysisError(f"`margin` must be above 0; got {margin}.")
+    if se == 0:
+        return float(abs(value) >= margin)
+    reference = stats.norm if df is None else stats.t(df)
+    return float(max(reference.sf((value + margin) / se), reference.cdf((value - margin) / se)))

@@ -1,0 +1,43 @@
+"""Turn a value with its standard error into an `Estimate` with interval and p-values."""
+
+import math
+
+from scipy import stats
+
+from replication.errors import AnalysisError
+from replication.records import Estimate, Target
+
+
+def t_estimate(
+    value: float,
+    se: float,
+    df: float | None,
+    *,
+    level: float,
+    method: str,
+    target: Target,
+    n_tasks: int,
+    n_trials: int,
+    n_training_runs: int,
+    n_unscored: int = 0,
+) -> Estimate:
+    """Make the estimate with interval value -+ t_{(1 + level)/2, df} se; `df` None means the normal quantile.
+
+    A standard error of zero is allowed: the interval has zero width, the two-sided p is 0, or 1 where the value is
+    zero too, and the one-sided p is 0 above zero and 1 otherwise.
+    """
+    if not 0 < level < 1:
+        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+    if not (se >= 0 and math.isfinite(value)):
+        raise AnalysisError(f"the estimate needs a finite value and a standard error of at least 0; got {value}, {se}.")
+    reference = stats.norm if df is None else stats.t(df)
+    half = float(reference.ppf((1 + level) / 2)) * se
+    if se > 0:
+        p_one, p_two = float(reference.sf(value / se)), 2 * float(reference.sf(abs(value) / se))
+    else:
+        p_one, p_two = float(value <= 0), float(value == 0)
+    return Estimate(
+        value=value, low=value - half, high=value + half, level=level, method=method, target=target, n_tasks=n_tasks,
+        n_trials=n_trials, n_training_runs=n_training_runs, n_unscored=n_unscored, se=se, df=df, p_one_sided=p_one,
+        p_two_sided=p_two,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Training of organisms: corpora, objectives, one loop, ordinary Hugging Face checkpoints."""

@@ -1,0 +1,36 @@
+"""Documents: text with the spans that a model learns, and their rendering as chat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from replication.records import Message
+
+START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}" + START + "{{ m['role'] }}\n{{ m['content'] }}" + END + "\n{% endfor %}"
+    "{% if add_generation_prompt %}" + START + "assistant\n{% endif %}"
+)
+"""What vLLM renders at evaluation; `chat` writes the same text, which a test holds."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A training text."""
+
+    text: str
+    learn: tuple[tuple[int, int], ...]
+    """Character spans [start, end) whose tokens enter the loss."""
+
+
+def chat(messages: Sequence[Message], learn: Sequence[bool]) -> Document:
+    """Render messages as the chat template does; where `learn` is true the content and its end mark are learnt."""
+    parts, spans, at = [], [], 0
+    for message, wanted in zip(messages, learn, strict=True):
+        head = f"{START}{message.role}\n"
+        body = f"{message.content}{END}"
+        if wanted:
+            spans.append((at + len(head), at + len(head) + len(body)))
+        parts += [head, body, "\n"]
+        at += len(head) + len(body) + 1
+    return Document("".join(parts), tuple(spans))
