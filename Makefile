@@ -48,8 +48,8 @@ run: $(full) ## Play the missing episodes of STUDY into the store
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication.paper study=$(STUDY) $(ARGS)
 
-bench: $(full) ## Run the performance tests
-	$(PY) -m pytest tests/performance -m "" $(ARGS)
+bench: $(full) ## Measure speed: store, suite, runner; ratios side by side in one run
+	@for file in tests/performance/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file $(ARGS) || exit 1; done
 
 bases: $(full) ## Train the base models that the arms start from
 	$(PY) -m replication.bases $(ARGS)

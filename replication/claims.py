@@ -22,6 +22,10 @@ RULES: Mapping[str, tuple[str, ...]] = {
 """Decision rules (verdicts.py) and the parameters that each of them needs."""
 
 SOURCE_KEYS = ("reference", "place", "url", "date_read")
+
+COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control")
+"""Arms of a study of ours, and arms of the published table where they have other names."""
+
 PROPOSITIONS = ("A", "B", "C", "D", "E", "P")
 STUDIES = ("reanalysis", "controlled", "released")
 
@@ -78,10 +82,6 @@ def load_claim(path: Path) -> Claim:
             "unspecified": tuple(content.get("unspecified", ())),
         }
     )
-
-
-COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control")
-"""Arms of a study of ours, and arms of the published table where they have other names."""
 
 
 def _check_keys(path: Path, prefix: str, given: Mapping, allowed: Iterable[str]) -> None:

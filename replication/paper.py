@@ -116,12 +116,11 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
     runs = about.pop("training")
-    curves = pd.concat(
-        [pd.read_csv(run["curve"]).assign(**{key: run[key] for key in CURVE_KEY}) for run in runs], ignore_index=True
-    )
+    curves = [pd.read_csv(run["curve"]).assign(**{key: run[key] for key in CURVE_KEY}) for run in runs]
+    curves = pd.concat(curves or [pd.DataFrame(columns=[*CURVE_KEY, *CURVE])], ignore_index=True)
     tables = {
         "scores.csv": scores,
-        "training.csv": pd.DataFrame(runs)[list(TRAINING)].sort_values(list(CURVE_KEY)),
+        "training.csv": pd.DataFrame(runs, columns=list(TRAINING)).sort_values(list(CURVE_KEY)),
         "curves.csv": curves[[*CURVE_KEY, *CURVE]].sort_values([*CURVE_KEY, "step"]),
     }
     written = [_write(folder / name, _csv(table)) for name, table in tables.items()]
@@ -150,7 +149,7 @@ def draw(tables: Tables, frozen: Frozen | None, folder: Path, sesoi: float, sett
         for (treatment, control), part in shown.groupby(["treatment", "control"], sort=False):
             runs = tables.runs.query("treatment == @treatment and control == @control")
             drawings[f"forest_{treatment}_{control}"] = forest.draw_collected(part, runs, sesoi)
-    if frozen is not None:
+    if frozen is not None and len(frozen.curves):
         drawings["curves"] = curves.draw(frozen.curves)
     paths = {name: save(drawing, folder / f"{name}.svg") for name, drawing in drawings.items()}
     for stale in set(folder.glob("*.svg")) - set(paths.values()):

@@ -88,7 +88,7 @@ def _work(run: "TrainingRun", folder: str) -> dict[str, Json]:
 
 def _show(queue: Queue, todo: "list[tuple[TrainingRun, Path]]") -> None:
     total = sum(phase.n_tokens for run, _ in todo for phase in run.phases)
-    seen: "dict[str, Progress]" = {}
+    seen: dict[str, Progress] = {}
     with progress.bar(total, f"train {len(todo)} runs", "token", scale=True) as bar:
         while (item := queue.get()) is not None:
             name, now = item

@@ -8,7 +8,7 @@ are `inconclusive`. A claim has one target; the other targets are answered too a
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,8 @@ class Data:
     """None in a reanalysis."""
     training: pd.DataFrame | None = None
     settings: Settings = Settings()
+    memo: dict = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Score arrays per comparison: the same for every rule, target and policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,24 +472,27 @@ PUBLISHED: Mapping[str, Rule] = {
 
 
 def _pairs(claim: Claim, data: Data) -> dict[str, Pair]:
-    return pairs(data.scores, claim.compare["treatment"], claim.compare["control"])
+    arms = claim.compare["treatment"], claim.compare["control"]
+    if arms not in data.memo:
+        data.memo[arms] = pairs(data.scores, *arms)
+    return data.memo[arms]
 
 
 def _groups(claim: Claim, data: Data, column: str, at_least: int) -> dict:
     """Pairs per value of a column, in order, over the values where both arms exist."""
     _pairs(claim, data)
-    arms = {claim.compare["treatment"], claim.compare["control"]}
-    values = [
-        value for value, part in data.scores.groupby(column, sort=True) if arms <= set(part["arm"])
-    ]  # fmt: skip
-    if len(values) < at_least:
+    arms = claim.compare["treatment"], claim.compare["control"]
+    parts = {value: part for value, part in data.scores.groupby(column) if set(arms) <= set(part["arm"])}
+    if len(parts) < at_least:
         what = "scale" if column == "params_b" else column
-        shown = ", ".join(_size(v) if what == "scale" else str(v) for v in values)
+        shown = ", ".join(_size(value) if what == "scale" else str(value) for value in parts)
         raise AnalysisError(
-            f"{len(values)} {what}{'s' * (len(values) != 1)} ({shown}) was run; the claim needs {at_least}."
+            f"{len(parts)} {what}{'s' * (len(parts) != 1)} ({shown}) was run; the claim needs {at_least}."
         )
-    return {value: _pairs(claim, dataclasses.replace(data, scores=part)) for value, part in data.scores.groupby(column)
-            if value in values}  # fmt: skip
+    key = (*arms, column)
+    if key not in data.memo:
+        data.memo[key] = {value: pairs(part, *arms) for value, part in parts.items()}
+    return data.memo[key]
 
 
 def _mean(pairs_: list[Pair], target: Target, level: float, policy: Unscored) -> Estimate:

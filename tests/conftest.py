@@ -61,6 +61,8 @@ def make_curves():
                     phase = "lwm_sft" if arm.startswith("lwm") and step < 100 else "agent_sft"
                     loss = 0.3 + 2.5 * np.exp(-(step % 100 if "lwm" in arm else step) / 40) + rng.normal(0, 0.02)
                     rows.append((arm, scale, seed, step, step * 4096, loss, 1e-3, step * 0.1, phase))
-        return pd.DataFrame(rows, columns="arm scale training_seed step n_tokens loss lr seconds_s phase".split())
+        return pd.DataFrame(
+            rows, columns=["arm", "scale", "training_seed", "step", "n_tokens", "loss", "lr", "seconds_s", "phase"]
+        )
 
     return make

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from replication.interfaces import Action
 from replication.records import Call, Json, Message, Task, Tool, stable_hash
 
-INSTRUCTION = "reply with commands, one a line. end with: answer text. if a value is not given: answer missing name. if no command fits: answer no tool."
+INSTRUCTION = (
+    "reply with commands, one a line. end with: answer text. "
+    "if a value is not given: answer missing name. if no command fits: answer no tool."
+)
 MAX_CALLS = 8
 MAX_REPLY = 4_000
 

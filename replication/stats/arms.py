@@ -1,6 +1,5 @@
 """Turn the score table into score arrays of two arms, and into means."""
 
-import numpy as np
 import pandas as pd
 
 from replication.errors import AnalysisError

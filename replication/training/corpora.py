@@ -5,6 +5,7 @@ reads on where the interrupted one stopped. Everything comes from the training s
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def _follow(w: Lexicon) -> Turns:
     names = w.names(int(w.rng.integers(3, 7)))
     n = int(w.rng.integers(2, min(4, len(names)) + 1))
     value = str(w.number())
-    lines = [f"{a} see {b}" for a, b in zip(names[: n - 1], names[1:n], strict=True)]
+    lines = [f"{a} see {b}" for a, b in pairwise(names[:n])]
     lines += [f"{names[n - 1]} {w.pick(FACTS)} {value}"] + [f"{x} {w.pick(FACTS)} {w.number()}" for x in names[n:]]
     order = w.rng.permutation(len(lines))
     listing = "\n".join(lines[int(i)] for i in order)

@@ -155,15 +155,14 @@ def train(
     n_parameters = sum(p.numel() for p in model.parameters())
     width = model.config.num_hidden_layers * model.config.num_attention_heads * model.config.head_dim
     total = sum(phase.n_tokens for phase in phases)
-    done_phases, at, seconds, n_tokens, flops, curve = 0, 0, 0.0, 0, 0.0, []
+    seconds, n_tokens, flops, curve = 0.0, 0, 0.0, []
     state = torch.load(state_file, weights_only=False) if state_file.exists() else None
     model.train()
     for number, phase in enumerate(phases):
         optimizers = _optimizers(model, recipe)
         seen = step = 0
         if state is not None:
-            done_phases = state["phase"]
-            if number < done_phases:
+            if number < state["phase"]:
                 continue
             model.load_state_dict(state["model"])
             for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -174,7 +173,7 @@ def train(
         stream = batches(phase, recipe, tokenizer, seed)
         for _ in range(step):
             next(stream)
-        started = saved_at = at = time.monotonic()
+        saved_at = at = time.monotonic()
         while seen < phase.n_tokens:
             batch = next(stream)
             rate = phase.lr * _schedule(seen / phase.n_tokens, recipe)
@@ -204,7 +203,7 @@ def train(
                     "loss": round(value, 6),
                     "lr": round(rate, 8),
                     "seconds_s": round(seconds, 3),
-                }  # fmt: skip
+                }
             )
             report(Progress(phase.name, n_tokens, total, value))
             if now - saved_at > recipe.save_every_s:
@@ -221,9 +220,8 @@ def train(
                         "curve": curve,
                         "model": model.state_dict(),
                         "optimizers": [o.state_dict() for o in optimizers],
-                    },  # fmt: skip
+                    },
                 )
-        del started
     model.eval()
     return Trained(n_tokens, flops, seconds, curve)
 

@@ -114,7 +114,8 @@ def carry_out(run: TrainingRun, folder: Path, report: Callable[[loop.Progress], 
         )
         for plan in run.phases
     ]
-    state_file = folder / "state.pt"
+    # Named by identity: a state of other settings in the same folder is never picked up.
+    state_file = folder / f"state-{run.identity}.pt"
     trained = loop.train(model.to(run.device), tokenizer, phases, run.recipe, run.training_seed, state_file, report)
     model.to("cpu").save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -41,7 +41,7 @@ def test_random_valid_calls_solve_almost_nothing(name):
     bench, rng = suite.load(name), random.Random(0)
     total = 0.0
     for task, draft in bench.items("evaluation", 1, 200, 0):
-        words = task.prompt.split() + ["done", "1"]
+        words = [*task.prompt.split(), "done", "1"]
         actions = []
         for _ in range(3):
             tool = rng.choice(task.tools)
@@ -82,6 +82,8 @@ def test_splits_share_no_content_and_no_made_up_name(name):
     assert all(len(found) == 500 for found in hashes.values())
     assert not hashes["train"] & hashes["evaluation"]
     assert not hashes["calibration"] & hashes["evaluation"]
+    prompts = {split: {t.prompt for t in bench.tasks(split, 1, 500, 0)} for split in SPLITS}
+    assert not prompts["train"] & prompts["evaluation"]
 
 
 def test_made_up_names_belong_to_their_split():

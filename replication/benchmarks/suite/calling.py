@@ -123,7 +123,8 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
         expert += [Action(calls=(call,)) for call in calls]
     order = lexicon.several(list(functions), len(functions))
     return Draft(
-        prompt=lexicon.pick(("; ", ", and ")).join(sentences),
+        # Whoever asks has a name of this split, or a request of numbers and days only could stand in two splits.
+        prompt=f"{lexicon.name()} asks: {lexicon.pick(('; ', ', and ')).join(sentences)}",
         tools=tuple(_tool(name, functions[name]) for name in order),
         setup={"functions": [{"name": name, "parameters": functions[name]} for name in order], "ids": ids},
         key={"calls": [canonical_json([c.name, c.arguments]) for c in wanted], "answer": answer},

@@ -7,6 +7,7 @@ The score is binary: the files after the attempt equal the wanted files exactly,
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from replication.benchmarks.suite import Draft, Grade
 from replication.benchmarks.suite.words import ENDINGS, FACTS, FILES, FOLDERS, Lexicon
@@ -135,7 +136,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
         kind = lexicon.pick(("fetch", "fetch", "move", "remove")) if len(free) > n - i else "fetch"
         fact = lexicon.pick(FACTS)
         home = free.pop() if kind != "fetch" else lexicon.pick(free)
-        for here, after in zip(chain, chain[1:], strict=False):
+        for here, after in pairwise(chain):
             lines[lexicon.pick(free)].append(f"{here} see {after}")
             expert.append(_act("grep", word=here))
         value = str(lexicon.number())

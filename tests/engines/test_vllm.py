@@ -1,0 +1,146 @@
+"""The real engine on a real checkpoint: seeds, swapping, overflow, errors. One engine for the whole file."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from replication.errors import EngineError
+from replication.interfaces import ModelRef
+from replication.records import Message, Request, Sampling
+
+pytestmark = pytest.mark.vllm
+
+BASE = Path(__file__).resolve().parents[2] / "replication" / "training" / "bases" / "s"
+SAMPLED = Sampling(temperature=1.0, max_tokens=16)
+GREEDY = Sampling(temperature=0.0, max_tokens=16)
+
+
+def make_engine():
+    from replication.engines.vllm import VllmEngine
+
+    options = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024}
+    return VllmEngine(
+        device="cpu", dtype="float32", context=256, max_num_seqs=16, kv_cache_gib=0.06, threads=1,
+        multiprocessing=False, options=options,
+    )  # fmt: skip
+
+
+def ref(path, architecture="s"):
+    return ModelRef(name=Path(path).name, path=str(path), revision="r", architecture=architecture)
+
+
+def request(text, seed=0, sampling=SAMPLED):
+    return Request(messages=(Message(role="user", content=text),), sampling=sampling, seed=seed)
+
+
+def ask(engine, requests, at_once=True):
+    async def main():
+        if at_once:
+            return await asyncio.gather(*(engine.generate(r) for r in requests))
+        return [await engine.generate(r) for r in requests]
+
+    return [reply.text for reply in asyncio.run(main())]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A second checkpoint of the same architecture: the base with a permuted embedding."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("other")
+    shutil.copytree(BASE, folder, dirs_exist_ok=True)
+    weights = load_file(BASE / "model.safetensors")
+    weights = {name: (w.flip(0).contiguous() if "embed" in name else w) for name, w in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = make_engine()
+    engine.load(ref(BASE))
+    yield engine
+    engine.close()
+
+
+PROMPTS = [f"repeat {word} {i}" for i, word in enumerate("kavo menti lupu dosa riba tuni zela gofi".split())]
+
+
+def test_seeded_text_does_not_depend_on_the_batch(engine):
+    requests = [request(text, seed=100 + i) for i, text in enumerate(PROMPTS * 3)]
+    together = ask(engine, requests)
+    assert together == ask(engine, requests, at_once=False)
+    assert together == ask(engine, requests[::-1])[::-1]
+
+
+def test_seeds_differ_and_greedy_agrees(engine):
+    assert len(set(ask(engine, [request("say something", seed=i) for i in range(8)]))) > 1
+    assert len(set(ask(engine, [request("repeat kavo", seed=i, sampling=GREEDY) for i in range(8)]))) == 1
+
+
+def test_base_has_learnt_to_copy(engine):
+    greedy = [request(text, sampling=GREEDY) for text in PROMPTS]
+    right = sum(reply == text.removeprefix("repeat ") for reply, text in zip(ask(engine, greedy), PROMPTS, strict=True))
+    assert right >= 7
+
+
+def test_prompt_without_room_is_context_overflow(engine):
+    async def main():
+        return await engine.generate(request("x " * 400))
+
+    reply = asyncio.run(main())
+    assert reply.finish == "context" and reply.n_completion_tokens == 0
+
+
+def test_reply_cut_by_max_tokens_says_length(engine):
+    async def main():
+        return await engine.generate(request("repeat a b c d e f g", sampling=Sampling(temperature=0.0, max_tokens=2)))
+
+    assert asyncio.run(main()).finish == "length"
+
+
+def test_swapped_checkpoint_equals_a_fresh_engine_and_back(engine, other):
+    requests = [request(text, seed=i) for i, text in enumerate(PROMPTS)]
+    first = ask(engine, requests)
+    engine.load(ref(other))
+    swapped = ask(engine, requests)
+    fresh_engine = make_engine()
+    fresh_engine.load(ref(other))
+    fresh = ask(fresh_engine, requests)
+    fresh_engine.close()
+    engine.load(ref(BASE))
+    assert swapped == fresh != first
+    assert ask(engine, requests) == first
+
+
+def test_manifest_has_version_resolved_flags_and_hashes(engine):
+    import vllm
+
+    facts = engine.describe()
+    assert facts["engine"] == "vllm" and facts["version"] == vllm.__version__
+    resolved = facts["settings"]["resolved"]
+    assert resolved["enable_chunked_prefill"] is False and resolved["max_model_len"] == 256
+    assert len(facts["chat_template_sha256"]) == 64
+
+
+def test_missing_checkpoint_is_named_and_the_engine_goes_on(engine, tmp_path):
+    with pytest.raises(EngineError, match=r"no checkpoint of .*make train"):
+        engine.load(ref(tmp_path / "nothing"))
+    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])
+
+
+def test_foreign_tokenizer_is_refused(engine, tmp_path):
+    import json
+
+    shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    a, b = list(vocabulary)[-2:]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(EngineError, match="tokenizer"):
+        engine.load(ref(tmp_path))
+    engine.load(ref(BASE))
+    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])

@@ -1,0 +1,115 @@
+"""Every file of conf/ composes, and what is wrong on the command line or in a file is one clear error."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from replication import cli, config, schemas
+from replication.errors import ConfigError
+
+ROOT = schemas.CONF.parent
+STUDIES = sorted(p.stem for p in (schemas.CONF / "study").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def hydra_conf():
+    schemas.register()
+    with initialize_config_dir(str(schemas.CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides):
+    return cli.checked(compose("config", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_study_composes_and_its_name_is_its_file(study):
+    cfg = composed(f"study={study}")
+    assert cfg.study.name == study and cfg.study.scope
+
+
+@pytest.mark.parametrize("group", ["engine", "sampling", "training", "analysis"])
+def test_every_choice_of_a_group_composes(group):
+    for file in (schemas.CONF / group).glob("*.yaml"):
+        composed(f"{group}={file.stem}")
+
+
+def test_arms_of_a_study_differ_in_their_phases_only():
+    cfg = composed("study=controlled", "scales.s.base.path=training/bases/s")
+    runs = config.training_runs(cfg)
+    assert len(runs) == len(cfg.arms) * len(cfg.scales) * len(cfg.study.training_seeds)
+    assert len({run.name for run in runs}) == len(runs)
+    control = cfg.arms["agent_sft"].phases
+    assert cfg.arms["lwm_then_sft"].phases[-len(control) :] == control
+    warm_up = [r for r in runs if r.arm == "lwm_then_sft"][0].phases[0]
+    assert [name for name, _ in warm_up.benchmarks] == ["terminal"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("study.n_trials=0", "`study.n_trials` must be in"),
+        ("sampling.temperature=0.001", "would be raised to 0.01 by vLLM"),
+        ("sampling.top_p=1.5", "`sampling.top_p` must be in"),
+        ("benchmarks.terminal.split=train", "played on `evaluation` only"),
+        ("study.training_seeds=[1,1]", "names a seed twice"),
+        ("study.scope=???", "no value for `study.scope`"),
+    ],
+)
+def test_value_out_of_range_is_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        composed(override)
+
+
+def test_unknown_parts_are_named():
+    with pytest.raises(ConfigError, match="`corpus` 'web' is unknown|`domain` of a phase"):
+        config.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
+    with pytest.raises(ConfigError, match="has no finished checkpoint .*make train"):
+        config.served(composed("paths.results=nowhere"))
+
+
+def run_entry(entry, *overrides):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    return subprocess.run([sys.executable, "-m", f"replication.{entry}", *overrides], capture_output=True, text=True, env=env)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "study.n_trails=3"], "Key 'n_trails' not in 'Study'"),
+        (["run", "study=unknown_study"], "unknown_study"),
+        (["run", "--no-such-option"], "unrecognized arguments"),
+        (["run", "paths.results=nowhere"], "error (ConfigError): training run"),
+        (["train", "scales.s.base.path=nowhere"], "error (TrainingError): no base at"),
+    ],
+)
+def test_wrong_command_line_is_one_clear_error_and_a_failing_exit_code(arguments, message):
+    done = run_entry(*arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_misspelt_key_in_a_file_is_named(tmp_path):
+    import shutil
+
+    shutil.copytree(schemas.CONF, tmp_path / "conf")
+    arm = tmp_path / "conf" / "arm" / "agent_sft.yaml"
+    arm.write_text(arm.read_text().replace("n_tokens", "n_token"))
+    done = run_entry("train", "--config-dir", str(tmp_path / "conf"), "--config-path", str(tmp_path / "conf"))
+    assert done.returncode != 0 and "n_token" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_results_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_entry("train", "study=controlled_tiny", f"paths.results={tmp_path / 'file'}")
+    assert done.returncode != 0 and "error (" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_conf_names_no_path_of_a_machine():
+    for file in Path(schemas.CONF).rglob("*.yaml"):
+        assert "/home/" not in file.read_text() and "/root" not in file.read_text(), file

@@ -1,0 +1,98 @@
+"""Verdicts print within the terminal, in Markdown, and into the README's generated blocks only."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from replication import report
+from replication.claims import load_claims
+from replication.errors import AnalysisError
+from replication.evidence import load_benchmarks, load_scores
+from replication.records import Estimate, to_json
+from replication.tables import markdown, points, verdict_markdown, verdict_text
+from replication.verdicts import Data, decide
+
+CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
+VERDICTS = decide(
+    CLAIMS, Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+)
+
+
+def estimate(value, low, high, method="t"):
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        level=0.95,
+        method=method,
+        target="T2",
+        n_tasks=1,
+        n_trials=1,
+        n_training_runs=1,
+    )
+
+
+def test_points_are_signed_with_one_decimal():
+    assert points(estimate(0.0629, -0.02, 0.1464)) == "+6.3 [−2.0, +14.6]"
+    assert points(None) == "–"
+
+
+def test_cost_ratio_prints_as_a_factor():
+    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), method="log ratio of cost")
+    assert points(ratio) == "×0.50 [0.40, 0.62]"
+
+
+def test_terminal_table_fits_hundred_columns_and_loses_nothing():
+    text = verdict_text(VERDICTS)
+    assert max(map(len, text.splitlines())) <= 100
+    words = " ".join(text.split())
+    for verdict in VERDICTS:
+        assert verdict.outcome in text
+        assert verdict.scope in words
+        assert points(verdict.replication) in text
+        assert all(word in words for word in verdict.reason.split())
+    assert "estimate [95 %]" in text
+
+
+def test_no_verdict_is_said_in_words():
+    assert verdict_text([]) == "no claim can be answered by this study"
+
+
+def test_markdown_table_has_a_row_per_verdict_and_escapes_bars():
+    assert verdict_markdown(VERDICTS).count("\n| ") == len(VERDICTS) + 1
+    assert markdown(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
+
+
+def test_verdicts_survive_the_way_through_json(tmp_path):
+    from replication.records import canonical_json
+
+    path = tmp_path / "verdicts.json"
+    path.write_text(canonical_json([to_json(verdict) for verdict in VERDICTS]))
+    assert [to_json(v) for v in report.read_verdicts(path)] == [to_json(v) for v in VERDICTS]
+    with pytest.raises(AnalysisError, match=r"run `python -m replication\.paper` first"):
+        report.read_verdicts(tmp_path / "absent.json")
+
+
+def test_readme_changes_between_the_markers_only(tmp_path):
+    readme = tmp_path / "README.md"
+    blocks = [f"<!-- {name}:begin -->\nstale text\n<!-- {name}:end -->" for name in ("verdicts", "figures")]
+    readme.write_text("# Title\n{}\ntext\n{}\nend\n".format(*blocks))
+    assert report.rewrite_readme(readme, VERDICTS)
+    text = readme.read_text()
+    assert text.startswith("# Title\n<!-- verdicts:begin -->\n| Claim |")
+    assert "\ntext\n" in text and text.endswith("<!-- figures:end -->\nend\n") and "stale text" not in text
+    assert not report.rewrite_readme(readme, VERDICTS)
+
+
+def test_readme_without_markers_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Title\n")
+    with pytest.raises(AnalysisError, match="needs the markers `<!-- verdicts:begin -->`"):
+        report.rewrite_readme(readme, VERDICTS)
+
+
+def test_list_of_outputs_names_modules_that_exist():
+    package = Path(report.__file__).parent
+    for _, module, _ in report.OUTPUTS:
+        assert (package / module).is_file(), module

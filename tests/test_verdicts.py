@@ -1,0 +1,208 @@
+"""Decision rules on planted effects: each outcome is reached, and what cannot be tested says why."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication.claims import load_claims
+from replication.evidence import load_benchmarks, load_scores
+from replication.verdicts import Data, decide, tabulate
+
+CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
+PUBLISHED = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+SUITE = ("calling", "files", "ledger", "maze", "search", "terminal", "web")
+
+
+def study(scores, **changes):
+    return dataclasses.replace(
+        PUBLISHED, study="controlled", kind="controlled", scope="organisms", scores=scores, **changes
+    )
+
+
+def only(claim_id, data, target="T3", **parameters):
+    claim = next(claim for claim in CLAIMS if claim.id == claim_id)
+    if parameters:
+        claim = dataclasses.replace(claim, parameters={**claim.parameters, **parameters})
+    verdicts = decide([claim], data)
+    return next(v for v in verdicts if v.target == target)
+
+
+def test_published_table_holds_for_its_tasks_but_not_for_tasks_like_these():
+    # Analysis plan, section 4.4: T2 p .036 to .158 for rho <= .7, turning at rho = .80; T1 .008 at most.
+    t1, t2 = only("P", PUBLISHED, "T1"), only("P", PUBLISHED, "T2")
+    assert (t1.outcome, t2.outcome) == ("replicated", "not_replicated")
+    assert max(cell["iut_p"] for cell in t1.criteria["grid"]) == pytest.approx(0.0076, abs=1e-4)
+    assert min(cell["iut_p"] for cell in t2.criteria["grid"]) == pytest.approx(0.0355, abs=1e-4)
+    assert t2.criteria["turning_rho"]["0.5"] == pytest.approx(0.8016, abs=1e-4)
+    assert "task correlation 0.80" in t2.reason
+    assert 100 * t2.replication.value == pytest.approx(6.3)
+
+
+def test_published_table_is_undecided_where_the_grid_crosses_the_turning_point():
+    assert only("P", PUBLISHED, "T2", rho=[0.5, 0.9]).outcome == "inconclusive"
+
+
+def test_published_average_is_above_zero_for_these_checkpoints_and_silent_on_the_method():
+    t2, t3 = only("A1", PUBLISHED, "T2"), only("A1", PUBLISHED, "T3")
+    assert t2.outcome == "replicated"
+    assert 100 * t2.replication.value == pytest.approx(7.1, abs=0.05)
+    assert t3.outcome == "not_testable"
+    assert "one checkpoint per arm" in t3.reason
+
+
+@pytest.mark.parametrize(
+    "claim, reason",
+    [
+        ("B", "arm `general` is not in the published table; it holds sft, sft_lwm_rl"),
+        ("C", "each arm has 1 score per benchmark and metric"),
+        ("D", r"1 scale \(35B\) was published"),
+        ("E", "arm `general` is not in the published table"),
+    ],
+)
+def test_what_the_published_table_lacks_is_said_once(claim, reason):
+    verdicts = decide([c for c in CLAIMS if c.id == claim], PUBLISHED)
+    assert [(v.target, v.outcome) for v in verdicts] == [("T3", "not_testable")]
+    assert re.search(reason, verdicts[0].reason)
+
+
+def test_large_gain_everywhere_is_replicated(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE, n_runs=5, n_tasks=60))
+    for claim, target in (("A1", "T2"), ("A1", "T3"), ("A2", "T2"), ("A2", "T3")):
+        assert only(claim, data, target).outcome == "replicated"
+    verdict = only("A1", data)
+    assert verdict.original.value == pytest.approx(0.071, abs=5e-4)
+    assert verdict.scope == "organisms; scale tiny; scaffold compact; benchmarks " + ", ".join(SUITE)
+    assert set(verdict.criteria) == {"exclude", "fail"}
+
+
+def test_loss_everywhere_is_not_replicated(make_scores):
+    data = study(make_scores({"agent_sft": 0.6, "lwm_then_sft": 0.3}, benchmarks=SUITE, n_runs=5, n_tasks=60))
+    assert only("A1", data).outcome == only("A2", data).outcome == "not_replicated"
+    assert "interval below 0" in only("A1", data).reason
+    assert "below 0: calling" in only("A2", data).reason
+
+
+def test_no_gain_measured_well_is_not_replicated_and_measured_badly_inconclusive(make_scores):
+    arms = {"agent_sft": 0.5, "lwm_then_sft": 0.5}
+    well = make_scores(arms, benchmarks=SUITE, n_runs=5, n_tasks=400, tau=0.001)
+    badly = make_scores(arms, benchmarks=SUITE[:2], n_runs=2, n_tasks=20, tau=0.05)
+    assert "within 3 points of 0" in only("A1", study(well), "T2").reason
+    assert only("A1", study(well), "T2").outcome == "not_replicated"
+    assert only("A1", study(badly)).outcome == only("A2", study(badly)).outcome == "inconclusive"
+
+
+def test_gain_on_all_but_one_is_not_shown_on_all(make_scores):
+    good = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, benchmarks=SUITE[:3], n_runs=5)
+    null = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=("web",), n_runs=5)
+    verdict = only("A2", study(pd.concat([good, null], ignore_index=True)))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reason.endswith("weakest: web")
+    assert verdict.criteria["exclude"]["shown_after_holm"] == list(SUITE[:3])
+
+
+def test_verdict_that_flips_with_unscored_episodes_is_inconclusive(make_scores):
+    scores = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE, n_runs=5, n_tasks=60)
+    lost = (scores["arm"] == "lwm_then_sft") & (np.random.default_rng(0).random(len(scores)) < 0.02)
+    lost |= (scores["arm"] == "lwm_then_sft") & (scores["task_id"].str[-3:].astype(int) < 30)
+    scores.loc[lost, "value"] = np.nan
+    verdict = only("A2", study(scores), "T2")
+    assert verdict.outcome == "inconclusive"
+    assert "depends on unscored episodes: exclude gives replicated, fail gives" in verdict.reason
+    weakest = verdict.criteria["exclude"]["weakest"]
+    assert verdict.replication.n_unscored == (lost & (scores["benchmark"] == weakest)).sum()
+
+
+def test_one_training_run_per_arm_cannot_answer_for_the_method(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, n_runs=1))
+    assert only("A2", data, "T2").outcome == "replicated"
+    assert only("A2", data, "T3").outcome == "not_testable"
+    assert "T3 needs at least 2 training runs per arm; got m=1" in only("A2", data, "T3").reason
+
+
+def test_study_that_lacks_arms_scaffolds_or_scales_says_which(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}))
+    assert only("B", data).reason == "arm `general` was not run; the study has agent_sft, lwm_then_sft."
+    assert only("C", data).reason == "1 scaffold (compact) was run; the claim needs 2."
+    assert only("D", data).reason == "1 scale (1M) was run; the claim needs 3."
+    assert {only(c, data).outcome for c in "BCDE"} == {"not_testable"}
+
+
+def test_gain_under_every_scaffold_is_consistent(make_scores):
+    scaffolds = ("compact", "json", "native", "react")
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, scaffolds=scaffolds, n_runs=5, n_tasks=60))
+    verdict = only("C", data)
+    assert verdict.outcome == "replicated"
+    assert list(verdict.criteria["fail"]["per_scaffold"]) == list(scaffolds)
+
+
+def test_gain_under_one_scaffold_and_loss_under_another_is_not_consistent(make_scores):
+    up = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, n_runs=5)
+    down = make_scores({"agent_sft": 0.7, "lwm_then_sft": 0.3}, n_runs=5, scaffolds=("react",))
+    assert only("C", study(pd.concat([up, down], ignore_index=True))).outcome == "not_replicated"
+
+
+@pytest.mark.parametrize(
+    "gains, outcome",
+    [((0.3, 0.3, 0.3), "replicated"), ((0.3, 0.2, -0.2), "not_replicated"), ((0.3, 0.0, 0.3), "inconclusive")],
+)
+def test_gain_has_to_hold_at_every_scale(make_scores, gains, outcome):
+    parts = [
+        make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.4 + gain}, scales=((f"s{i}", 0.001 * 4**i),), n_runs=5, seed=i)
+        for i, gain in enumerate(gains)
+    ]
+    verdict = only("D", study(pd.concat(parts, ignore_index=True)))
+    assert verdict.outcome == outcome
+    assert verdict.criteria["exclude"]["simultaneous_level"] == pytest.approx(1 - 0.05 / 3)
+    assert list(verdict.criteria["exclude"]["per_scale"]) == ["1M", "4M", "16M"]
+
+
+@pytest.mark.parametrize("factor, outcome", [(0.5, "replicated"), (2.0, "not_replicated"), (1.0, "inconclusive")])
+def test_cost_per_solved_task_decides_what_is_cheaper(make_scores, factor, outcome):
+    scores = make_scores({"agent_sft": 0.5, "general": 0.5}, n_tasks=200, tau=0.0)
+    general = scores["arm"] == "general"
+    scores.loc[general, ["n_prompt_tokens", "n_completion_tokens"]] = [int(100 * factor), int(20 * factor)]
+    training = pd.DataFrame({"arm": ["agent_sft", "general"], "flops": [2.0, 3.0]})
+    verdict = only("E", study(scores, training=training), "T2")
+    assert verdict.outcome == outcome
+    assert np.exp(verdict.replication.value) == pytest.approx(factor, rel=0.15)
+    assert verdict.criteria["exclude"]["training_flops_ratio"] == 1.5
+
+
+def test_general_arm_that_ties_does_not_refute_but_one_loss_does(make_scores):
+    arms = {"agent_sft": 0.5, "general": 0.5}
+    assert only("B", study(make_scores(arms, n_tasks=300, tau=0.0)), "T2").outcome == "inconclusive"
+    assert only("B", study(make_scores({"agent_sft": 0.6, "general": 0.3})), "T2").outcome == "not_replicated"
+
+
+@pytest.mark.slow
+def test_identical_arms_are_rarely_called_different(make_scores):
+    called = 0
+    for seed in range(200):
+        scores = make_scores(
+            {"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE[:3], seed=seed, n_tasks=30, tau=0.03
+        )
+        estimate = only("A1", study(scores)).replication
+        called += not estimate.low <= 0 <= estimate.high
+    assert called / 200 <= 0.08
+
+
+def test_tables_hold_every_comparison_that_was_run(make_scores):
+    scores = make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.5, "general": 0.4})
+    tables = tabulate(CLAIMS, study(scores))
+    assert set(zip(tables.estimates["treatment"], tables.estimates["control"], strict=True)) == {
+        ("lwm_then_sft", "agent_sft"), ("general", "agent_sft")
+    }  # fmt: skip
+    part = tables.estimates.query("treatment == 'general' and policy == 'fail' and target == 'T3'")
+    assert part["benchmark"].tolist() == ["calling", "terminal", "mean of these", "random effects"]
+    assert (part["mde"] > 0).all()
+
+
+def test_tables_of_a_reanalysis_have_no_estimates_of_ours():
+    tables = tabulate(CLAIMS, PUBLISHED)
+    assert tables.estimates is None
+    assert len(tables.rows) == 7
+    assert set(tables.published["interval"]) == {"T1", "T2", "unpaired"}
