@@ -6,7 +6,6 @@ architecture, one after the other, and each plays all its benchmarks and scaffol
 
 import json
 import time
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,16 @@ def main(cfg: schemas.Root) -> None:
         return
     store = Store(Path(cfg.paths.results) / "store")
     work = [(model, config.jobs(cfg, model)) for model in models]
-    todo = [(model, jobs) for model, jobs in work if any(runner.missing(store, job) for job in jobs)]
+    todo = []
+    for model, jobs in work:
+        if any(runner.missing(store, job) for job in jobs):
+            todo.append((model, jobs))
+        else:
+            for job in jobs:
+                runner.regrade(store, job)
     if todo:
         _collect(cfg, store, todo)
     else:
-        for _, jobs in work:
-            for job in jobs:
-                runner.regrade(store, job)
         print(f"run: all {sum(len(jobs) for _, jobs in work)} runs are complete")
     _write_index(cfg, store, work)
 
@@ -48,14 +50,9 @@ def _collect(cfg: schemas.Root, store: Store, todo: "list[tuple[config.Served, l
     engine = config.engine(cfg)
     try:
         # Sorted by architecture, so that weights are swapped within one engine before another is started.
-        for _, group in groupby(
-            sorted(todo, key=lambda item: item[0].ref.architecture), lambda i: i[0].ref.architecture
-        ):
-            for model, jobs in group:
-                engine.load(model.ref)
-                n_played += runner.collect(
-                    store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name
-                )
+        for model, jobs in sorted(todo, key=lambda item: item[0].ref.architecture):
+            engine.load(model.ref)
+            n_played += runner.collect(store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name)
     finally:
         engine.close()
     print(f"run: {n_played} episodes in {time.monotonic() - started:.0f} s")
@@ -71,15 +68,15 @@ def _write_index(cfg: schemas.Root, store: Store, work: "list[tuple[config.Serve
         folder = config.training_folder(cfg, run)
         training.append(json.loads((folder / "training.json").read_text()) | {"curve": str(folder / "curve.csv")})
     checks = {run_id: runner.repeat_check(store, run_id, cfg.sampling.temperature) for run_id in run_ids}
-    engines = [store.manifest(run_id)["sessions"][-1]["engine"] for run_id in run_ids]
     folder = Path(cfg.paths.results) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(
         folder / f"{cfg.study.name}.json",
         {
             "study": cfg.study.name, "kind": cfg.study.kind, "scope": cfg.study.scope,
-            "deviations": list(cfg.study.deviations), "run_ids": sorted(run_ids), "training": training,
-            "manifest": engines[0], "engines_differ": any(engine != engines[0] for engine in engines),
+            "deviations": [*cfg.study.deviations, *runner.engine_differences(store, run_ids)],
+            "run_ids": sorted(run_ids), "training": training,
+            "manifest": store.manifest(run_ids[0])["sessions"][-1]["engine"],
             "repeat_checks": checks,
         },
     )  # fmt: skip

@@ -14,7 +14,7 @@ from replication import progress
 from replication.episodes import play
 from replication.errors import EngineError
 from replication.interfaces import Benchmark, Engine, Scaffold
-from replication.records import UNSCORED_REASONS, Episode, Json, RunSpec, Task
+from replication.records import UNSCORED_REASONS, Episode, Json, RunSpec, Task, canonical_json
 from replication.store import RunWriter, Store
 
 RETRIES = 2
@@ -169,3 +169,28 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> dict[str, Jso
         "n_distinct_seeds": len(set(seeds)),
         "as_expected": not repeated or (n_differ == 0 if temperature == 0 else n_differ > 0),
     }
+
+
+def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
+    """List what differed between the engines that took part in these runs: a version or a default that changed on the way.
+
+    They stand among the deviations next to each verdict; empty when one set-up collected everything.
+    """
+    seen: dict[str, set[str]] = {}
+    sessions = [session["engine"] for run_id in run_ids for session in store.manifest(run_id)["sessions"]]
+    settings = [dict(_flat(engine)) for engine in sessions]
+    for key in {key for one in settings for key in one}:
+        seen[key] = {one.get(key, "absent") for one in settings}
+    return [
+        f"engine `{key}` was not the same in all runs: {', '.join(sorted(values))}"
+        for key, values in sorted(seen.items())
+        if len(values) > 1
+    ]
+
+
+def _flat(value: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, canonical_json(value)

@@ -222,6 +222,8 @@ def test_changed_engine_shows_as_another_session_of_the_manifest(tmp_path):
         runner.collect(store, engine, [job], concurrency=2, title="test")
     sessions = store.manifest(job.spec.run_id)["sessions"]
     assert [s["engine"]["engine"] for s in sessions] == ["vllm-0.32", "vllm-0.33"]
+    (difference,) = runner.engine_differences(store, [job.spec.run_id])
+    assert "`engine`" in difference and "vllm-0.32" in difference and "vllm-0.33" in difference
 
 
 # grading, order, concurrency

@@ -9,6 +9,7 @@ embeddings at the old weights (so lm_head is packed anew).
 """
 
 import asyncio
+import gc
 import hashlib
 import itertools
 import os
@@ -25,6 +26,10 @@ from replication.records import Json, Reply, Request
 
 if TYPE_CHECKING:
     import torch
+
+
+_PER_PROCESS = {"VLLM_DIST_IDENT", "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"}
+"""vLLM sets these to random names; in a manifest every restart would look like another engine."""
 
 
 class _Waiting(NamedTuple):
@@ -250,7 +255,9 @@ class VllmEngine:
                     "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
                 },
             },
-            "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_"))},
+            "environment": {
+                k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_")) and k not in _PER_PROCESS
+            },
             "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
             "tokenizer_sha256": hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
         }
@@ -263,6 +270,8 @@ class VllmEngine:
                 self._wake.notify()
             self._thread.join()
         self._thread = self._llm = self._tokenizer = self._model = None
+        # vLLM frees its memory and process groups when the object dies; a second engine must find them gone.
+        gc.collect()
 
 
 def _settle(waiting: _Waiting, result: Any) -> None:

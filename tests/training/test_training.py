@@ -160,7 +160,7 @@ def test_changed_setting_is_another_training_run(base):
 
 
 def test_missing_and_exchanged_bases_are_named(base, tmp_path):
-    with pytest.raises(TrainingError, match="no base at .*make bases"):
+    with pytest.raises(TrainingError, match=r"no base at .*make bases"):
         _ = arm_run(tmp_path).identity
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -168,7 +168,7 @@ def test_missing_and_exchanged_bases_are_named(base, tmp_path):
         (copy / file.name).write_bytes(file.read_bytes())
     record = json.loads((copy / "training.json").read_text()) | {"weights_sha256": "0" * 64}
     (copy / "training.json").write_text(json.dumps(record))
-    with pytest.raises(TrainingError, match="not those of its training.json"):
+    with pytest.raises(TrainingError, match=r"not those of its training\.json"):
         runs.carry_out(arm_run(copy), tmp_path / "out", lambda p: None)
 
 
