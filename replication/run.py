@@ -67,7 +67,7 @@ def _write_index(cfg: schemas.Root, store: Store, work: "list[tuple[config.Serve
     for run in config.training_runs(cfg):
         folder = config.training_folder(cfg, run)
         training.append(json.loads((folder / "training.json").read_text()) | {"curve": str(folder / "curve.csv")})
-    checks = {run_id: runner.repeat_check(store, run_id, cfg.sampling.temperature) for run_id in run_ids}
+    checks = {run_id: store.manifest(run_id)["checks"]["repeats"] for run_id in run_ids}
     folder = Path(cfg.paths.results) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(

@@ -67,14 +67,24 @@ def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: i
         }
         items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
         _grade_old(jobs, writers)
-        return asyncio.run(_play_all(engine, items, writers, concurrency, title))
+        n_played = asyncio.run(_play_all(engine, items, writers, concurrency, title))
+    for job in jobs:
+        _check_repeats(store, job)
+    return n_played
 
 
 def regrade(store: Store, job: Job) -> None:
-    """Grade finished episodes that have no score by the benchmark's present grader; needs no engine."""
+    """Grade the episodes of a complete run that have no score by the benchmark's present grader; needs no engine."""
     manifest = store.manifest(job.spec.run_id)["sessions"][-1]["engine"]
     with store.writer(job.spec, labels=job.labels, manifest=manifest, tasks=job.tasks) as writer:
         _grade_old([job], {job.spec.run_id: writer})
+    if "repeats" not in store.manifest(job.spec.run_id)["checks"]:  # killed between the last episode and the check
+        _check_repeats(store, job)
+
+
+def _check_repeats(store: Store, job: Job) -> None:
+    check = repeat_check(store, job.spec.run_id, job.spec.sampling.temperature)
+    store.record_check(job.spec.run_id, "repeats", check)
 
 
 def _grade_old(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> None:

@@ -131,9 +131,21 @@ class Store:
             "labels": to_json(labels),
             "tasks": tasks,
             "sessions": sessions,
+            "checks": old.get("checks", {}),
         }
         if new != old:
-            _write_atomically(path, json.dumps(new, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+            _write_atomically(path, _manifest_text(new))
+
+    def record_check(self, run_id: str, name: str, result: Mapping[str, Json]) -> None:
+        """Write the result of a check of a run into its manifest, under `checks`; takes the run's lock."""
+        manifest = self.manifest(run_id)
+        if manifest["checks"].get(name) == to_json(result):
+            return
+        folder = self._folder(run_id)
+        with _explained(folder), _locked(folder):
+            manifest = self.manifest(run_id)
+            manifest["checks"][name] = to_json(result)
+            _write_atomically(folder / "manifest.json", _manifest_text(manifest))
 
     # reading
 
@@ -142,7 +154,7 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob("*/manifest.json") if _RUN_ID.fullmatch(p.parent.name))
 
     def manifest(self, run_id: str) -> dict[str, Json]:
-        """Read what was run: schema_version, run_id, spec, labels, tasks and sessions.
+        """Read what was run: schema_version, run_id, spec, labels, tasks, sessions and checks.
 
         tasks : {task_id: {"hash", "level"}}.
         sessions : one entry per engine that took part, oldest first; `first_line` is the first line of episodes.jsonl
@@ -674,6 +686,10 @@ def _holder(fd: int) -> str:
         return f"process {holder['pid']} on `{holder['host']}` since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that is just starting"
+
+
+def _manifest_text(manifest: Mapping[str, Json]) -> bytes:
+    return json.dumps(manifest, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

@@ -118,6 +118,8 @@ def test_repeat_check_tells_sampled_from_collapsed_repeats(tmp_path):
     collect(sampled, noisy_script(job), job)
     collect(frozen, expert_script(job), job)
     run_id = job.spec.run_id
+    assert sampled.manifest(run_id)["checks"]["repeats"]["as_expected"] is True
+    assert frozen.manifest(run_id)["checks"]["repeats"]["as_expected"] is False
     assert runner.repeat_check(sampled, run_id, temperature=0.7)["as_expected"]
     assert not runner.repeat_check(frozen, run_id, temperature=0.7)["as_expected"]
     assert runner.repeat_check(frozen, run_id, temperature=0.0)["as_expected"]
@@ -259,6 +261,7 @@ def test_regrading_needs_no_engine(tmp_path):
     assert store.score_table()["value"].isna().all()
     runner.regrade(store, job)
     assert store.score_table()["value"].notna().all()
+    assert "repeats" in store.manifest(job.spec.run_id)["checks"]
 
 
 def next_episode(job, task):

@@ -9,6 +9,7 @@ embeddings at the old weights (so lm_head is packed anew).
 """
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import itertools
@@ -283,7 +284,9 @@ def _settle(waiting: _Waiting, result: Any) -> None:
         else:
             waiting.future.set_result(result)
 
-    waiting.loop.call_soon_threadsafe(deliver)
+    # The loop is closed when the run has failed elsewhere, a full disk say; then nobody waits for this reply.
+    with contextlib.suppress(RuntimeError):
+        waiting.loop.call_soon_threadsafe(deliver)
 
 
 def _pack_lm_head(model: "torch.nn.Module") -> None:

@@ -1,0 +1,96 @@
+"""The whole path on a scripted engine: jobs from conf/, episodes, store, index, analysis, paper."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from parts import expert_script, noisy_script, prompt_of
+
+from replication import cli, config, paper, run, runner, schemas
+from replication.engines.scripted import ScriptedEngine
+from replication.store import Store
+from replication.verdicts import Settings
+
+ROOT = schemas.CONF.parent
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    schemas.register()
+    with initialize_config_dir(str(schemas.CONF), version_base="1.3"):
+        tasks = ["benchmarks.terminal.n_tasks=30", "benchmarks.calling.n_tasks=30", "study.n_trials=2"]
+        return cli.checked(
+            compose("config", overrides=["study=controlled_tiny", f"paths.results={tmp_path}/results", *tasks])
+        )
+
+
+def pretend_trained(cfg) -> None:
+    """Write the records of training runs, as far as collecting and analysing read them."""
+    for at, training_run in enumerate(config.training_runs(cfg)):
+        folder = config.training_folder(cfg, training_run)
+        folder.mkdir(parents=True)
+        record = {
+            "arm": training_run.arm, "scale": training_run.scale, "training_seed": training_run.training_seed,
+            "training_run": training_run.name, "params_b": 0.0009, "weights_sha256": f"{at:064d}", "n_tokens": 1000,
+            "flops": 1e9, "seconds_s": 1.0,
+        }  # fmt: skip
+        (folder / "training.json").write_text(json.dumps(record))
+        rows = "\n".join(f"{i},episodes,{100 * i},{3 / (i + 1)},0.01,{i}" for i in range(10))
+        (folder / "curve.csv").write_text(f"step,phase,n_tokens,loss,lr,seconds_s\n{rows}\n")
+
+
+def play(cfg):
+    """Collect with scripts: the treatment plays the expert, the control errs in a third of its turns."""
+    store = Store(Path(cfg.paths.results) / "store")
+    work = [(model, config.jobs(cfg, model)) for model in config.served(cfg)]
+    for model, jobs in work:
+        make = expert_script if model.labels["arm"] == "lwm_then_sft" else noisy_script
+        scripts = {task.prompt: make(job) for job in jobs for task in job.tasks}
+        engine = ScriptedEngine(lambda request, scripts=scripts: scripts[prompt_of(request)](request))
+        runner.collect(store, engine, jobs, concurrency=8, title="test")
+    run._write_index(cfg, store, work)
+
+
+def build(cfg, out: Path):
+    out.mkdir(exist_ok=True)
+    for name in ("paper.typ", "refs.bib"):
+        shutil.copy(ROOT / "paper" / name, out / name)
+    return paper.build(
+        cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=out, claims=schemas.CONF / "claim",
+        settings=Settings(**vars(cfg.analysis)),
+    )  # fmt: skip
+
+
+def test_better_arm_shows_in_the_verdicts_and_everything_is_written(cfg, tmp_path):
+    pretend_trained(cfg)
+    play(cfg)
+    built = build(cfg, tmp_path / "paper")
+    ours = {(v.claim_id, v.target): v for v in built.verdicts if v.study == "controlled_tiny"}
+    assert ours["A2", "T2"].outcome == "replicated" and ours["A2", "T2"].replication.value > 0.2
+    assert ours["B", "T3"].outcome == "not_testable" and "general" in ours["B", "T3"].reason
+    for name in ("paper.pdf", "data/verdicts.json", "data/controlled_tiny/scores.csv", "figures/curves.svg"):
+        assert (tmp_path / "paper" / name).stat().st_size > 500
+
+
+def test_paper_is_built_from_frozen_data_alone_and_byte_for_byte(cfg, tmp_path):
+    pretend_trained(cfg)
+    play(cfg)
+    build(cfg, tmp_path / "paper")
+    before = {p: p.read_bytes() for p in (tmp_path / "paper").rglob("*") if p.is_file()}
+    shutil.rmtree(cfg.paths.results)
+    build(cfg, tmp_path / "paper")
+    assert {p: p.read_bytes() for p in (tmp_path / "paper").rglob("*") if p.is_file()} == before
+
+
+def test_complete_study_starts_no_engine(cfg, monkeypatch, capsys):
+    pretend_trained(cfg)
+    play(cfg)
+
+    def refuse(cfg):
+        raise AssertionError("an engine was built")
+
+    monkeypatch.setattr(config, "engine", refuse)
+    run.main(cfg)
+    assert "runs are complete" in capsys.readouterr().out
