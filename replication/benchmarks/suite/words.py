@@ -48,6 +48,18 @@ class Lexicon:
         """Draw `n` different ones of a sequence."""
         return [words[int(i)] for i in self.rng.permutation(len(words))[:n]]
 
+    def chance(self, share: float) -> bool:
+        """Say yes with this probability."""
+        return bool(self.rng.random() < share)
+
+    def whole(self, low: int, high: int) -> int:
+        """Draw a whole number in [low, high]."""
+        return int(self.rng.integers(low, high + 1))
+
+    def shuffled(self, words) -> list:
+        """Put a sequence into random order."""
+        return self.several(words, len(words))
+
     def name(self) -> str:
         """Make up a name of two or three syllables that belongs to this split."""
         while True:
