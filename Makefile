@@ -71,13 +71,13 @@ lock: ## Recompile requirements/*.lock after a change of *.in (needs uv)
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cpu) --find-links <local wheel folder>" $(lock_cpu) -q --find-links "$(LINKS)"
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_gpu)" $(lock_gpu) -q
 
-clean: ## Remove results/ (the store too!), generated figures and caches; .venv and paper/data stay
-	rm -rf results outputs multirun wandb paper/figures paper/tables paper/paper.pdf
+clean: ## Remove figures, paper.pdf and caches; results/ (the store), paper/data and .venv stay
+	rm -rf outputs multirun wandb paper/figures paper/tables paper/paper.pdf
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-all: clean ## clean, and remove .venv as well
-	rm -rf .venv
+clean-all: clean ## clean, and remove .venv and results/ with every stored episode and checkpoint
+	rm -rf .venv results
 
 .venv/.installed-cpu .venv/.installed-none: requirements/cpu.lock
 .venv/.installed-gpu: requirements/gpu.lock

@@ -39,13 +39,15 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Print verdicts as a Markdown table; the claim's own target is in bold."""
-    head = ["Claim", "Study", "Scope", "Target", f"Estimate [{_level(verdicts)}], points", "Outcome", "Reason"]
-    rows = [
-        [f"{v.claim_id}: {v.statement}", v.study, v.scope, v.target, points(v.replication), v.outcome.replace("_", " "),
-         v.reason] for v in verdicts
-    ]  # fmt: skip
-    return f"{markdown(head, rows)}\n\n{NOTE}"
+    """Print verdicts as one short Markdown table per study, its scope in front; reasons stand in the paper."""
+    parts = []
+    for study in dict.fromkeys(v.study for v in verdicts):
+        of_study = [v for v in verdicts if v.study == study]
+        scopes = "; ".join(dict.fromkeys(v.scope for v in of_study))
+        rows = [[v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication)] for v in of_study]
+        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points"]
+        parts.append(f"**`{study}`**: {scopes}\n\n{markdown(head, rows)}")
+    return "\n\n".join([*parts, NOTE])
 
 
 NOTE = (

@@ -60,7 +60,8 @@ def test_no_verdict_is_said_in_words():
 
 
 def test_markdown_table_has_a_row_per_verdict_and_escapes_bars():
-    assert verdict_markdown(VERDICTS).count("\n| ") == len(VERDICTS) + 1
+    n_studies = len({v.study for v in VERDICTS})
+    assert verdict_markdown(VERDICTS).count("\n| ") == len(VERDICTS) + 2 * n_studies
     assert markdown(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
 
 
@@ -80,7 +81,7 @@ def test_readme_changes_between_the_markers_only(tmp_path):
     readme.write_text("# Title\n{}\ntext\n{}\nend\n".format(*blocks))
     assert report.rewrite_readme(readme, VERDICTS)
     text = readme.read_text()
-    assert text.startswith("# Title\n<!-- verdicts:begin -->\n| Claim |")
+    assert text.startswith("# Title\n<!-- verdicts:begin -->\n**`")
     assert "\ntext\n" in text and text.endswith("<!-- figures:end -->\nend\n") and "stale text" not in text
     assert not report.rewrite_readme(readme, VERDICTS)
 
