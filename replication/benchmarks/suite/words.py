@@ -62,10 +62,11 @@ class Lexicon:
 
     def name(self) -> str:
         """Make up a name of two or three syllables that belongs to this split."""
+        whole = self.rng.integers  # scalar draws: an array of four costs as much as twenty of them
         while True:
-            n = 2 + int(self.rng.random() < 0.3)
-            draws = self.rng.integers((len(CONSONANTS), len(VOWELS)), size=(n, 2)).tolist()
-            name = "".join(CONSONANTS[c] + VOWELS[v] for c, v in draws)
+            name = ""
+            for _ in range(3 if self.rng.random() < 0.3 else 2):
+                name += CONSONANTS[whole(len(CONSONANTS))] + VOWELS[whole(len(VOWELS))]
             if split_of(name) == self.split:
                 return name
 
