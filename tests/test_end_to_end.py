@@ -11,6 +11,7 @@ from parts import expert_script, noisy_script, prompt_of
 from replication import cli, config, paper, run, runner, schemas
 from replication.engines.scripted import ScriptedEngine
 from replication.store import Store
+from replication.training.runs import WEIGHTS, weights_sha256
 from replication.verdicts import Settings
 
 ROOT = schemas.CONF.parent
@@ -31,10 +32,11 @@ def pretend_trained(cfg) -> None:
     for at, training_run in enumerate(config.training_runs(cfg)):
         folder = config.training_folder(cfg, training_run)
         folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(bytes([at]))
         record = {
             "arm": training_run.arm, "scale": training_run.scale, "training_seed": training_run.training_seed,
-            "training_run": training_run.name, "params_b": 0.0009, "weights_sha256": f"{at:064d}", "n_tokens": 1000,
-            "flops": 1e9, "seconds_s": 1.0,
+            "training_run": training_run.name, "params_b": 0.0009, "weights_sha256": weights_sha256(folder),
+            "n_tokens": 1000, "flops": 1e9, "seconds_s": 1.0,
         }  # fmt: skip
         (folder / "training.json").write_text(json.dumps(record))
         rows = "\n".join(f"{i},episodes,{100 * i},{3 / (i + 1)},0.01,{i}" for i in range(10))

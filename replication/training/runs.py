@@ -83,9 +83,21 @@ def weights_sha256(folder: Path) -> str:
 
 
 def finished(run: TrainingRun, folder: Path) -> dict[str, Json] | None:
-    """Read the record of a finished training run, or None; training.json is written last."""
+    """Read the record of a finished training run; None where it, or the checkpoint, is missing.
+
+    training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones are an
+    error, because every score would be filed under the wrong identity.
+    """
     record = folder / "training.json"
-    return json.loads(record.read_text()) if record.is_file() else None
+    if not record.is_file() or not (folder / WEIGHTS).is_file():
+        return None
+    found = json.loads(record.read_text())
+    if found["weights_sha256"] != weights_sha256(folder):
+        raise TrainingError(
+            f"the weights at `{folder}` are not those of its training.json. Remove the folder and run `make train`: "
+            f"`{run.name}` is trained again."
+        )
+    return found
 
 
 def carry_out(run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None]) -> dict[str, Json]:

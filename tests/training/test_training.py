@@ -172,6 +172,18 @@ def test_missing_and_exchanged_bases_are_named(base, tmp_path):
         runs.carry_out(arm_run(copy), tmp_path / "out", lambda p: None)
 
 
+def test_finished_run_without_its_weights_is_not_finished_and_with_others_is_an_error(base, tmp_path):
+    run = arm_run(base)
+    runs.carry_out(run, tmp_path, lambda p: None)
+    assert runs.finished(run, tmp_path) is not None
+    weights = (tmp_path / runs.WEIGHTS).read_bytes()
+    (tmp_path / runs.WEIGHTS).write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(TrainingError, match=r"Remove the folder and run `make train`"):
+        runs.finished(run, tmp_path)
+    (tmp_path / runs.WEIGHTS).unlink()
+    assert runs.finished(run, tmp_path) is None
+
+
 def test_padding_does_not_change_what_is_learnt(base):
     import numpy as np
 
