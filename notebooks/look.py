@@ -18,6 +18,7 @@
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import display
 
 from replication.evidence import load_scores
 from replication.figures import curves, forest
@@ -50,9 +51,9 @@ forest.draw_published(pd.read_csv(DATA / "published.csv"), SESOI)
 # %%
 for study in STUDIES:
     frozen = read_frozen(study, DATA)
-    display(frozen.scores.head(), frozen.training)  # noqa: F821
-    display(curves.draw(frozen.curves))  # noqa: F821
+    display(frozen.scores.head(), frozen.training)
+    display(curves.draw(frozen.curves))
 
 # %%
 if (DATA / "estimates.csv").exists():
-    display(pd.read_csv(DATA / "estimates.csv"))  # noqa: F821
+    display(pd.read_csv(DATA / "estimates.csv"))
