@@ -16,7 +16,7 @@ from replication.records import Message, Task, stable_seed
 from replication.scaffolds.compact import Compact
 from replication.training.documents import Document, chat
 
-VERSION = "1"
+VERSION = "2"
 """Part of a training run's identity; a test holds the corpora's hashes, so that no text changes without it."""
 
 BLOCK = 256
@@ -46,17 +46,17 @@ def _entries(w: Lexicon, n: int) -> list[tuple[str, str, str]]:
 
 
 def _copy(w: Lexicon) -> Turns:
-    text = " ".join(_things(w, int(w.rng.integers(2, 17))))
+    text = " ".join(_things(w, w.whole(2, 16)))
     return _ask(f"{w.pick(('repeat', 'copy', 'say again'))} {text}", text)
 
 
 def _copy_lines(w: Lexicon) -> Turns:
-    text = "\n".join(" ".join(_things(w, int(w.rng.integers(1, 5)))) for _ in range(int(w.rng.integers(2, 8))))
+    text = "\n".join(" ".join(_things(w, w.whole(1, 4))) for _ in range(w.whole(2, 7)))
     return _ask(f"repeat\n{text}", text)
 
 
 def _look_up(w: Lexicon) -> Turns:
-    rows = _entries(w, int(w.rng.integers(2, 8)))
+    rows = _entries(w, w.whole(2, 7))
     name, fact, value = w.pick(rows)
     style = w.pick(("{0} {1} {2}", "{0} has {1} {2}", "the {1} of {0} is {2}", "{1} {2} {0}"))
     listing = w.pick(("\n", "; ")).join(style.format(*row) for row in rows)
@@ -65,7 +65,7 @@ def _look_up(w: Lexicon) -> Turns:
 
 
 def _who_has(w: Lexicon) -> Turns:
-    rows = _entries(w, int(w.rng.integers(2, 7)))
+    rows = _entries(w, w.whole(2, 6))
     name, fact, value = w.pick(rows)
     listing = "\n".join(" ".join(row) for row in rows)
     return _ask(f"{listing}\nwho has {fact} {value}", name)
@@ -73,35 +73,33 @@ def _who_has(w: Lexicon) -> Turns:
 
 def _which_line(w: Lexicon) -> Turns:
     # Lines carry a label in front, as listings of every kind do; the label of the line with a word is asked for.
-    rows = _entries(w, int(w.rng.integers(2, 6)))
+    rows = _entries(w, w.whole(2, 5))
     labels = [w.pick(FILES) + w.pick(("", "/", "-")) + w.name() for _ in rows]
-    at = int(w.rng.integers(len(rows)))
+    at = w.whole(0, len(rows) - 1)
     rest = [" ".join(row) for row in rows]
-    others = [f"{x} {w.pick(('asks', 'sees', 'likes'))} {rows[at][0]}" for x in w.names(int(w.rng.integers(0, 3)))]
+    others = [f"{x} {w.pick(('asks', 'sees', 'likes'))} {rows[at][0]}" for x in w.names(w.whole(0, 2))]
     lines = [f"{label}: {text}" for label, text in zip(labels, rest, strict=True)]
     lines += [f"{w.pick(FILES)}: {text}" for text in others]
-    order = w.rng.permutation(len(lines))
-    listing = "\n".join(lines[int(i)] for i in order)
+    listing = "\n".join(w.shuffled(lines))
     name, fact, value = rows[at]
-    if w.rng.random() < 0.5:
+    if w.chance(0.5):
         return _ask(f"{listing}\nlabel of the line with the {fact} of {name}", labels[at])
     return _ask(f"{listing}\n{fact} of {name}", value)
 
 
 def _follow(w: Lexicon) -> Turns:
-    names = w.names(int(w.rng.integers(3, 7)))
-    n = int(w.rng.integers(2, min(4, len(names)) + 1))
+    names = w.names(w.whole(3, 6))
+    n = w.whole(2, min(4, len(names)))
     value = str(w.number())
     lines = [f"{a} see {b}" for a, b in pairwise(names[:n])]
     lines += [f"{names[n - 1]} {w.pick(FACTS)} {value}"] + [f"{x} {w.pick(FACTS)} {w.number()}" for x in names[n:]]
-    order = w.rng.permutation(len(lines))
-    listing = "\n".join(lines[int(i)] for i in order)
+    listing = "\n".join(w.shuffled(lines))
     return _ask(f"{listing}\nfollow {names[0]}", " ".join([*names[1:n], value]))
 
 
 def _sort(w: Lexicon) -> Turns:
-    n = int(w.rng.integers(2, 6))
-    if w.rng.random() < 0.5:
+    n = w.whole(2, 5)
+    if w.chance(0.5):
         numbers = [w.number() for _ in range(n)]
         return _ask(f"sort {' '.join(map(str, numbers))}", " ".join(map(str, sorted(numbers))))
     names = w.names(n)
@@ -110,30 +108,30 @@ def _sort(w: Lexicon) -> Turns:
 
 def _compare(w: Lexicon) -> Turns:
     a, b = w.number(), w.number()
-    if w.rng.random() < 0.5:
+    if w.chance(0.5):
         return _ask(f"{w.pick(('larger', 'more'))} of {a} and {b}", str(max(a, b)))
     x, y = w.name(), w.name()
-    if w.rng.random() < 0.5:
+    if w.chance(0.5):
         y = x
     return _ask(f"is {x} the same as {y}", "yes" if x == y else "no")
 
 
 def _sum(w: Lexicon) -> Turns:
-    a, b = int(w.rng.integers(0, 50)), int(w.rng.integers(0, 50))
+    a, b = w.whole(0, 49), w.whole(0, 49)
     return (
-        _ask(f"{a} + {b}", str(a + b)) if w.rng.random() < 0.6 else _ask(f"{max(a, b)} - {min(a, b)}", str(abs(a - b)))
+        _ask(f"{a} + {b}", str(a + b)) if w.chance(0.6) else _ask(f"{max(a, b)} - {min(a, b)}", str(abs(a - b)))
     )
 
 
 def _member(w: Lexicon) -> Turns:
-    words = _things(w, int(w.rng.integers(2, 8)))
-    asked = w.pick(words) if w.rng.random() < 0.5 else w.name()
+    words = _things(w, w.whole(2, 7))
+    asked = w.pick(words) if w.chance(0.5) else w.name()
     return _ask(f"is {asked} among {', '.join(words)}", "yes" if asked in words else "no")
 
 
 def _manual(w: Lexicon) -> list[str]:
     names = [f"{verb}_{noun}" for verb, noun in w.several([(v, n) for v in VERBS for n in NOUNS], 4)]
-    return [f"{n} {' '.join(w.several(list(PARAMETERS), int(w.rng.integers(1, 4))))}" for n in names]
+    return [f"{n} {' '.join(w.several(list(PARAMETERS), w.whole(1, 3)))}" for n in names]
 
 
 def _documentation(w: Lexicon) -> Turns:
@@ -142,10 +140,10 @@ def _documentation(w: Lexicon) -> Turns:
     name, *parameters = w.pick(lines).split()
     manual = "\n".join(lines)
     verb, noun = name.split("_")
-    if w.rng.random() < 0.5:
+    if w.chance(0.5):
         asked = w.pick((f"what does {name} take", f"what is needed to {verb} a {noun}"))
         return _ask(f"{manual}\n{asked}", " ".join(parameters))
-    if w.rng.random() < 0.5:
+    if w.chance(0.5):
         return _ask(f"{manual}\nwhich one can {verb} a {noun}", name)
     verb, noun = w.pick(VERBS), w.pick(NOUNS)
     found = f"{verb}_{noun}" in [line.split()[0] for line in lines]
@@ -154,42 +152,42 @@ def _documentation(w: Lexicon) -> Turns:
 
 def _fill(w: Lexicon) -> Turns:
     # Values are given with their names and wanted in another order: a form to fill in.
-    kinds = w.several(list(PARAMETERS.items()), int(w.rng.integers(1, 5)))
+    kinds = w.several(list(PARAMETERS.items()), w.whole(1, 4))
     values = {p: str(w.value(k)) for p, k in kinds}
     style = w.pick(("{0} {1}", "{0} is {1}", "{1} as {0}"))
     given = w.pick((", ", " and ")).join(style.format(p, values[p]) for p in w.several(list(values), len(values)))
     wanted = list(values)
-    if w.rng.random() < 0.2:
+    if w.chance(0.2):
         missing = w.pick([p for p in PARAMETERS if p not in values])
-        wanted.insert(int(w.rng.integers(len(wanted) + 1)), missing)
+        wanted.insert(w.whole(0, len(wanted)), missing)
         return _ask(f"fill {' '.join(wanted)}\n{given}", f"missing {missing}")
     return _ask(f"fill {' '.join(wanted)}\n{given}", " ".join(values[p] for p in wanted))
 
 
 def _trace(w: Lexicon) -> Turns:
     x, y = w.several("abcdefgh", 2)
-    first, step = int(w.rng.integers(0, 20)), int(w.rng.integers(1, 10))
+    first, step = w.whole(0, 19), w.whole(1, 9)
     return _ask(f"{x} = {first}\n{y} = {x} + {step}\nwhat is {y}", str(first + step))
 
 
 def _steps(w: Lexicon) -> Turns:
     # Several small orders about one list, answered one after the other: conversation without tools.
-    rows = _entries(w, int(w.rng.integers(2, 5)))
+    rows = _entries(w, w.whole(2, 4))
     listing = "\n".join(" ".join(row) for row in rows)
     turns = []
-    for name, fact, value in w.several(rows, int(w.rng.integers(1, len(rows) + 1))):
+    for name, fact, value in w.several(rows, w.whole(1, len(rows))):
         turns += _ask(f"{fact} of {name}" if turns else f"{listing}\n{fact} of {name}", value)
     return turns
 
 
 def _calendar(w: Lexicon) -> Turns:
-    if w.rng.random() < 0.5:
-        at = int(w.rng.integers(len(DAYS)))
+    if w.chance(0.5):
+        at = w.whole(0, len(DAYS) - 1)
         return _ask(f"day after {DAYS[at]}", DAYS[(at + 1) % len(DAYS)])
     people = w.names(3)
     colours = w.several(COLOURS, 3)
     listing = ", ".join(f"{p} likes {c}" for p, c in zip(people, colours, strict=True))
-    at = int(w.rng.integers(3))
+    at = w.whole(0, 2)
     return _ask(f"{listing}. what does {people[at]} like", colours[at])
 
 
@@ -265,7 +263,7 @@ def transitions(benchmarks: Sequence[tuple[str, tuple[int, ...]]]) -> Corpus:
     def corpus(training_seed: int, block: int) -> list[Document]:
         documents = []
         for w, bench, task, draft in _drafts(benchmarks, "transitions", training_seed, block):
-            actions = [a if w.rng.random() > 0.33 else _perturbed(w, task, a) for a in draft.expert if a.calls]
+            actions = [_perturbed(w, task, a) if w.chance(0.33) else a for a in draft.expert if a.calls]
             messages = [Message(role="system", content=f"you are the {bench.name}\n{_state(task)}")]
             for action, results in _play(bench, task, actions):
                 messages.append(Message(role="user", content=scaffold.write(action)))

@@ -48,14 +48,14 @@ def arm_run(base, **changes):
 # corpora
 
 
-GOLDEN = {"general": "6634", "episodes": "c2f2", "transitions": "227a"}
+GOLDEN = {"general": "d319", "episodes": "ac5f", "transitions": "e38f"}
 """First digits of the hash of block 0 at seed 0 under corpora.VERSION."""
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_corpus_text_changes_only_with_its_version(name):
     made = [[d.text, d.learn] for d in corpora.named(name, BENCHMARKS)(0, 0)]
-    assert (corpora.VERSION, stable_hash(made, 4)) == ("1", GOLDEN[name])
+    assert (corpora.VERSION, stable_hash(made, 4)) == ("2", GOLDEN[name])
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -16,7 +16,7 @@ from replication.interfaces import Action
 from replication.records import Call, Json, Task, Tool, canonical_json
 
 NAME = "calling"
-VERSION = "1"
+VERSION = "2"
 
 N_FUNCTIONS = {1: 2, 2: 3, 3: 5, 4: 8, 5: 12}
 N_PARAMETERS = {1: (1, 2), 2: (1, 2, 3), 3: (2, 3), 4: (2, 3, 4), 5: (3, 4)}
@@ -121,7 +121,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
         expert.append(Action(calls=tuple(calls)))
     else:
         expert += [Action(calls=(call,)) for call in calls]
-    order = lexicon.several(list(functions), len(functions))
+    order = lexicon.shuffled(list(functions))
     return Draft(
         # Whoever asks has a name of this split, or a request of numbers and days only could stand in two splits.
         prompt=f"{lexicon.name()} asks: {lexicon.pick(('; ', ', and ')).join(sentences)}",
@@ -155,7 +155,7 @@ def _parameters(lexicon: Lexicon, level: int) -> dict[str, str]:
 
 def _request(lexicon: Lexicon, function: str, values: Mapping[str, Json]) -> str:
     verb, _, noun = function.partition("_")
-    parts = lexicon.several(list(values.items()), len(values))
+    parts = lexicon.shuffled(list(values.items()))
     if not parts:
         return f"{verb} a {noun}"
     style = lexicon.pick(("{0} {1}", "{0} is {1}", "{1} as {0}"))

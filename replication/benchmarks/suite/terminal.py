@@ -15,7 +15,7 @@ from replication.interfaces import Action
 from replication.records import Call, Json, Task, Tool
 
 NAME = "terminal"
-VERSION = "1"
+VERSION = "2"
 
 ERRANDS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6}
 HOPS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
@@ -130,7 +130,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
     goal_changes = []
     targets = [f"{stem}.{lexicon.pick(ENDINGS)}" for stem in lexicon.names(n)]
     # Each errand that moves or deletes a file needs a file of its own, or two errands could contradict each other.
-    free = lexicon.several(files, len(files))
+    free = lexicon.shuffled(files)
     for i in range(n):
         chain = subjects[i * (HOPS[level] + 1) : i * (HOPS[level] + 1) + HOPS[level]]
         kind = lexicon.pick(("fetch", "fetch", "move", "remove")) if len(free) > n - i else "fetch"
@@ -178,8 +178,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
             expert.append(_act("rm", file=home))
         goal_changes.append(expert[-1].calls[0])
     for path in files:
-        order = lexicon.rng.permutation(len(lines[path]))
-        lines[path] = [lines[path][int(j)] for j in order]
+        lines[path] = lexicon.shuffled(lines[path])
     setup = {"files": {path: "\n".join(lines[path]) for path in files}}
     goal = World(setup)
     for call in goal_changes:
@@ -201,7 +200,7 @@ def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None)
 def _files(lexicon: Lexicon, level: int) -> list[str]:
     stems = lexicon.several([f"{name}.{end}" for name in FILES for end in ENDINGS], N_FILES[level])
     # From level 3 on about half of the files lie in folders.
-    return [f"{lexicon.pick(FOLDERS)}/{s}" if level > 2 and lexicon.rng.random() < 0.5 else s for s in stems]
+    return [f"{lexicon.pick(FOLDERS)}/{s}" if level > 2 and lexicon.chance(0.5) else s for s in stems]
 
 
 def _act(name: str, **arguments: Json) -> Action:

@@ -1,12 +1,16 @@
 """The words that generated tasks are made of, all written for this project."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+
 CONSONANTS = "bdfghjklmnprstvz"
 VOWELS = "aeiou"
+SYLLABLES = tuple(consonant + vowel for consonant in CONSONANTS for vowel in VOWELS)
 SPLITS = ("train", "calibration", "evaluation")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COLOURS = ("red", "blue", "green", "white", "black", "grey", "brown", "pink")
@@ -33,40 +37,56 @@ def split_of(name: str) -> str:
     return ("train", "train", "calibration", "evaluation")[zlib.crc32(name.encode()) % 4]
 
 
-@dataclass(frozen=True)
 class Lexicon:
-    """Draws words for one task of one split."""
+    """Draws words for one task of one split.
 
-    rng: np.random.Generator
-    split: str
+    Uniform numbers are taken from the generator in blocks and everything else is made of them: a call of NumPy for each
+    word would cost twenty times as much.
+    """
 
-    def pick(self, words):
-        """Draw one of a sequence."""
-        return words[int(self.rng.integers(len(words)))]
+    _BLOCK = 64
 
-    def several(self, words, n: int) -> list:
-        """Draw `n` different ones of a sequence."""
-        return [words[int(i)] for i in self.rng.permutation(len(words))[:n]]
+    def __init__(self, rng: np.random.Generator, split: str):
+        self.split = split
+        self._rng = rng
+        self._left: list[float] = []
+
+    def _uniform(self) -> float:
+        if not self._left:
+            self._left = self._rng.random(self._BLOCK).tolist()
+        return self._left.pop()
 
     def chance(self, share: float) -> bool:
         """Say yes with this probability."""
-        return bool(self.rng.random() < share)
+        return self._uniform() < share
 
     def whole(self, low: int, high: int) -> int:
         """Draw a whole number in [low, high]."""
-        return int(self.rng.integers(low, high + 1))
+        return low + int(self._uniform() * (high - low + 1))
 
-    def shuffled(self, words) -> list:
+    def pick(self, words: Sequence[T]) -> T:
+        """Draw one of a sequence."""
+        return words[int(self._uniform() * len(words))]
+
+    def several(self, words: Sequence[T], n: int) -> list[T]:
+        """Draw `n` different ones of a sequence, in random order; all of them if there are fewer."""
+        left = list(words)
+        n = min(n, len(left))
+        for i in range(n):
+            j = i + int(self._uniform() * (len(left) - i))
+            left[i], left[j] = left[j], left[i]
+        return left[:n]
+
+    def shuffled(self, words: Sequence[T]) -> list[T]:
         """Put a sequence into random order."""
         return self.several(words, len(words))
 
     def name(self) -> str:
         """Make up a name of two or three syllables that belongs to this split."""
-        whole = self.rng.integers  # scalar draws: an array of four costs as much as twenty of them
         while True:
-            name = ""
-            for _ in range(3 if self.rng.random() < 0.3 else 2):
-                name += CONSONANTS[whole(len(CONSONANTS))] + VOWELS[whole(len(VOWELS))]
+            name = self.pick(SYLLABLES) + self.pick(SYLLABLES)
+            if self._uniform() < 0.3:
+                name += self.pick(SYLLABLES)
             if split_of(name) == self.split:
                 return name
 
@@ -79,7 +99,7 @@ class Lexicon:
 
     def number(self) -> int:
         """Draw a number of one to three digits, small ones not rarer than large ones."""
-        return int(self.rng.integers(1, 10 ** int(self.rng.integers(1, 4))))
+        return self.whole(1, 10 ** self.whole(1, 3) - 1)
 
     def value(self, kind: str) -> str | int:
         """Draw a value for a parameter of a kind."""
