@@ -118,9 +118,7 @@ def _compare(w: Lexicon) -> Turns:
 
 def _sum(w: Lexicon) -> Turns:
     a, b = w.whole(0, 49), w.whole(0, 49)
-    return (
-        _ask(f"{a} + {b}", str(a + b)) if w.chance(0.6) else _ask(f"{max(a, b)} - {min(a, b)}", str(abs(a - b)))
-    )
+    return _ask(f"{a} + {b}", str(a + b)) if w.chance(0.6) else _ask(f"{max(a, b)} - {min(a, b)}", str(abs(a - b)))
 
 
 def _member(w: Lexicon) -> Turns:
