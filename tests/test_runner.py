@@ -209,7 +209,7 @@ def test_any_setting_that_can_change_an_episode_changes_the_run_id():
     spec = make_job().spec
     changes = {
         "model": "x/y", "revision": "r2", "dtype": "bfloat16", "context": 1024, "benchmark": "other",
-        "benchmark_version": "2", "scaffold": "react", "scaffold_version": "2", "max_turns": 9,
+        "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
         "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),
     }  # fmt: skip
     assert set(changes) == {f.name for f in dataclasses.fields(spec)}
