@@ -20,7 +20,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run paper bench bases lint golden lock clean clean-all
+.PHONY: help install test replicate train run paper show play bench bases lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -47,6 +47,19 @@ run: $(full) ## Play the missing episodes of STUDY into the store
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication.paper study=$(STUDY) $(ARGS)
+
+# Which task is shown or played, and through which scaffold; ARGS takes the rest, e.g. ARGS='index=3 tool_syntax=llama3'.
+TASK     ?= terminal
+LEVEL    ?= 1
+SEED     ?= 0
+SCAFFOLD ?= compact
+chosen   := task=$(TASK) level=$(LEVEL) seed=$(SEED) scaffold=$(SCAFFOLD)
+
+show: $(any) ## Print what a model sees of TASK at LEVEL with SEED through SCAFFOLD, and an expert's episode
+	@$(PY) -m replication.show $(chosen) $(ARGS)
+
+play: $(any) ## Act in TASK yourself, in the terminal
+	@$(PY) -m replication.show mode=play $(chosen) $(ARGS)
 
 bench: $(full) ## Measure speed: store, suite, runner; ratios side by side in one run
 	@for file in tests/performance/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file $(ARGS) || exit 1; done

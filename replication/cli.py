@@ -17,6 +17,7 @@ def checked(cfg: Any) -> schemas.Root:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
     root: schemas.Root = OmegaConf.to_object(cfg)
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
+    _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
     if 0 < root.sampling.temperature < 0.01:
         raise ConfigError(

@@ -23,6 +23,8 @@ class Served:
 
     ref: ModelRef
     labels: dict[str, Json]
+    tool_syntax: str = "hermes"
+    """How the model writes tool calls; only scaffold `native` asks."""
 
 
 def training_runs(cfg: schemas.Root) -> list[TrainingRun]:
@@ -86,6 +88,7 @@ def served(cfg: schemas.Root) -> list[Served]:
             Served(
                 ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
                 labels={"arm": model.role, "scale": model.scale, "params_b": model.params_b, "training_seed": 0},
+                tool_syntax=model.tool_syntax,
             )
         )
     return found
@@ -102,7 +105,7 @@ def jobs(cfg: schemas.Root, model: Served) -> list[Job]:
             for task in benchmark.tasks(choice.split, level, choice.n_tasks, cfg.study.seed)
         ]
         for scaffold_name, limits in sorted(cfg.scaffolds.items()):
-            scaffold = scaffolds.load(scaffold_name)
+            scaffold = scaffolds.load(scaffold_name, model.tool_syntax)
             spec = RunSpec(
                 model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
                 benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,

@@ -19,7 +19,7 @@ def play(
     spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
 ) -> Generator[Request, Reply, Episode]:
     """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
-    messages = scaffold.open(task)
+    messages, slots = scaffold.open(task), scaffold.slots(task)
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
     started = time.monotonic()
@@ -29,7 +29,9 @@ def play(
     for turn in range(spec.max_turns):
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
-            reply = yield Request(messages=tuple(messages), sampling=spec.sampling, seed=seeds[-1])
+            reply = yield Request(
+                messages=tuple(messages), tools=slots.tools, schema=slots.schema, sampling=spec.sampling, seed=seeds[-1]
+            )
         except EngineError as failure:
             stop, error = "engine_error", str(failure)
             break

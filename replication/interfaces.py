@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from replication.records import Call, Episode, Json, Message, Reply, Request, Score, Task
+from replication.records import Call, Episode, Json, Message, Reply, Request, Score, Task, Tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,16 @@ class Action:
     answer: str | None = None
     problem: str | None = None
     """Why the reply is no usable action; told to the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """What a scaffold asks of the engine besides the messages."""
+
+    tools: tuple[Tool, ...] = ()
+    """For the chat template's tool slot."""
+    schema: Mapping[str, Json] | None = None
+    """JSON schema that every reply is held to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +94,14 @@ class Scaffold(Protocol):
     def open(self, task: Task) -> list[Message]:
         """Write the first messages."""
 
+    def slots(self, task: Task) -> Slots:
+        """Say what every request of an episode carries besides its messages."""
+
     def parse(self, text: str, task: Task) -> Action:
         """Read a reply; total on any text."""
 
     def observe(self, results: Sequence[str]) -> Message:
         """Show the results of the calls of one turn, or a problem."""
+
+    def write(self, action: Action) -> str:
+        """Write an action as this scaffold's model would; the inverse of `parse`, for experts."""

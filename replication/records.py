@@ -163,6 +163,8 @@ class Request:
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     """Only for scaffolds that use the chat template's tool slot."""
+    schema: Mapping[str, Json] | None = None
+    """JSON schema that the reply is held to; None leaves it free."""
     sampling: Sampling
     seed: int
     """Of this turn: a stable hash of (run seed, task, trial, turn)."""

@@ -80,6 +80,7 @@ class Model:
     scale: str = MISSING
     params_b: float = MISSING
     architecture: str = MISSING  # models with equal text are swapped into one engine
+    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: how the model writes calls in scaffold native
 
 
 @dataclass

@@ -22,6 +22,7 @@ ALLOWED = {
     "runner": {"episodes", "store", "progress"},
     "config": COLLECT,
     "train": ENTRY, "run": ENTRY, "bases": ENTRY | {"train"}, "plan": ENTRY | {"stats"}, "replicate": set(),
+    "show": {"benchmarks", "scaffolds", "episodes"},
     "verdicts": {"claims", "evidence", "store", "stats"},
     "report": {"claims", "evidence", "store", "verdicts", "figures", "tables", "cli", "schemas"},
     "paper": {"claims", "evidence", "store", "verdicts", "stats", "figures", "tables", "report", "cli", "schemas"},

@@ -152,7 +152,7 @@ class VllmEngine:
     async def generate(self, request: Request) -> Reply:
         """Render the chat, sample one reply, wait without blocking."""
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         if self._failure is not None or self._tokenizer is None:
             raise EngineError(self._failure or "no checkpoint is loaded; call `load` first.")
@@ -164,6 +164,9 @@ class VllmEngine:
         params = SamplingParams(
             temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
             max_tokens=min(sampling.max_tokens, room), output_kind=RequestOutputKind.FINAL_ONLY,
+            # The marks around a call are special tokens of some families and would be dropped from the text.
+            skip_special_tokens=not request.tools,
+            structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
         )  # fmt: skip
         loop = asyncio.get_running_loop()
         future: asyncio.Future = loop.create_future()
@@ -184,6 +187,11 @@ class VllmEngine:
             {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
             for t in request.tools
         ]
+        if tools and "tools" not in str(self._tokenizer.chat_template):
+            raise EngineError(
+                "this model's chat template has no tool slot, so it would never see the tools of scaffold `native`. "
+                "Use `react`, `json` or `compact`."
+            )
         rendered = self._tokenizer.apply_chat_template(
             messages, tools=tools or None, add_generation_prompt=True, tokenize=False
         )

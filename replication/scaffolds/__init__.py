@@ -1,14 +1,24 @@
 """Scaffolds: prompts, tool rendering and parser around a model; one file each, one episode loop for all."""
 
+from collections.abc import Callable
+
 from replication.errors import ConfigError
 from replication.interfaces import Scaffold
 
 
-def load(name: str) -> Scaffold:
-    """Find a scaffold by name."""
+def load(name: str, tool_syntax: str = "hermes") -> Scaffold:
+    """Find a scaffold by name; `tool_syntax` is how the model's family writes calls, which only `native` asks."""
     from replication.scaffolds.compact import Compact
+    from replication.scaffolds.json import JsonObjects
+    from replication.scaffolds.native import Native
+    from replication.scaffolds.react import React
 
-    known = {"compact": Compact}
+    known: dict[str, Callable[[], Scaffold]] = {
+        "compact": Compact,
+        "json": JsonObjects,
+        "native": lambda: Native(tool_syntax),
+        "react": React,
+    }
     if name not in known:
         raise ConfigError(f"`scaffold` {name!r} is unknown; allowed: {', '.join(sorted(known))}.")
     return known[name]()

@@ -12,7 +12,7 @@ Not covered: values that hold a line break, and string values with spaces anywhe
 
 from collections.abc import Sequence
 
-from replication.interfaces import Action
+from replication.interfaces import Action, Slots
 from replication.records import Call, Json, Message, Task, Tool, stable_hash
 
 INSTRUCTION = (
@@ -36,6 +36,10 @@ class Compact:
             Message(role="system", content=f"{INSTRUCTION}\n{tools}"),
             Message(role="user", content=task.prompt),
         ]
+
+    def slots(self, task: Task) -> Slots:
+        """Everything stands in the messages."""
+        return Slots()
 
     def parse(self, text: str, task: Task) -> Action:
         """Read commands until the text or the first `answer` ends; a line that is neither spoils the reply."""

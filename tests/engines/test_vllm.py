@@ -1,11 +1,15 @@
 """The real engine on a real checkpoint: seeds, swapping, overflow, errors. One engine for the whole file."""
 
 import asyncio
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from replication import scaffolds
+from replication.benchmarks import suite
 from replication.errors import EngineError
 from replication.interfaces import ModelRef
 from replication.records import Message, Request, Sampling
@@ -20,7 +24,10 @@ GREEDY = Sampling(temperature=0.0, max_tokens=16)
 def make_engine():
     from replication.engines.vllm import VllmEngine
 
-    options = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024}
+    options = {
+        "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024,
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }  # fmt: skip
     return VllmEngine(
         device="cpu", dtype="float32", context=256, max_num_seqs=16, kv_cache_gib=0.06, threads=1,
         multiprocessing=False, options=options,
@@ -102,6 +109,35 @@ def test_reply_cut_by_max_tokens_says_length(engine):
     assert asyncio.run(main()).finish == "length"
 
 
+def test_reply_is_held_to_the_schema_of_its_request_and_no_other(engine):
+    call = {"tool": {"enum": ["grep"]}, "arguments": {"enum": [{"word": "kavo"}, {"word": "menti"}]}}
+    schema = {"type": "object", "properties": call, "required": list(call), "additionalProperties": False}
+    sampling = Sampling(temperature=1.0, max_tokens=96)
+    held = [
+        dataclasses.replace(request(text, seed=i, sampling=sampling), schema=schema) for i, text in enumerate(PROMPTS)
+    ]
+    free = [request(text, sampling=GREEDY) for text in PROMPTS]
+    # Held and free requests share the batch.
+    replies = ask(engine, held + free)
+    assert all(json.loads(text)["arguments"]["word"] in ("kavo", "menti") for text in replies[: len(held)])
+    assert replies[len(held) :] == ask(engine, free)
+
+
+def test_schema_of_a_task_with_many_tools_is_taken(engine):
+    # The grammar of a whole tool list compiles, and every reply starts as one of its objects.
+    task = suite.load("calling").tasks("evaluation", 5, 1, 0)[0]
+    schema = scaffolds.load("json").slots(task).schema
+    replies = ask(engine, [dataclasses.replace(request(text, seed=i), schema=schema) for i, text in enumerate(PROMPTS)])
+    assert all(text.lstrip().startswith("{") for text in replies)
+
+
+def test_tools_are_refused_where_the_template_would_not_show_them(engine):
+    tools = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0].tools
+    with pytest.raises(EngineError, match="chat template has no tool slot"):
+        ask(engine, [dataclasses.replace(request("repeat kavo"), tools=tools)])
+    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])
+
+
 def test_swapped_checkpoint_equals_a_fresh_engine_and_back(engine, other):
     requests = [request(text, seed=i) for i, text in enumerate(PROMPTS)]
     first = ask(engine, requests)
@@ -132,8 +168,6 @@ def test_missing_checkpoint_is_named_and_the_engine_goes_on(engine, tmp_path):
 
 
 def test_foreign_tokenizer_is_refused(engine, tmp_path):
-    import json
-
     shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]

@@ -16,6 +16,7 @@ from replication.interfaces import Action, Environment
 from replication.records import UNSCORED_REASONS, Episode, Json, Score, Task, Tool, stable_seed
 
 LEVELS = (1, 2, 3, 4, 5)
+NAMES = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +120,8 @@ class SuiteBenchmark:
 
 def load(name: str) -> SuiteBenchmark:
     """Find an environment of the suite by name."""
-    from replication.benchmarks.suite import calling, terminal
+    import importlib
 
-    known = {module.NAME: module for module in (terminal, calling)}
-    if name not in known:
-        raise ConfigError(f"`benchmark` {name!r} is not in the suite; allowed: {', '.join(sorted(known))}.")
-    return SuiteBenchmark(known[name])
+    if name not in NAMES:
+        raise ConfigError(f"`benchmark` {name!r} is not in the suite; allowed: {', '.join(NAMES)}.")
+    return SuiteBenchmark(importlib.import_module(f"replication.benchmarks.suite.{name}"))

@@ -17,6 +17,7 @@ from replication.records import Call, Json, Task, Tool, canonical_json
 
 NAME = "calling"
 VERSION = "2"
+DOMAIN = "out"
 
 N_FUNCTIONS = {1: 2, 2: 3, 3: 5, 4: 8, 5: 12}
 N_PARAMETERS = {1: (1, 2), 2: (1, 2, 3), 3: (2, 3), 4: (2, 3, 4), 5: (3, 4)}
@@ -161,3 +162,27 @@ def _request(lexicon: Lexicon, function: str, values: Mapping[str, Json]) -> str
     style = lexicon.pick(("{0} {1}", "{0} is {1}", "{1} as {0}"))
     listed = lexicon.pick((", ", " and ")).join(style.format(p, v) for p, v in parts)
     return lexicon.pick((f"{verb} a {noun} with {listed}", f"please {verb} a {noun}, {listed}"))
+
+
+def describe(setup: Mapping[str, Json]) -> str:
+    """Write out the functions with their parameters, and what look-ups know."""
+    functions = [f"{f['name']} {' '.join(f['parameters'])}" for f in setup["functions"]]
+    ids = [f"{finder} {who} id {found}" for finder, known in setup["ids"].items() for who, found in known.items()]
+    return "\n".join((*functions, *ids))
+
+
+def wrong_turn(lexicon: Lexicon, task: Task, action: Action) -> Action:
+    """Call another function, give one parameter another value, or answer with another reason."""
+    if not action.calls:
+        return Action(answer=lexicon.pick([a for a in ("done", NO_TOOL, "missing day") if a != action.answer]))
+    functions = {f["name"]: f["parameters"] for f in task.setup["functions"]}
+    call = lexicon.pick(action.calls)
+    if lexicon.chance(0.3):
+        name = lexicon.pick([name for name in functions if name != call.name])
+        wrong = Call(name=name, arguments={p: lexicon.value(k) for p, k in functions[name].items()})
+    else:
+        parameter = lexicon.pick(list(call.arguments))
+        while (value := lexicon.value(functions[call.name][parameter])) == call.arguments[parameter]:
+            pass
+        wrong = Call(name=call.name, arguments=call.arguments | {parameter: value})
+    return Action(calls=tuple(wrong if one is call else one for one in action.calls))

@@ -16,6 +16,7 @@ from replication.records import Call, Json, Task, Tool
 
 NAME = "terminal"
 VERSION = "2"
+DOMAIN = "in"
 
 ERRANDS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6}
 HOPS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
@@ -205,3 +206,22 @@ def _files(lexicon: Lexicon, level: int) -> list[str]:
 
 def _act(name: str, **arguments: Json) -> Action:
     return Action(calls=(Call(name=name, arguments=arguments),))
+
+
+def describe(setup: Mapping[str, Json]) -> str:
+    """Write out all files."""
+    return "\n".join(f"{path}\n{text}" for path, text in setup["files"].items())
+
+
+def wrong_turn(lexicon: Lexicon, task: Task, action: Action) -> Action:
+    """Run another command with a plausible value: an existing path, or a name that may be anywhere or nowhere."""
+    path = lexicon.pick(list(task.setup["files"]))
+    words = " ".join(task.setup["files"].values()).split()
+    kind = lexicon.pick(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
+    return {
+        "ls": _act("ls"),
+        "cat": _act("cat", file=path),
+        "grep": _act("grep", word=lexicon.pick(words)),
+        "rm": _act("rm", file=path),
+        "cat_wrong": _act("cat", file=f"{lexicon.name()}.txt"),
+    }[kind]

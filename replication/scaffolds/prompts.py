@@ -1,0 +1,20 @@
+"""Texts that the scaffolds for public checkpoints share; `compact` has its own, shorter ones."""
+
+import json
+from collections.abc import Iterable
+
+from replication.records import Tool
+
+TASK = "Do the task with the tools. Look things up instead of guessing, and change nothing that was not asked for."
+REFUSALS = (
+    "If a value that a tool needs is not given and cannot be looked up, give as final answer the word `missing` and "
+    "the name of the parameter. If no tool fits a request, give as final answer `no tool`."
+)
+
+
+def listing(tools: Iterable[Tool]) -> str:
+    """List tools for scaffolds that do not use the chat template's tool slot: one JSON object a line."""
+    return "\n".join(
+        json.dumps({"name": t.name, "description": t.description, "parameters": t.parameters}, ensure_ascii=False)
+        for t in tools
+    )
