@@ -1,5 +1,6 @@
 """Training loss of every training run, one panel per arm and scale."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,7 +33,9 @@ def draw(curves: pd.DataFrame) -> Figure:
                 _mark_phases(axes, part)
                 axes.set_title(arm if len(scales) == 1 else f"{arm}, {scale}", loc="left", pad=13, fontweight="bold")
                 axes.set_yscale("log")
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                # Over two decades or more, labels at 1, 2 and 5 would stand on each other.
+                decades = np.log10(curves["loss"].max() / curves["loss"].min())
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_locator(NullLocator())
         figure.supxlabel("training tokens, millions", fontsize=8.5)
