@@ -20,7 +20,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run paper show play bench bases lint golden lock clean clean-all
+.PHONY: help install test replicate train run paper show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -64,8 +64,12 @@ play: $(any) ## Act in TASK yourself, in the terminal
 bench: $(full) ## Measure speed: store, suite, runner; ratios side by side in one run
 	@for file in tests/performance/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file $(ARGS) || exit 1; done
 
-bases: $(full) ## Train the base models that the arms start from
-	$(PY) -m replication.bases $(ARGS)
+TRAINING ?= bases
+bases: $(full) ## Train the missing base models that the arms of STUDY start from
+	$(PY) -m replication.bases study=$(STUDY) training=$(TRAINING) $(ARGS)
+
+calibrate: $(full) ## Choose the levels of STUDY per scale on the calibration split, into conf/levels
+	$(PY) -m replication.calibrate study=$(STUDY) $(ARGS)
 
 lint: $(any) ## Check style and formatting
 	$(PY) -m ruff check .

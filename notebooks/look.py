@@ -21,7 +21,7 @@ import pandas as pd
 from IPython.display import display
 
 from replication.evidence import load_scores
-from replication.figures import curves, forest
+from replication.figures import compute, curves, forest, probe, scales
 from replication.paper import read_frozen
 from replication.report import read_verdicts
 from replication.tables import verdict_text
@@ -52,8 +52,24 @@ forest.draw_published(pd.read_csv(DATA / "published.csv"), SESOI)
 for study in STUDIES:
     frozen = read_frozen(study, DATA)
     display(frozen.scores.head(), frozen.training)
-    display(curves.draw(frozen.curves))
+    display(curves.draw(frozen.curves), compute.draw(frozen.training))
+
+# %% [markdown]
+# ## Estimates of the study built last
 
 # %%
 if (DATA / "estimates.csv").exists():
-    display(pd.read_csv(DATA / "estimates.csv"))
+    estimates = pd.read_csv(DATA / "estimates.csv")
+    display(estimates)
+    single = estimates[(estimates["scale"] != "all") & (estimates["policy"] == "exclude")]
+    if len(single):
+        display(scales.draw(single, SESOI))
+
+# %%
+for name in ("aa", "spread"):
+    if (DATA / f"{name}.csv").exists():
+        display(pd.read_csv(DATA / f"{name}.csv"))
+
+# %%
+if (DATA / "probe_runs.csv").exists():
+    display(probe.draw(pd.read_csv(DATA / "probe_runs.csv")))

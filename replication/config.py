@@ -3,17 +3,21 @@
 Everything here takes the typed root of schemas.py, checked; nothing below this file knows Hydra or OmegaConf.
 """
 
+import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from replication import scaffolds, schemas
 from replication.benchmarks import suite
+from replication.benchmarks.probe import Probe
 from replication.errors import ConfigError
-from replication.interfaces import Engine, ModelRef
+from replication.interfaces import Benchmark, Engine, ModelRef, Scaffold
 from replication.records import Json, RunSpec, Sampling
 from replication.runner import Job
 from replication.training import loop
 from replication.training.organism import Shape
+from replication.training.rl import RlSettings
 from replication.training.runs import PhasePlan, TrainingRun, finished
 
 
@@ -30,14 +34,22 @@ class Served:
 def training_runs(cfg: schemas.Root) -> list[TrainingRun]:
     """List the training runs of a study: arms x scales x training seeds."""
     return [
-        TrainingRun(
-            arm=arm_name, scale=scale_name, training_seed=seed, shape=_shape(scale), base=_base_folder(scale),
-            phases=tuple(_phase(cfg, phase) for phase in arm.phases), recipe=_recipe(cfg), device=cfg.training.device,
-        )
-        for seed in cfg.study.training_seeds
+        training_run(cfg, arm_name, scale_name, seed)
         for scale_name, scale in sorted(cfg.scales.items())
         for arm_name, arm in sorted(cfg.arms.items())
-    ]  # fmt: skip
+        if not arm.scales or scale_name in arm.scales
+        for seed in arm.training_seeds or cfg.study.training_seeds
+    ]
+
+
+def training_run(cfg: schemas.Root, arm: str, scale: str, training_seed: int) -> TrainingRun:
+    """Describe one training of an arm at a scale."""
+    chosen = cfg.scales[scale]
+    return TrainingRun(
+        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(chosen), base=str(base_folder(chosen)),
+        phases=tuple(_phase(cfg, phase, chosen) for phase in cfg.arms[arm].phases), recipe=_recipe(cfg),
+        device=cfg.training.device,
+    )  # fmt: skip
 
 
 def bases(cfg: schemas.Root) -> list[TrainingRun]:
@@ -67,22 +79,12 @@ def served(cfg: schemas.Root) -> list[Served]:
     found = []
     for run in training_runs(cfg):
         folder = training_folder(cfg, run)
-        record = finished(run, folder)
-        if record is None:
+        if finished(run, folder) is None:
             raise ConfigError(
                 f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
                 f"Run `make train STUDY={cfg.study.name}` first."
             )
-        found.append(
-            Served(
-                ref=ModelRef(
-                    name=f"organism/{run.arm}/{run.scale}/s{run.training_seed}", path=str(folder),
-                    revision=record["weights_sha256"], architecture=f"organism-{run.scale}",
-                ),
-                labels={"arm": run.arm, "scale": run.scale, "params_b": record["params_b"],
-                        "training_seed": run.training_seed},
-            )
-        )  # fmt: skip
+        found.append(organism(run, folder))
     for name, model in sorted(cfg.models.items()):
         found.append(
             Served(
@@ -94,36 +96,83 @@ def served(cfg: schemas.Root) -> list[Served]:
     return found
 
 
+def organism(run: TrainingRun, folder: Path) -> Served:
+    """Describe the checkpoint of a finished training run."""
+    record = finished(run, folder)
+    assert record is not None, run.name
+    return Served(
+        ref=ModelRef(
+            name=f"organism/{run.arm}/{run.scale}/s{run.training_seed}", path=str(folder),
+            revision=record["weights_sha256"], architecture=f"organism-{run.scale}",
+        ),
+        labels={
+            "arm": run.arm, "scale": run.scale, "params_b": record["params_b"], "training_seed": run.training_seed
+        },
+    )  # fmt: skip
+
+
+def levels(cfg: schemas.Root, benchmark: str, scale: str) -> tuple[int, ...]:
+    """Say at which levels a benchmark is trained and played at a scale: calibrated ones, else the benchmark's own."""
+    calibrated = cfg.scales[scale].levels if scale in cfg.scales else {}
+    return tuple(calibrated.get(benchmark, cfg.benchmarks[benchmark].levels))
+
+
 def jobs(cfg: schemas.Root, model: Served) -> list[Job]:
-    """List the runs of one checkpoint: benchmarks x scaffolds."""
-    found = []
-    for benchmark_name, choice in sorted(cfg.benchmarks.items()):
-        benchmark = suite.load(benchmark_name)
-        tasks = [
-            task
-            for level in choice.levels
-            for task in benchmark.tasks(choice.split, level, choice.n_tasks, cfg.study.seed)
-        ]
-        for scaffold_name, limits in sorted(cfg.scaffolds.items()):
-            scaffold = scaffolds.load(scaffold_name, model.tool_syntax)
-            spec = RunSpec(
-                model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
-                benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,
-                scaffold_version=scaffold.version, max_turns=limits.max_turns,
-                max_episode_tokens=limits.max_episode_tokens,
-                sampling=Sampling(
-                    temperature=cfg.sampling.temperature, top_p=cfg.sampling.top_p, top_k=cfg.sampling.top_k,
-                    max_tokens=cfg.sampling.max_tokens,
-                ),
-                seed=cfg.study.seed,
-            )  # fmt: skip
-            found.append(
-                Job(
-                    spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=tasks,
-                    n_trials=cfg.study.n_trials,
-                )
-            )  # fmt: skip
-    return found
+    """List the agent runs of one checkpoint: benchmarks x scaffolds."""
+    return [
+        _job(
+            cfg, model, suite.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
+            sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
+        )
+        for name in sorted(cfg.benchmarks)
+        for scaffold, limits in sorted(cfg.scaffolds.items())
+    ]  # fmt: skip
+
+
+def probe_jobs(cfg: schemas.Root, model: Served) -> list[Job]:
+    """List the runs that probe what one checkpoint knows of the worlds: greedy, one prediction a task."""
+    if not cfg.probe.n_tasks:
+        return []
+    write = scaffolds.load("compact").write
+    return [
+        _job(
+            cfg, model, Probe(suite.load(name), write), scaffolds.load("probe"), cfg.probe.n_tasks,
+            sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
+            limits=schemas.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens), n_trials=1,
+        )
+        for name in sorted(cfg.benchmarks)
+    ]  # fmt: skip
+
+
+def _job(
+    cfg: schemas.Root,
+    model: Served,
+    benchmark: Benchmark,
+    scaffold: Scaffold,
+    n_tasks: int,
+    *,
+    sampling: Sampling,
+    limits: schemas.Scaffold,
+    n_trials: int,
+) -> Job:
+    spec = RunSpec(
+        model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
+        benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,
+        scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
+        sampling=sampling, seed=cfg.study.seed,
+    )  # fmt: skip
+    chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
+    split = cfg.benchmarks[benchmark.name].split
+    ends = [n_tasks * (i + 1) // len(chosen) for i in range(len(chosen))]
+    per_level: Counter[int] = Counter()
+    for level, low, high in zip(chosen, [0, *ends], ends):
+        per_level[level] += high - low
+    tasks = [
+        task for level, n in sorted(per_level.items()) for task in benchmark.tasks(split, level, n, cfg.study.seed)
+    ]
+    return Job(
+        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=tasks, n_trials=n_trials
+    )  # fmt: skip
 
 
 def engine(cfg: schemas.Root) -> Engine:
@@ -144,28 +193,32 @@ def _shape(scale: schemas.Scale) -> Shape:
     )  # fmt: skip
 
 
-def _base_folder(scale: schemas.Scale) -> str:
-    return str(base_folder(scale))
-
-
 def _recipe(cfg: schemas.Root) -> loop.Recipe:
     t = cfg.training
     return loop.Recipe(
         batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
         decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
-        save_every_s=t.save_every_s,
+        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s,
     )  # fmt: skip
 
 
-def _phase(cfg: schemas.Root, phase: schemas.Phase) -> PhasePlan:
+def _phase(cfg: schemas.Root, phase: schemas.Phase, scale: schemas.Scale) -> PhasePlan:
     if phase.domain not in ("all", "in"):
         raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
     chosen = tuple(
-        (name, tuple(choice.levels))
+        (name, tuple(scale.levels.get(name, choice.levels)))
         for name, choice in sorted(cfg.benchmarks.items())
         if phase.domain == "all" or choice.domain == "in"
+        for _ in range(choice.weight)
     )
     if phase.corpus != "general" and not chosen:
         raise ConfigError(f"phase `{phase.corpus}` has no benchmark of domain `{phase.domain}` to draw from.")
-    benchmarks = () if phase.corpus == "general" else chosen
-    return PhasePlan(corpus=phase.corpus, benchmarks=benchmarks, n_tokens=phase.n_tokens, lr=phase.lr)
+    return PhasePlan(
+        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else chosen, n_tokens=phase.n_tokens,
+        lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,
+        rl=_rl(cfg) if phase.corpus.startswith("predictions") else None,
+    )  # fmt: skip
+
+
+def _rl(cfg: schemas.Root) -> RlSettings:
+    return RlSettings(**dataclasses.asdict(cfg.training.rl))

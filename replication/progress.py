@@ -7,12 +7,16 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def bar(total: int, title: str, unit: str, *, scale: bool = False) -> "tqdm":
-    """Open a bar with count, rate, time left and free text; a log gets a line at most every 15 seconds."""
+def bar(total: int, title: str, unit: str, *, scale: bool = False, line: int = 0) -> "tqdm":
+    """Open a bar with count, rate, time left and free text; a log gets a line at most every 15 seconds.
+
+    line : below how many bars of other processes it stands.
+    """
     from tqdm import tqdm
 
     lively = sys.stderr.isatty()
     return tqdm(
         total=total, desc=title, unit=unit, unit_scale=scale, dynamic_ncols=lively, ncols=None if lively else 110,
+        position=line,
         mininterval=0.3 if lively else 15.0, maxinterval=1.0 if lively else 30.0,
     )  # fmt: skip

@@ -14,10 +14,21 @@ from replication.tables import markdown, verdict_markdown, verdict_text
 OUTPUTS = (
     ("Table 1, published scores with recomputed intervals", "stats/audit.py", "paper/data/published.csv"),
     ("Figure 1, forest of the published scores", "figures/forest.py", "paper/figures/forest_published.svg"),
+    ("Tables of levels, of scores per episode and of probe answers", "run.py", "paper/data/<study>/"),
     ("Table of training runs and compute", "train.py", "paper/data/<study>/training.csv"),
-    ("Forest of our study, one per comparison", "figures/forest.py", "paper/figures/forest_<treatment>.svg"),
+    ("Compute per training run", "figures/compute.py", "paper/figures/compute.svg"),
     ("Training curves", "figures/curves.py", "paper/figures/curves.svg"),
+    (
+        "Gap by environment, a forest per comparison",
+        "figures/forest.py",
+        "paper/figures/forest_<treatment>_<control>.svg",
+    ),
+    ("Gap against scale", "figures/scales.py", "paper/figures/scales.svg"),
+    ("World-model accuracy against agent score", "figures/probe.py", "paper/figures/probe.svg"),
+    ("The same as a table, per training run", "stats/probe.py", "paper/data/probe_runs.csv"),
     ("Table of estimates", "stats/summaries.py", "paper/data/estimates.csv"),
+    ("Spread between training runs", "stats/seeds.py", "paper/data/spread.csv"),
+    ("A/A check", "stats/aa.py", "paper/data/aa.csv"),
     ("Verdicts", "verdicts.py", "paper/data/verdicts.json"),
     ("Every other number", "paper.py", "paper/data/numbers.json"),
 )

@@ -53,10 +53,11 @@ def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
     ]
 
 
-def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str) -> int:
+def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str, line: int = 0) -> int:
     """Play and grade what is missing of all jobs on an engine that serves their checkpoint; returns the number played.
 
     Raises EngineError when the engine is lost; everything finished by then is stored, and the same call goes on.
+    `line` is the place of the progress bar among those of other processes.
     """
     with contextlib.ExitStack() as stack:
         writers = {
@@ -67,7 +68,7 @@ def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: i
         }
         items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
         _grade_old(jobs, writers)
-        n_played = asyncio.run(_play_all(engine, items, writers, concurrency, title))
+        n_played = asyncio.run(_play_all(engine, items, writers, concurrency, title, line))
     for job in jobs:
         _check_repeats(store, job)
     return n_played
@@ -96,14 +97,14 @@ def _grade_old(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> None:
 
 
 async def _play_all(
-    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str
+    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str, line: int
 ) -> int:
     queue: Iterator[Item] = iter(items)
     played = failed = n_tokens = 0
     started = time.monotonic()
     lost: EngineError | None = None
 
-    with progress.bar(len(items), title, "episode") as bar:
+    with progress.bar(len(items), title, "episode", line=line) as bar:
 
         async def work() -> None:
             nonlocal played, failed, n_tokens, lost

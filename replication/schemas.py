@@ -24,6 +24,7 @@ class Study:
     seed: int = 0  # of tasks and sampling
     training_seeds: list[int] = field(default_factory=list)
     n_trials: int = 1
+    comparisons: list[list[str]] = field(default_factory=list)  # [treatment, control], beside those of the claims
     deviations: list[str] = field(default_factory=list)
 
 
@@ -31,8 +32,8 @@ class Study:
 class Phase:
     """A stretch of training."""
 
-    corpus: str = MISSING  # general, episodes or transitions
-    n_tokens: int = MISSING
+    corpus: str = MISSING  # general, episodes, transitions or predictions; the last two also _shuffled
+    n_tokens: int = MISSING  # compute budget, in tokens' worth of 6 x parameters FLOPs
     lr: float = MISSING
     domain: str = "all"  # all benchmarks of the study, or in: those open to the warm-up
 
@@ -42,6 +43,8 @@ class Arm:
     """A training condition; its phases start from the base of the scale, in this order."""
 
     phases: list[Phase] = field(default_factory=list)
+    scales: list[str] = field(default_factory=list)  # where it is trained; empty means everywhere
+    training_seeds: list[int] = field(default_factory=list)  # empty means those of the study
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Scale:
     vocabulary: int = MISSING
     context: int = MISSING
     base: Base = field(default_factory=Base)
+    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark: calibrated, in place of its own
 
 
 @dataclass
@@ -90,7 +94,8 @@ class Benchmark:
     domain: str = MISSING  # in or out: whether the warm-up may see it
     split: str = "evaluation"
     levels: list[int] = MISSING
-    n_tasks: int = MISSING  # per level
+    n_tasks: int = MISSING  # spread evenly over the levels
+    weight: int = 1  # how often it is drawn in training, beside the others
 
 
 @dataclass
@@ -121,9 +126,45 @@ class Engine:
     max_num_seqs: int = MISSING
     concurrency: int = MISSING  # episodes in flight
     kv_cache_gib: float | None = None
-    threads: int = 1
+    processes: int = 1  # engines side by side, each with a share of the checkpoints
+    threads: int = 1  # of each
     multiprocessing: bool = False
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM
+
+
+@dataclass
+class Rl:
+    """How phases on the corpus `predictions` learn: GRPO with GSPO's sequence-level ratio."""
+
+    n_prompts: int = MISSING  # per step
+    group_size: int = MISSING  # replies per prompt
+    n_minibatches: int = MISSING  # optimizer steps per step
+    temperature: float = MISSING
+    max_new_tokens: int = MISSING
+    clip_low: float = MISSING
+    clip_high: float = MISSING
+    kl_weight: float = MISSING
+    exact_weight: float = MISSING  # of exact match in the reward; the rest is token F1
+
+
+@dataclass
+class Probe:
+    """Next-observation predictions that every checkpoint is asked for, to see what it knows of the worlds."""
+
+    n_tasks: int = 0  # per environment; 0 leaves the probe out
+    max_tokens: int = 256
+
+
+@dataclass
+class Calibration:
+    """How levels are chosen: on the calibration split, by one arm, before the evaluation split is touched."""
+
+    arm: str = "agent_sft"
+    training_seed: int = 1000  # never one of a study's
+    low: float = 0.3
+    high: float = 0.8
+    n_tasks: int = 60  # per level
+    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # tried
 
 
 @dataclass
@@ -138,7 +179,10 @@ class Training:
     adam_share: float = MISSING
     weight_decay: float = MISSING
     clip: float = MISSING
+    precision: str = MISSING  # float32 or bfloat16
+    compile: bool = MISSING  # a minute to start, then faster; needs a C++ compiler on the CPU
     save_every_s: float = MISSING
+    rl: Rl = field(default_factory=Rl)
 
 
 @dataclass
@@ -151,6 +195,8 @@ class Analysis:
     rho: float = MISSING  # of published rows: correlation of the two arms over tasks
     unstated_runs: int = MISSING  # assumed where the source states none
     unscored: list[str] = MISSING  # policies that a verdict must survive
+    n_simulations: int = MISSING  # of the A/A check
+    simulation_seed: int = MISSING
 
 
 @dataclass
@@ -182,6 +228,8 @@ class Root:
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
     training: Training = field(default_factory=Training)
+    probe: Probe = field(default_factory=Probe)
+    calibration: Calibration = field(default_factory=Calibration)
     analysis: Analysis = field(default_factory=Analysis)
     tracking: Tracking = field(default_factory=Tracking)
     paths: Paths = field(default_factory=Paths)

@@ -213,12 +213,15 @@ class Store:
             )
         return _read_frame(self._folder(run_id), line)
 
-    def score_table(self, run_ids: Iterable[str] | None = None, grader: str | None = None) -> pd.DataFrame:
+    def score_table(
+        self, run_ids: Iterable[str] | None = None, grader: str | None = None, details: Sequence[str] = ()
+    ) -> pd.DataFrame:
         """Make the table that every analysis starts from: one row per episode, played out or failed.
 
         run_ids : all runs when None.
         grader : whose scores to show. None takes each run's latest grader; two graders are never mixed in one run, so
             an episode that this grader has not seen is unscored.
+        details : numbers of `Score.details` to show too, one further column each; NaN where a score has none.
 
         Returns the columns `COLUMNS`, sorted by run_id, task_id, trial, whatever the order of completion. `value` is
         NaN for unscored; `grader` is None where there is no such score. Text columns are objects with None for
@@ -235,23 +238,27 @@ class Store:
             by_grader = self._scores(run_id, lines, ask=grader is None)
             graders.update(by_grader)
             name = grader if grader is not None else next(iter(by_grader), None)
-            values = by_grader.get(name, {}) if name else {}
+            scores = by_grader.get(name, {}) if name else {}
             head = (run_id, *(labels.get(c) for c in (*_LABELS, *_NUMERIC_LABELS)),
                     *(spec[c] for c in ("model", "revision", "benchmark", "scaffold", "seed")))  # fmt: skip
             for key in sorted(lines):
-                e = lines[key].record
-                value = values.get(key)
-                scored = (value, name if key in values else None, e["stop_reason"])
+                e, score = lines[key].record, scores.get(key)
+                scored = (None, None) if score is None else (score["value"], name)
                 counts = (e[c] for c in ("n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens"))
-                rows.append((*head, key[0], key[1], tasks[key[0]]["level"], key[2], *scored, *counts))
+                more = (score["details"].get(c) if score else None for c in details)
+                rows.append(
+                    (*head, key[0], key[1], tasks[key[0]]["level"], key[2], *scored, e["stop_reason"], *counts, *more)
+                )
         if grader is not None and graders and grader not in graders:
             raise StoreError(
                 f"no score by grader `{grader}` in these runs; they hold "
                 f"{', '.join(f'`{g}`' for g in sorted(graders))}. Name one of those, "
                 f"or run the study again to grade with it."
             )
-        columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(COLUMNS, ())
-        return pd.DataFrame({c: pd.Series(list(v), dtype=_dtype(c)) for c, v in columns.items()})
+        names = (*COLUMNS, *details)
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        types = {c: "float64" if c in details else _dtype(c) for c in names}
+        return pd.DataFrame({c: pd.Series(list(v), dtype=types[c]) for c, v in columns.items()})
 
     def _folder(self, run_id: str) -> Path:
         if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
@@ -280,10 +287,10 @@ class Store:
             self._parsed[run_id] = (signature, {_key(line.record): line for line in _lines(path, run_id)})
         return self._parsed[run_id][1]
 
-    def _scores(self, run_id: str, lines: Mapping[Key, _Line], ask: bool) -> dict[str, dict[Key, float | None]]:
-        """Values by grader, the latest grader first; scores of replaced or failed attempts are left out."""
+    def _scores(self, run_id: str, lines: Mapping[Key, _Line], ask: bool) -> dict[str, dict[Key, dict[str, Json]]]:
+        """Score lines by grader, the latest grader first; scores of replaced or failed attempts are left out."""
         path = self._folder(run_id) / "scores.jsonl"
-        values: dict[str, dict[Key, float | None]] = {}
+        scores: dict[str, dict[Key, dict[str, Json]]] = {}
         first: dict[str, int] = {}
         last: dict[str, int] = {}
         for line in _lines(path, run_id) if path.exists() else ():
@@ -291,7 +298,7 @@ class Store:
             attempt = lines.get(key)
             if attempt is None or attempt.crc != line.record["attempt"] or _failed(attempt):
                 continue
-            values.setdefault(grader, {})[key] = line.record["value"]
+            scores.setdefault(grader, {})[key] = line.record
             first.setdefault(grader, line.number)
             last[grader] = line.number
         order = sorted(last, key=last.__getitem__, reverse=True)
@@ -300,7 +307,7 @@ class Store:
                 f"run `{run_id}` was graded by {', '.join(f'`{g}`' for g in sorted(order))} in turns, so none is the "
                 f"latest. Say which scores to read: `score_table(grader=...)`."
             )
-        return {grader: values[grader] for grader in order}
+        return {grader: scores[grader] for grader in order}
 
 
 class RunWriter:

@@ -1,39 +1,124 @@
-"""Print verdicts and estimates as text or Markdown."""
+"""Print numbers, verdicts and estimates as text or Markdown; every number of the paper is rounded here, and only here."""
 
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from typing import NamedTuple
 
 from replication.records import Estimate, Verdict
 
 MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def fixed(value: float | None, digits: int = 1) -> str:
+    """Write a number with this many decimals, nothing as a dash."""
+    return DASH if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Write a fraction in percent or points, without a sign of its own."""
+    return fixed(None if fraction is None else 100 * fraction, digits)
+
+
+def signed(fraction: float) -> str:
+    """Write a difference of fractions in points, with its sign."""
+    return f"{100 * fraction:+.1f}".replace("-", MINUS)
+
+
+def bounds(low: float, high: float) -> str:
+    """Write an interval of differences in points."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Write a difference with its interval in points."""
+    return f"{signed(value)} {bounds(low, high)}"
 
 
 def points(estimate: Estimate | None) -> str:
     """Write an estimate with its interval in points, a log ratio as a factor, nothing as a dash."""
     if estimate is None:
-        return "\N{EN DASH}"
+        return DASH
     values = (estimate.value, estimate.low, estimate.high)
     if estimate.method.startswith("log ratio"):
         return "\N{MULTIPLICATION SIGN}{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, values))
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * v for v in values)).replace("-", MINUS)
+    return interval(*values)
+
+
+def correlation(value: float) -> str:
+    """Write a correlation with two decimals and no leading zero."""
+    return f"{value:.2f}".replace("0.", ".", 1).replace("-", MINUS)
+
+
+def p_value(p: float | None) -> str:
+    """Write a p-value with three decimals and no leading zero."""
+    if p is None or math.isnan(p):
+        return DASH
+    return "below .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
+
+
+def short(value: float | None) -> str:
+    """Write a large count with one decimal and k, M, G, T or P; nothing as a dash."""
+    if value is None or math.isnan(value):
+        return DASH
+    for factor, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.1f} {unit}"
+    return f"{value:.0f}"
+
+
+def size(params_b: float) -> str:
+    """Write a number of parameters."""
+    return f"{params_b:g}B" if params_b >= 1 else f"{1000 * params_b:.3g}M"
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    """The verdicts of one study, with what they are about."""
+
+    study: str
+    scope: str
+    verdicts: list[Verdict]
+
+
+def blocks(verdicts: Sequence[Verdict]) -> list[Block]:
+    """Group verdicts by study."""
+    studies = {study: [v for v in verdicts if v.study == study] for study in dict.fromkeys(v.study for v in verdicts)}
+    return [Block(study, _scope(of_study), of_study) for study, of_study in studies.items()]
+
+
+def _scope(verdicts: Sequence[Verdict]) -> str:
+    """Say what all of them are about, and then what some claims have of their own."""
+    claims: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        claims.setdefault(verdict.scope, []).append(verdict.claim_id)
+    parts = {scope: scope.split("; ") for scope in claims}
+    common = [part for part in next(iter(parts.values())) if all(part in others for others in parts.values())]
+    own = {scope: ", ".join(part for part in listed if part not in common) for scope, listed in parts.items()}
+    texts = [f"{', '.join(dict.fromkeys(claims[scope]))}: {text}" for scope, text in own.items() if text]
+    return "; ".join(common + texts)
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
-    """Print verdicts as plain text, one block per study and scope, at most `width` columns."""
+    """Print verdicts as plain text, one block per study, at most `width` columns."""
     if not verdicts:
         return "no claim can be answered by this study"
     heads = ["claim", "target", "outcome", f"estimate [{_level(verdicts)}]", "reason"]
-    rows = [(v, [v.claim_id, v.target, v.outcome, points(v.replication), v.reason]) for v in verdicts]
-    sizes = [max(len(head), *(len(cells[i]) for _, cells in rows)) for i, head in enumerate(heads[:-1])]
+    cells = {id(v): [v.claim_id, v.target, v.outcome, points(v.replication), v.reason] for v in verdicts}
+    sizes = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(heads[:-1])]
     indent = 2 + sum(sizes) + 2 * len(sizes)
     lines = []
-    for (study, scope), block in groupby(rows, key=lambda row: (row[0].study, row[0].scope)):
+    for study, scope, of_study in blocks(verdicts):
         lines += ["", *textwrap.wrap(f"{study}: {scope}", width, subsequent_indent="  ")]
-        for cells in [heads, *(cells for _, cells in block)]:
-            first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(cells, sizes, strict=False))
-            lines += textwrap.wrap(cells[-1], width, initial_indent=first, subsequent_indent=" " * indent)
+        for row in [heads, *(cells[id(v)] for v in of_study)]:
+            first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(row, sizes, strict=False))
+            lines += textwrap.wrap(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
     lines += ["", *textwrap.wrap(NOTE, width)]
     return "\n".join(lines[1:])
 
@@ -41,12 +126,10 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     """Print verdicts as one short Markdown table per study, its scope in front; reasons stand in the paper."""
     parts = []
-    for study in dict.fromkeys(v.study for v in verdicts):
-        of_study = [v for v in verdicts if v.study == study]
-        scopes = "; ".join(dict.fromkeys(v.scope for v in of_study))
+    for study, scope, of_study in blocks(verdicts):
         rows = [[v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication)] for v in of_study]
         head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points"]
-        parts.append(f"**`{study}`**: {scopes}\n\n{markdown(head, rows)}")
+        parts.append(f"**`{study}`**: {scope}\n\n{markdown(head, rows)}")
     return "\n\n".join([*parts, NOTE])
 
 

@@ -4,7 +4,7 @@ Finished training runs are kept by identity; the rest is trained by `training.wo
 """
 
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -34,7 +34,10 @@ def main(cfg: schemas.Root) -> None:
 def train_all(
     runs: "list[tuple[TrainingRun, Path]]", *, workers: int, tracking_mode: schemas.Tracking, results: Path
 ) -> None:
-    """Carry out unfinished training runs side by side, with one progress bar over all their tokens."""
+    """Carry out unfinished training runs side by side, with one progress bar over all their tokens.
+
+    A run whose first phases are the whole of another run of the list starts from that run's checkpoint, once it is there.
+    """
     from replication.training.runs import finished
 
     todo = [(run, folder) for run, folder in runs if finished(run, folder) is None]
@@ -44,24 +47,42 @@ def train_all(
     started = time.monotonic()
     context = get_context("spawn")
     queue = context.Queue()
-    records: list[dict[str, Json]] = []
-    # The longest first, so that the last one to finish is a short one.
-    todo.sort(key=lambda item: -sum(phase.n_tokens for phase in item[0].phases))
+    folders = {run.identity: folder for run, folder in runs}
+    unfinished = {run.identity for run, _ in todo}
+    # The longest first, so that the last one to finish is a short one; what others wait for before all.
+    starts = {run.identity: run.longest_start(folders) for run, _ in todo}
+    todo.sort(key=lambda item: (item[0].identity not in starts.values(), -sum(p.n_tokens for p in item[0].phases)))
+    futures: dict[Future, TrainingRun] = {}
+    n_done = 0
     with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_remember, initargs=(queue,)) as pool:
-        futures = {pool.submit(_work, run, str(folder)): run for run, folder in todo}
-        bar = Thread(target=_show, args=(queue, todo), daemon=True)
+
+        def submit_ready() -> None:
+            for run, folder in list(todo):
+                start = starts[run.identity]
+                if start not in unfinished:
+                    todo.remove((run, folder))
+                    futures[pool.submit(_work, run, str(folder), str(folders[start]) if start else None)] = run
+
+        bar = Thread(target=_show, args=(queue, list(todo)), daemon=True)
         bar.start()
+        trained = [folder for _, folder in todo]
         try:
-            for future in as_completed(futures):
-                records.append(_result(future, futures[future]))
+            submit_ready()
+            while futures:
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    run = futures.pop(future)
+                    _result(future, run)
+                    n_done += 1
+                    unfinished.discard(run.identity)
+                submit_ready()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
             queue.put(None)
             bar.join()
-    tracking.log_training(tracking_mode, results, [folder for _, folder in todo])
-    print(f"train: {len(records)} training runs in {time.monotonic() - started:.0f} s")
+    tracking.log_training(tracking_mode, results, trained)
+    print(f"train: {n_done} training runs in {time.monotonic() - started:.0f} s")
 
 
 def _result(future: Future, run: "TrainingRun") -> dict[str, Json]:
@@ -78,12 +99,12 @@ def _remember(queue: Queue) -> None:
     _tell = queue
 
 
-def _work(run: "TrainingRun", folder: str) -> dict[str, Json]:
+def _work(run: "TrainingRun", folder: str, start: str | None) -> dict[str, Json]:
     from replication.training.runs import carry_out
 
     queue, name = _tell, run.name
     assert queue is not None
-    return carry_out(run, Path(folder), lambda now: queue.put((name, now)))
+    return carry_out(run, Path(folder), lambda now: queue.put((name, now)), Path(start) if start else None)
 
 
 def _show(queue: Queue, todo: "list[tuple[TrainingRun, Path]]") -> None:

@@ -16,12 +16,12 @@ import pandas as pd
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Json, Outcome, Target, Verdict
 from replication.stats import audit, published, summaries
-from replication.stats.arms import arm_means, pairs, run_differences
+from replication.stats.arms import arm_means, by_scale, pairs, run_differences
 from replication.stats.differences import Pair, Unscored, mean_paired_difference
 from replication.stats.equivalence import tost_p
 from replication.stats.multiplicity import holm, intersection_union
 from replication.stats.ratios import log_cost_ratio
-from replication.stats.summaries import pooled
+from replication.stats.summaries import pooled, pooled_published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,9 @@ class Settings:
     rho: float = 0.5
     unstated_runs: int = 1
     unscored: tuple[Unscored, ...] = ("exclude", "fail")
+    n_simulations: int = 2000
+    """Of the A/A check."""
+    simulation_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,8 @@ class Data:
     scores: pd.DataFrame | None = None
     """None in a reanalysis."""
     training: pd.DataFrame | None = None
+    comparisons: tuple[tuple[str, str], ...] = ()
+    """(treatment, control) that the study wants estimated beside those of the claims."""
     settings: Settings = Settings()
     memo: dict = field(default_factory=dict, init=False, repr=False, compare=False)
     """Score arrays per comparison: the same for every rule, target and policy."""
@@ -79,6 +84,8 @@ class Tables:
     estimates: pd.DataFrame | None = None
     runs: pd.DataFrame | None = None
     means: pd.DataFrame | None = None
+    left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Comparisons without estimates, and why."""
 
 
 def decide(claims: Iterable[Claim], data: Data) -> list[Verdict]:
@@ -91,7 +98,10 @@ def decide(claims: Iterable[Claim], data: Data) -> list[Verdict]:
 
 
 def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
-    """Compute the tables of estimates for the published rows and, where there are scores, for every comparison claimed."""
+    """Compute the tables of estimates for the published rows and, where there are scores, for every comparison.
+
+    The claims' comparisons come first, then the study's own; one that the data cannot support is left out with its reason.
+    """
     claims, settings = list(claims), data.settings
     claim = next(claim for claim in claims if claim.rule == "published_on_all")
     rows = _published_rows(claim, data)
@@ -104,18 +114,31 @@ def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
     )
     if data.scores is None:
         return tables
-    arms = set(data.scores["arm"])
-    wanted = dict.fromkeys((claim.compare["treatment"], claim.compare["control"]) for claim in claims)
-    comparisons = [pair for pair in wanted if set(pair) <= arms]
+    claimed = [(c.compare["treatment"], c.compare["control"]) for c in claims if data.kind in c.studies]
     how = {"level": settings.level, "power": settings.power, "policies": settings.unscored}
+    estimates, runs, left_out = [], [], {}
+    for pair in dict.fromkeys([*claimed, *data.comparisons]):
+        try:
+            estimates.append(summaries.collected_estimates(data.scores, *pair, **how))
+        except AnalysisError as error:
+            left_out[pair] = str(error)
+        else:
+            runs.append(run_differences(data.scores, *pair).assign(treatment=pair[0], control=pair[1]))
     return dataclasses.replace(
-        tables,
-        estimates=_concat([summaries.collected_estimates(data.scores, *pair, **how) for pair in comparisons]),
-        runs=_concat([
-            run_differences(data.scores, *pair).assign(treatment=pair[0], control=pair[1]) for pair in comparisons
-        ]),
-        means=arm_means(data.scores),
-    )  # fmt: skip
+        tables, estimates=_concat(estimates), runs=_concat(runs), means=arm_means(data.scores), left_out=left_out
+    )
+
+
+def per_scale(claims: Iterable[Claim], data: Data) -> list[Verdict]:
+    """Answer each claim at each scale alone, for its own target, where the study has several scales.
+
+    Detail behind the verdicts, not corrected for looking several times; claims about scales are left out.
+    """
+    if data.scores is None or data.scores["scale"].nunique() < 2:
+        return []
+    alone = [dataclasses.replace(data, scores=part) for part in by_scale(data.scores).values()]
+    claims = [claim for claim in claims if data.kind in claim.studies and claim.rule != "on_all_scales"]
+    return [_verdict(claim, part, claim.target) for claim in claims for part in alone]
 
 
 def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
@@ -200,7 +223,7 @@ def _original(claim: Claim, data: Data) -> Estimate | None:
         return None
     settings = data.settings
     estimates = _published_estimates(claim, data, settings.icc, settings.rho, "T2")
-    return pooled(estimates, level=1 - claim.parameters["alpha"])[0]
+    return pooled_published(estimates, level=1 - claim.parameters["alpha"]).estimate
 
 
 def published_on_all(claim: Claim, data: Data, target: Target, policy: Unscored) -> Answer:
@@ -246,19 +269,23 @@ def published_average(claim: Claim, data: Data, target: Target, policy: Unscored
         raise AnalysisError("one checkpoint per arm was published, so the spread between training runs is unknown.")
     settings = data.settings
     cells = {(icc, rho) for icc in claim.parameters["icc"] for rho in claim.parameters["rho"]}
-    outcomes = {
-        cell: _average_outcome(claim, _published_estimates(claim, data, *cell, target))[0] for cell in sorted(cells)
+    level = 1 - claim.parameters["alpha"]
+    means = {
+        cell: pooled_published(_published_estimates(claim, data, *cell, target), level=level)
+        for cell in (*sorted(cells), (settings.icc, settings.rho))
     }
-    shown = _published_estimates(claim, data, settings.icc, settings.rho, target)
-    _, estimate, criteria = _average_outcome(claim, shown)
+    outcomes = {cell: _average_outcome(claim, means[cell])[0] for cell in sorted(cells)}
+    estimate = means[settings.icc, settings.rho].estimate
+    _, criteria = _average_outcome(claim, means[settings.icc, settings.rho])
     agreed = set(outcomes.values())
     return Answer(
         outcome=agreed.pop() if len(agreed) == 1 else "inconclusive",
-        reason=f"{_average_reason(estimate, criteria)}; same in {_share(outcomes)} cells of the icc, rho grid",
+        reason=f"{_average_reason(estimate, len(rows), criteria)}; same in {_share(outcomes)} cells of the icc, rho grid",
         estimate=estimate,
         scope=_scope(claim, data),
         criteria={
             **criteria,
+            "n_benchmarks": len(rows),
             "shown_at": {"icc": settings.icc, "rho": settings.rho},
             "grid": [{"icc": icc, "rho": rho, "outcome": o} for (icc, rho), o in outcomes.items()],
             "n_rows_positive": int((rows["p_b"] > rows["p_a"]).sum()),
@@ -299,23 +326,28 @@ def _needs_tasks(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
 
 
 def average_effect(claim: Claim, data: Data, target: Target, policy: Unscored) -> Answer:
-    """Mean difference over benchmarks like these, by random effects (plan: claim A1).
+    """Mean difference over benchmarks like these, by random effects (plan: claim A1); T3 with the shared training runs.
 
     replicated: 1 - alpha interval above 0. not_replicated: 1 - 2 alpha interval inside -+sesoi, or 1 - alpha interval below
     0. Otherwise inconclusive. The mean over exactly these benchmarks is reported beside it, not decided on.
     """
     by_benchmark = _pairs(claim, data)
     level = 1 - claim.parameters["alpha"]
-    estimates = [_mean([pair], target, level, policy) for pair in by_benchmark.values()]
-    outcome, estimate, criteria = _average_outcome(claim, estimates)
+    groups = {name: [pair] for name, pair in by_benchmark.items()}
+    mean = pooled(groups, target=target, level=level, unscored=policy)
+    outcome, criteria = _average_outcome(claim, mean)
     fixed = _mean(list(by_benchmark.values()), target, level, policy)
+    estimates = [_mean(pairs_, target, level, policy) for pairs_ in groups.values()]
     return Answer(
         outcome=outcome,
-        reason=f"{_average_reason(estimate, criteria)}; over exactly these {_points(fixed)}",
-        estimate=estimate,
+        reason=f"{_average_reason(mean.estimate, len(groups), criteria)}; over exactly these {_points(fixed)}",
+        estimate=mean.estimate,
         scope=_scope(claim, data),
-        criteria={**criteria, "mean_of_these": _short(fixed), "per_benchmark": _named(by_benchmark, estimates)},
-    )
+        criteria={
+            **criteria, "n_benchmarks": len(groups), "mean_of_these": _short(fixed),
+            "per_benchmark": _named(groups, estimates),
+        },
+    )  # fmt: skip
 
 
 def on_all_benchmarks(claim: Claim, data: Data, target: Target, policy: Unscored) -> Answer:
@@ -371,7 +403,8 @@ def on_all_scaffolds(claim: Claim, data: Data, target: Target, policy: Unscored)
     groups = _groups(claim, data, "scaffold", at_least=2)
     estimates = [_mean(list(g.values()), target, 1 - alpha, policy) for g in groups.values()]
     p, below = [e.p_one_sided for e in estimates], [_p_below(e) for e in estimates]
-    _, fit = pooled(estimates, level=1 - alpha)
+    by_scaffold = {name: list(group.values()) for name, group in groups.items()}
+    fit = pooled(by_scaffold, target=target, level=1 - alpha, unscored=policy).fit
     iut = intersection_union(p)
     opposite = bool((holm(p) <= alpha / 2).any() and (holm(below) <= alpha / 2).any())
     if iut <= alpha / 2 and fit.prediction_low > 0:
@@ -382,7 +415,7 @@ def on_all_scaffolds(claim: Claim, data: Data, target: Target, policy: Unscored)
     return Answer(
         outcome=outcome,
         reason=f"{len(groups)} scaffolds, largest {_p(iut)}, prediction for a new one from "
-        f"{100 * fit.prediction_low:+.1f}; weakest: {list(groups)[weakest]}",
+        f"{_signed(fit.prediction_low)}; weakest: {list(groups)[weakest]}",
         estimate=estimates[weakest],
         scope=_scope(claim, data),
         criteria={
@@ -441,7 +474,9 @@ def cheaper(claim: Claim, data: Data, target: Target, policy: Unscored) -> Answe
     outcome = "replicated" if estimate.high < 0 else "not_replicated" if estimate.low > 0 else "inconclusive"
     training = None
     if data.training is not None:
-        flops = data.training.groupby("arm")["flops"].mean()
+        shared = data.scores.groupby("scale")["arm"].agg(lambda arms: {treatment, control} <= set(arms))
+        at_shared = data.training[data.training["scale"].map(shared).fillna(False).astype(bool)]
+        flops = at_shared.groupby("arm")["flops"].mean()
         training = float(flops[treatment] / flops[control]) if {treatment, control} <= set(flops.index) else None
     return Answer(
         outcome=outcome,
@@ -487,7 +522,8 @@ def _groups(claim: Claim, data: Data, column: str, at_least: int) -> dict:
         what = "scale" if column == "params_b" else column
         shown = ", ".join(_size(value) if what == "scale" else str(value) for value in parts)
         raise AnalysisError(
-            f"{len(parts)} {what}{'s' * (len(parts) != 1)} ({shown}) was run; the claim needs {at_least}."
+            f"{len(parts)} {what}{'s' * (len(parts) != 1)} ({shown}) {'was' if len(parts) == 1 else 'were'} run; "
+            f"the claim needs {at_least}."
         )
     key = (*arms, column)
     if key not in data.memo:
@@ -499,9 +535,9 @@ def _mean(pairs_: list[Pair], target: Target, level: float, policy: Unscored) ->
     return mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
 
 
-def _average_outcome(claim: Claim, estimates: list[Estimate]) -> tuple[Outcome, Estimate, dict[str, Json]]:
+def _average_outcome(claim: Claim, mean: summaries.Pooled) -> tuple[Outcome, dict[str, Json]]:
     alpha, sesoi = claim.parameters["alpha"], claim.parameters["sesoi"]
-    estimate, fit = pooled(estimates, level=1 - alpha)
+    estimate, fit = mean
     equivalence = tost_p(estimate.value, estimate.se, estimate.df, sesoi)
     if estimate.low > 0:
         outcome = "replicated"
@@ -509,13 +545,13 @@ def _average_outcome(claim: Claim, estimates: list[Estimate]) -> tuple[Outcome, 
         outcome = "not_replicated"
     else:
         outcome = "inconclusive"
-    return outcome, estimate, {
+    return outcome, {
         "tau": fit.tau, "prediction_interval": [fit.prediction_low, fit.prediction_high], "q": fit.q, "q_p": fit.q_p,
-        "sesoi": sesoi, "equivalence_p": equivalence, "equivalent": equivalence <= alpha, "n_benchmarks": len(estimates),
+        "sesoi": sesoi, "equivalence_p": equivalence, "equivalent": equivalence <= alpha,
     }  # fmt: skip
 
 
-def _average_reason(estimate: Estimate, criteria: Mapping[str, Json]) -> str:
+def _average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str, Json]) -> str:
     if estimate.low > 0:
         how = "interval above 0"
     elif estimate.high < 0:
@@ -524,7 +560,7 @@ def _average_reason(estimate: Estimate, criteria: Mapping[str, Json]) -> str:
         how = f"within {100 * criteria['sesoi']:g} points of 0"
     else:
         how = "interval holds 0 and effects of interest"
-    return f"random-effects mean of {criteria['n_benchmarks']} benchmarks, {_p(estimate.p_two_sided)}: {how}"
+    return f"random-effects mean of {n_benchmarks} benchmarks, {_p(estimate.p_two_sided)}: {how}"
 
 
 def _scope(claim: Claim, data: Data) -> str:
@@ -538,7 +574,8 @@ def _scope(claim: Claim, data: Data) -> str:
         return f"published scores of one pair of checkpoints at {scales}, {arms['benchmark'].nunique()} benchmarks"
     listed = []
     for column in ("scale", "scaffold", "benchmark"):
-        values = sorted(map(str, arms[column].unique()))
+        by = ["params_b", column] if column == "scale" else [column]
+        values = [str(value) for value in arms.sort_values(by, kind="stable")[column].unique()]
         listed.append(f"{column}{'s' * (len(values) > 1)} {', '.join(values)}")
     return "; ".join(([data.scope] if data.scope else []) + listed)
 
@@ -558,7 +595,12 @@ def _named(names: Iterable[str], estimates: Iterable[Estimate]) -> dict[str, Jso
 
 
 def _points(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+    value, low, high = (_signed(v) for v in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _size(params_b: float) -> str:

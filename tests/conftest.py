@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scores():
-    """Return a function that makes a score table with planted arm means; binary scores, tasks shared by the arms."""
+    """Return a function that makes a score table with planted arm means; binary scores, tasks shared by the arms.
+
+    An arm's mean may be a mapping scale -> mean: the arm then exists at those scales only. `only_first` names arms with
+    one training run.
+    """
 
     def make(
         arms,
@@ -19,6 +23,7 @@ def make_scores():
         n_trials=2,
         n_runs=3,
         tau=0.02,
+        only_first=(),
         seed=0,
     ):
         rng = np.random.default_rng(seed)
@@ -27,7 +32,8 @@ def make_scores():
             for benchmark in benchmarks:
                 difficulty = rng.normal(0, 0.2, n_tasks)
                 for arm, mean in arms.items():
-                    for training_seed in range(n_runs):
+                    mean = mean.get(scale) if isinstance(mean, dict) else mean
+                    for training_seed in range(0 if mean is None else 1 if arm in only_first else n_runs):
                         shift = rng.normal(0, tau)
                         for scaffold in scaffolds:
                             chance = np.clip(mean + difficulty + shift, 0, 1)
@@ -48,21 +54,51 @@ def make_scores():
     return make
 
 
-@pytest.fixture
-def make_curves():
-    """Return a function that makes loss curves of two phases per training run."""
+@pytest.fixture(scope="session")
+def make_probe():
+    """Return a function that makes the probe table of the training runs of a score table.
 
-    def make(arms=("agent_sft", "lwm_then_sft"), n_runs=3, scale="tiny"):
+    `skill` maps an arm to its token F1; a training run deviates from it with `sd`.
+    """
+
+    def make(scores, skill, *, sd=0.02, n_transitions=10, seed=2):
+        rng = np.random.default_rng(seed)
+        columns = ["arm", "scale", "params_b", "training_seed", "benchmark"]
+        frames = []
+        for run in scores[columns].drop_duplicates().itertuples(index=False):
+            f1 = np.clip(skill[run.arm] + rng.normal(0, sd) + rng.normal(0, 0.1, n_transitions), 0, 1)
+            ids = [f"{run.benchmark}/probe/1/{i:03}" for i in range(n_transitions)]
+            frames.append(
+                pd.DataFrame({"task_id": ids, "trial": 0, "value": (f1 > 0.8).astype(float), "token_f1": f1}).assign(
+                    **run._asdict()
+                )
+            )
+        return pd.concat(frames, ignore_index=True)[[*columns, "task_id", "trial", "value", "token_f1"]]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_curves():
+    """Return a function that makes loss curves of one or two phases per training run; `rl` in the name: a reward."""
+
+    def make(arms=("agent_sft", "lwm_then_sft"), n_runs=3, scales=("tiny",)):
         rng = np.random.default_rng(1)
         rows = []
-        for arm in arms:
-            for seed in range(n_runs):
-                for step in range(0, 200, 10):
-                    phase = "lwm_sft" if arm.startswith("lwm") and step < 100 else "agent_sft"
-                    loss = 0.3 + 2.5 * np.exp(-(step % 100 if "lwm" in arm else step) / 40) + rng.normal(0, 0.02)
-                    rows.append((arm, scale, seed, step, step * 4096, loss, 1e-3, step * 0.1, phase))
+        for scale in scales:
+            for arm in arms:
+                for seed in range(n_runs):
+                    for step in range(0, 200, 10):
+                        second = "then" in arm and step >= 100
+                        names = ("episodes", "predictions") if arm.endswith("rl") else ("transitions", "episodes")
+                        phase = names[second] if "then" in arm else "episodes"
+                        loss = 0.3 + 2.5 * np.exp(-(step % 100 if second else step) / 40) + rng.normal(0, 0.02)
+                        reward = step / 200 if phase == "predictions" else np.nan
+                        loss = -0.01 if phase == "predictions" else loss
+                        rows.append((arm, scale, seed, step, step * 4096, loss, 1e-3, step * 0.1, phase, reward))
         return pd.DataFrame(
-            rows, columns=["arm", "scale", "training_seed", "step", "n_tokens", "loss", "lr", "seconds_s", "phase"]
+            rows,
+            columns=["arm", "scale", "training_seed", "step", "n_tokens", "loss", "lr", "seconds_s", "phase", "reward"],
         )
 
     return make

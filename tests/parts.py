@@ -1,24 +1,34 @@
 """Parts that several test files build runs from: suite jobs and scripted models."""
 
+from collections.abc import Callable, Sequence
+
 from replication import scaffolds
 from replication.benchmarks import suite
-from replication.records import Message, Request, RunSpec, Sampling, Task, stable_seed
+from replication.records import Request, RunSpec, Sampling, Task, stable_seed
 from replication.runner import Job
+from replication.scaffolds.native import SYNTAXES
 
-SAMPLING = Sampling(temperature=0.7, max_tokens=32)
+SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
+"""Every scaffold with its `tool_syntax`, which only `native` asks."""
+
+LONG = {"max_turns": 100, "max_episode_tokens": 65_536}
+"""Limits for `make_job` that the longest expert of the highest level keeps to; conf/scaffold has the same."""
 
 
-def make_job(benchmark="terminal", *, n_tasks=6, n_trials=2, level=1, temperature=0.7, seed=0, model="org/m"):
-    """Build a job on real suite tasks."""
-    bench, scaffold = suite.load(benchmark), scaffolds.load("compact")
+def make_job(
+    benchmark="terminal", *, scaffold="compact", tool_syntax="hermes", n_tasks=6, n_trials=2, level=1, temperature=0.7,
+    seed=0, model="org/m", max_turns=8, max_episode_tokens=200,
+):  # fmt: skip
+    """Build a job on real suite tasks; the limits are short, see LONG."""
+    bench, chosen = suite.load(benchmark), scaffolds.load(scaffold, tool_syntax)
     spec = RunSpec(
         model=model, revision="r1", dtype="float32", context=512, benchmark=bench.name,
-        benchmark_version=bench.version, scaffold=scaffold.name, scaffold_version=scaffold.version, max_turns=8,
-        max_episode_tokens=200, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,
+        benchmark_version=bench.version, scaffold=chosen.name, scaffold_version=chosen.version, max_turns=max_turns,
+        max_episode_tokens=max_episode_tokens, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,
     )  # fmt: skip
     tasks = bench.tasks("evaluation", level, n_tasks, seed)
     labels = {"arm": "agent_sft", "scale": "s", "params_b": 0.001, "training_seed": 0}
-    return Job(spec=spec, labels=labels, benchmark=bench, scaffold=scaffold, tasks=tasks, n_trials=n_trials)
+    return Job(spec=spec, labels=labels, benchmark=bench, scaffold=chosen, tasks=tasks, n_trials=n_trials)
 
 
 def expert_replies(job: Job) -> dict[str, list[str]]:
@@ -59,9 +69,11 @@ def noisy_script(job: Job):
     return script
 
 
-def user(text: str) -> Message:
-    """Make a user message."""
-    return Message(role="user", content=text)
+def script_of_all(jobs: Sequence[Job], make: Callable = expert_script):
+    """Make one script for several jobs, which tells them apart by their prompts."""
+    by_prompt = {task.prompt: script for job in jobs for script in (make(job),) for task in job.tasks}
+    assert len(by_prompt) == sum(len(job.tasks) for job in jobs)
+    return lambda request: by_prompt[prompt_of(request)](request)
 
 
 def changed(task: Task) -> Task:

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from replication import cli, config, schemas
 from replication.errors import ConfigError
+from replication.interfaces import ModelRef
 
 ROOT = schemas.CONF.parent
 STUDIES = sorted(p.stem for p in (schemas.CONF / "study").glob("*.yaml"))
@@ -39,14 +40,56 @@ def test_every_choice_of_a_group_composes(group):
 
 
 def test_arms_of_a_study_differ_in_their_phases_only():
-    cfg = composed("study=controlled", "scales.s.base.path=training/bases/s")
+    cfg = composed("study=controlled")
     runs = config.training_runs(cfg)
-    assert len(runs) == len(cfg.arms) * len(cfg.scales) * len(cfg.study.training_seeds)
-    assert len({run.name for run in runs}) == len(runs)
-    control = cfg.arms["agent_sft"].phases
-    assert cfg.arms["lwm_then_sft"].phases[-len(control) :] == control
-    warm_up = next(r for r in runs if r.arm == "lwm_then_sft").phases[0]
-    assert [name for name, _ in warm_up.benchmarks] == ["terminal"]
+    n_runs = {
+        arm_name: (len(arm.scales) or len(cfg.scales)) * len(arm.training_seeds or cfg.study.training_seeds)
+        for arm_name, arm in cfg.arms.items()
+    }
+    assert len({run.name for run in runs}) == len(runs) == sum(n_runs.values())
+    assert len({(run.recipe, run.device) for run in runs}) == 1
+    assert all(len({(run.shape, run.base) for run in runs if run.scale == scale}) == 1 for scale in cfg.scales)
+
+
+@pytest.mark.parametrize("study", [name for name in STUDIES if name.startswith("controlled")])
+def test_budgets_of_the_arms_are_matched_and_orders_are_as_named(study):
+    arms = composed(f"study={study}").arms
+    budget = {name: sum(phase.n_tokens for phase in arm.phases) for name, arm in arms.items()}
+    matched = ("agent_sft_matched", "lwm_then_sft", "placebo_then_sft", "sft_then_lwm_rl", "placebo")
+    assert len({budget[name] for name in matched}) == 1
+    assert budget["agent_sft"] == budget["general"] < budget["lwm_then_sft"]
+    control = arms["agent_sft"].phases
+    assert arms["lwm_then_sft"].phases[-1:] == arms["placebo_then_sft"].phases[-1:] == control
+    assert arms["sft_then_lwm_rl"].phases[:1] == arms["placebo"].phases[:1] == control
+    for real, placebo in (("lwm_then_sft", "placebo_then_sft"), ("sft_then_lwm_rl", "placebo")):
+        for one, other in zip(arms[real].phases, arms[placebo].phases, strict=True):
+            assert other.corpus.removesuffix("_shuffled") == one.corpus and other.n_tokens == one.n_tokens
+
+
+def test_warm_up_reads_only_environments_of_its_domain():
+    for run in config.training_runs(composed("study=controlled")):
+        for phase in run.phases:
+            names = sorted({name for name, _ in phase.benchmarks})
+            if phase.corpus.startswith(("transitions", "predictions")):
+                assert names == ["repair", "repository", "research", "terminal"]
+            assert phase.corpus != "episodes" or len(names) == 7
+            assert (phase.rl is not None) == phase.corpus.startswith("predictions")
+
+
+def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_are_spread_over_them():
+    cfg = composed("study=controlled", "+scales.xs.levels={terminal: [1, 1, 2]}", "benchmarks.terminal.n_tasks=10")
+    assert config.levels(cfg, "terminal", "xs") == (1, 1, 2)
+    (run, *_) = config.training_runs(cfg)
+    served = config.Served(
+        ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
+        labels={"arm": run.arm, "scale": "xs", "params_b": 0.001, "training_seed": 0},
+    )
+    (job,) = [job for job in config.jobs(cfg, served) if job.spec.benchmark == "terminal"]
+    levels = [task.level for task in job.tasks]
+    assert (levels.count(1), levels.count(2)) == (6, 4) and len({task.id for task in job.tasks}) == 10
+    (probe,) = [job for job in config.probe_jobs(cfg, served) if job.spec.benchmark == "terminal"]
+    assert {task.split for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
+    assert probe.spec.run_id != job.spec.run_id
 
 
 @pytest.mark.parametrize(

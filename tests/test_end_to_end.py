@@ -22,9 +22,13 @@ def cfg(tmp_path):
     schemas.register()
     with initialize_config_dir(str(schemas.CONF), version_base="1.3"):
         tasks = ["benchmarks.terminal.n_tasks=30", "benchmarks.calling.n_tasks=30", "study.n_trials=2"]
-        return cli.checked(
+        cfg = cli.checked(
             compose("config", overrides=["study=controlled_tiny", f"paths.results={tmp_path}/results", *tasks])
         )
+    # Every kind of thing once is enough: two benchmarks, two scales, an arm at one of them, one that is not trained.
+    cfg.benchmarks = {name: cfg.benchmarks[name] for name in ("calling", "terminal")}
+    cfg.arms = {name: cfg.arms[name] for name in ("agent_sft", "base", "lwm_then_sft", "sft_then_lwm_rl")}
+    return cfg
 
 
 def pretend_trained(cfg) -> None:
@@ -46,11 +50,14 @@ def pretend_trained(cfg) -> None:
 def play(cfg):
     """Collect with scripts: the treatment plays the expert, the control errs in a third of its turns."""
     store = Store(Path(cfg.paths.results) / "store")
-    work = [(model, config.jobs(cfg, model)) for model in config.served(cfg)]
+    work = [(model, [*config.jobs(cfg, model), *config.probe_jobs(cfg, model)]) for model in config.served(cfg)]
     for model, jobs in work:
         make = expert_script if model.labels["arm"] == "lwm_then_sft" else noisy_script
-        scripts = {task.prompt: make(job) for job in jobs for task in job.tasks}
-        engine = ScriptedEngine(lambda request, scripts=scripts: scripts[prompt_of(request)](request))
+        scripts = {task.prompt: make(job) for job in jobs for task in job.tasks if job.spec.scaffold != "probe"}
+        # Whoever is asked for a prediction says that all went well, which is right now and then.
+        engine = ScriptedEngine(
+            lambda request, scripts=scripts: scripts.get(prompt_of(request), lambda _: "ok")(request)
+        )
         runner.collect(store, engine, jobs, concurrency=8, title="test")
     run._write_index(cfg, store, work)
 

@@ -1,21 +1,35 @@
 """The episode loop and the runner on scripted engines: seeds, resuming, failures, identity."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
-from parts import changed, expert_script, make_job, n_turns_so_far, noisy_script, prompt_of
+from parts import (
+    LONG,
+    SCAFFOLDS,
+    changed,
+    expert_replies,
+    expert_script,
+    make_job,
+    n_turns_so_far,
+    noisy_script,
+    prompt_of,
+    script_of_all,
+)
 
 from replication import runner
+from replication.benchmarks import suite
 from replication.engines.scripted import ScriptedEngine
 from replication.episodes import MAX_MALFORMED, play
 from replication.errors import EngineError, EnvironmentFault
-from replication.records import Reply
+from replication.records import UNSCORED_REASONS, Reply, StopReason
 from replication.store import Store
 
 
@@ -75,20 +89,104 @@ def test_reply_cut_by_max_tokens_is_not_acted_on():
     assert all(not message.calls for message in episode.trajectory)
 
 
-def test_broken_environment_leaves_the_episode_unscored():
-    job = make_job()
+def test_three_replies_cut_by_max_tokens_in_a_row_end_the_episode_as_malformed():
+    episode = finish(make_job(), [reply("ls", "length")] * 3)
+    assert episode.stop_reason == "malformed" and episode.n_malformed == 3
+    assert [m.content for m in episode.trajectory if m.role == "tool"] == ["error: reply too long"] * 2
 
-    class Broken:
-        def step(self, call):
-            raise EnvironmentFault("the simulator broke")
 
-    turns = play(job.spec, job.tasks[0], 0, Broken(), job.scaffold)
-    next(turns)
-    with pytest.raises(StopIteration) as end:
-        turns.send(reply("ls"))
-    episode = end.value.value
-    assert episode.stop_reason == "environment_error" and "broke" in episode.error
-    assert job.benchmark.grade(job.tasks[0], episode).value is None
+def test_answer_in_the_reply_that_reaches_the_token_limit_is_an_answer():
+    last = Reply(text="answer done", finish="stop", n_prompt_tokens=1, n_completion_tokens=200)
+    assert finish(make_job(), [last]).stop_reason == "answer"
+
+
+def test_text_beside_a_context_overflow_is_not_read():
+    episode = finish(make_job(), [reply("ls"), reply("rm notes.txt\nanswer done", "context")])
+    assert episode.stop_reason == "context_overflow" and episode.n_turns == 2 and episode.n_malformed == 0
+    assert episode.trajectory[-1].calls == () and episode.trajectory[-1].answer is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "after"),
+    [
+        ("turn_limit", [reply("ls")] * 20),
+        ("token_limit", [Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=200)]),
+        ("context_overflow", [reply("", "context")]),
+        ("malformed", [reply("what?")] * 3),
+    ],
+)
+def test_work_done_before_an_episode_was_cut_counts_where_no_answer_is_asked_for(reason, after):
+    job = make_job("terminal")
+    work = [reply(text) for text in expert_replies(job)[job.tasks[0].prompt][:-1]]
+    episode = finish(job, [*work, *after])
+    assert episode.stop_reason == reason and episode.error is None
+    assert job.benchmark.grade(job.tasks[0], episode).value == 1.0
+    nothing = finish(job, after)
+    assert nothing.stop_reason == reason and job.benchmark.grade(job.tasks[0], nothing).value == 0.0
+
+
+class Breaking:
+    """A benchmark whose simulator breaks at every call."""
+
+    def __init__(self, benchmark):
+        self._benchmark = benchmark
+
+    def __getattr__(self, name):
+        return getattr(self._benchmark, name)
+
+    def start(self, task):
+        return self
+
+    def step(self, call):
+        raise EnvironmentFault("the simulator broke")
+
+
+def refuse(request):
+    raise EngineError("the engine is gone")
+
+
+# What a model, an engine or an environment does for an episode to end with each reason.
+ENDINGS = {
+    "answer": lambda request: "answer done",
+    "turn_limit": lambda request: "ls",
+    "token_limit": lambda request: Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=150),
+    "context_overflow": lambda request: Reply(text="", finish="context", n_prompt_tokens=600, n_completion_tokens=0),
+    "malformed": lambda request: "what?",
+    "engine_error": refuse,
+    "environment_error": lambda request: "ls",
+}
+
+
+def test_every_stop_reason_is_tested():
+    assert set(ENDINGS) == set(get_args(StopReason))
+
+
+@pytest.mark.parametrize("reason", ENDINGS)
+def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played_again(tmp_path, reason):
+    job, store = make_job(n_tasks=3, n_trials=2), Store(tmp_path)
+    broken = dataclasses.replace(job, benchmark=Breaking(job.benchmark)) if reason == "environment_error" else job
+    collect(store, ENDINGS[reason], broken)
+    table = store.score_table()
+    assert table["stop_reason"].tolist() == [reason] * 6
+    ours = reason in UNSCORED_REASONS
+    assert table["value"].isna().all() if ours else table["value"].tolist() == [0.0] * 6
+    errors = {episode.error for episode in store.episodes(job.spec.run_id)}
+    assert errors == {{"engine_error": "the engine is gone", "environment_error": "the simulator broke"}.get(reason)}
+    n_played, _ = collect(store, expert_script(job), job)
+    assert n_played == (6 if ours else 0)
+    assert store.score_table()["value"].tolist() == [1.0 if ours else 0.0] * 6
+
+
+@pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
+def test_model_that_only_babbles_is_told_why_and_stopped_in_every_environment(tmp_path, scaffold, syntax):
+    jobs = [make_job(name, scaffold=scaffold, tool_syntax=syntax, n_tasks=1, **LONG) for name in suite.NAMES]
+    babble = {"native": "<tool_call><|python_tag|>"}.get(scaffold, "hm {")
+    engine, store = ScriptedEngine(lambda request: babble), Store(tmp_path)
+    runner.collect(store, engine, jobs, concurrency=4, title="test")
+    table = store.score_table()
+    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {MAX_MALFORMED}
+    assert table["value"].tolist() == [0.0] * 14
+    assert all("error: " in m.content for r in engine.requests for m in r.messages[3::2])
 
 
 # T1, T2: repeats repeat
@@ -191,8 +289,6 @@ def test_more_trials_keep_the_old_ones(tmp_path):
 
 
 def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
-    import dataclasses
-
     job, store = make_job(n_tasks=4, n_trials=1), Store(tmp_path)
     collect(store, lambda request: "answer done", job)
     other = dataclasses.replace(job, tasks=[changed(job.tasks[0]), *job.tasks[1:]])
@@ -204,8 +300,6 @@ def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
 
 
 def test_any_setting_that_can_change_an_episode_changes_the_run_id():
-    import dataclasses
-
     spec = make_job().spec
     changes = {
         "model": "x/y", "revision": "r2", "dtype": "bfloat16", "context": 1024, "benchmark": "other",
@@ -244,9 +338,8 @@ def test_table_does_not_depend_on_concurrency(tmp_path):
 
 def test_jobs_of_one_checkpoint_share_one_pool(tmp_path):
     jobs = [make_job("terminal", n_trials=1), make_job("calling", n_trials=1)]
-    scripts = {task.prompt: expert_script(job) for job in jobs for task in job.tasks}
     store = Store(tmp_path)
-    n, engine = collect(store, lambda request: scripts[prompt_of(request)](request), *jobs, concurrency=12)
+    n, engine = collect(store, script_of_all(jobs), *jobs, concurrency=12)
     assert n == 12
     assert [n_turns_so_far(r) for r in engine.requests[:12]] == [0] * 12
     assert store.score_table()["value"].eq(1.0).all()
@@ -278,6 +371,7 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from parts import make_job, noisy_script
 from replication import runner
+from replication.benchmarks import suite
 from replication.engines.scripted import ScriptedEngine
 from replication.store import Store
 job = make_job(n_tasks=60, n_trials=2)
@@ -289,7 +383,7 @@ runner.collect(Store({root!r}), ScriptedEngine(slow), [job], concurrency=8, titl
 """
 
 
-def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+def check_kills(tmp_path, n):
     import random
 
     rng = random.Random(0)
@@ -299,7 +393,7 @@ def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
     root = tmp_path / "killed"
     code = WORKER.format(tests=str(Path(__file__).parent), root=str(root))
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    for _ in range(10):
+    for _ in range(n):
         process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=env)
         lines = root / job.spec.run_id / "episodes.jsonl"
         deadline = time.monotonic() + 20
@@ -315,3 +409,12 @@ def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
     assert 0 < n_before < 120
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL, env=env)
     pd.testing.assert_frame_equal(Store(root).score_table(), whole.score_table())
+
+
+def test_two_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    check_kills(tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    check_kills(tmp_path, 10)

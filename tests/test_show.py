@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 import pytest
+from parts import SCAFFOLDS
 
 from replication import schemas, show
 from replication.benchmarks import suite
 from replication.errors import ConfigError
 
-SCAFFOLDS = ("compact", "json", "native", "react")
+every_environment = pytest.mark.parametrize("task", suite.NAMES)
+every_scaffold = pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
 
 
 def shown(capsys, *arguments):
@@ -27,10 +29,10 @@ def run_show(*arguments, stdin=""):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("scaffold", SCAFFOLDS)
-@pytest.mark.parametrize("task", ["terminal", "calling"])
-def test_show_prints_prompt_tools_and_an_expert_that_scores_one(capsys, task, scaffold):
-    text = shown(capsys, f"task={task}", "level=5", "seed=7", f"scaffold={scaffold}")
+@every_environment
+@every_scaffold
+def test_show_prints_prompt_tools_and_an_expert_that_scores_one(capsys, task, scaffold, syntax):
+    text = shown(capsys, f"task={task}", "level=5", "seed=7", f"scaffold={scaffold}", f"tool_syntax={syntax}")
     made = suite.load(task).task("evaluation", 5, 0, 7)
     assert text.startswith(f"{made.id}  content {made.content_hash}  scaffold {scaffold}")
     assert f"\n--- user\n{made.prompt}\n" in text
@@ -50,17 +52,17 @@ def test_slots_that_are_no_message_are_shown_too(capsys):
     assert "<function=" in shown(capsys, "scaffold=native", "tool_syntax=qwen3_coder")
 
 
-def moves(scaffold, capsys):
-    text = shown(capsys, f"scaffold={scaffold}")
-    blocks = [block for block in text.split("\n--- ") if block.startswith("assistant\n")]
-    return [block.removeprefix("assistant\n").rstrip("\n") for block in blocks]
-
-
-@pytest.mark.parametrize("scaffold", SCAFFOLDS)
-def test_person_who_types_what_the_expert_does_scores_one(capsys, monkeypatch, scaffold):
+@every_environment
+@every_scaffold
+def test_person_who_types_what_the_expert_does_scores_one(capsys, monkeypatch, task, scaffold, syntax):
+    choice = (f"task={task}", "level=2", f"scaffold={scaffold}", f"tool_syntax={syntax}")
+    blocks = shown(capsys, *choice).split("\n--- ")
+    moves = [block.removeprefix("assistant\n").rstrip("\n") for block in blocks if block.startswith("assistant\n")]
+    # An empty line ends a reply of several lines; a command is one line.
+    typed = [line for move in moves for line in move.split("\n")] if scaffold == "compact" else moves
     end = "\n" if scaffold == "compact" else "\n\n"
-    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(move + end for move in moves(scaffold, capsys))))
-    text = shown(capsys, f"scaffold={scaffold}", "mode=play")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + end for line in typed)))
+    text = shown(capsys, *choice, "mode=play")
     assert "You act: " in text and "--- assistant" not in text and "--- score 1\n" in text
 
 

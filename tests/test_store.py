@@ -253,6 +253,22 @@ def test_unscored_is_nan_and_never_zero(store):
     assert table.stop_reason[tasks[3].id] == "engine_error"
 
 
+def test_details_that_are_asked_for_become_columns_of_numbers(store):
+    spec, tasks = make_spec(), make_tasks(3)
+    with store.writer(spec, LABELS, ENGINE, tasks) as writer:
+        for task, details in zip(tasks[:2], ({"token_f1": 0.25, "exact": 0}, {}), strict=True):
+            episode = make_episode(spec, task)
+            writer.append(episode, make_score(episode, value=0.0, **details))
+        writer.append(make_episode(spec, tasks[2]))
+    table = store.score_table(details=("token_f1", "exact"))
+    assert tuple(table.columns) == (*COLUMNS, "token_f1", "exact")
+    rows = table.set_index("task_id")
+    assert rows.loc[tasks[0].id, ["token_f1", "exact"]].tolist() == [0.25, 0.0]
+    assert rows.loc[[t.id for t in tasks[1:]], ["token_f1", "exact"]].isna().all(axis=None)
+    assert {str(table[c].dtype) for c in ("token_f1", "exact")} == {"float64"}
+    assert_same(table[list(COLUMNS)], store.score_table())
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 def test_a_value_out_of_range_is_refused_and_nothing_is_written(store, value):
     spec, tasks = make_spec(), make_tasks(1)

@@ -1,16 +1,17 @@
 """Verdicts print within the terminal, in Markdown, and into the README's generated blocks only."""
 
+import dataclasses
 import math
 from pathlib import Path
 
 import pytest
 
-from replication import report
+from replication import report, tables
 from replication.claims import load_claims
 from replication.errors import AnalysisError
 from replication.evidence import load_benchmarks, load_scores
 from replication.records import Estimate, to_json
-from replication.tables import markdown, points, verdict_markdown, verdict_text
+from replication.tables import blocks, markdown, points, verdict_markdown, verdict_text
 from replication.verdicts import Data, decide
 
 CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
@@ -41,6 +42,43 @@ def test_points_are_signed_with_one_decimal():
 def test_cost_ratio_prints_as_a_factor():
     ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), method="log ratio of cost")
     assert points(ratio) == "×0.50 [0.40, 0.62]"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (tables.signed(-0.0125), "−1.2"),
+        (tables.signed(0.0125), "+1.2"),
+        (tables.percent(0.0125), "1.2"),
+        (tables.percent(None), "–"),
+        (tables.fixed(float("nan")), "–"),
+        (tables.fixed(-2.345, 2), "−2.35"),
+        (tables.correlation(-0.456), "−.46"),
+        (tables.correlation(1.0), "1.00"),
+        (tables.correlation(0.0), ".00"),
+        (tables.p_value(0.0004), "below .001"),
+        (tables.p_value(0.05), ".050"),
+        (tables.p_value(1.0), "1.000"),
+        (tables.short(999), "999"),
+        (tables.short(2.5e12), "2.5 T"),
+        (tables.size(0.000527), "0.527M"),
+        (tables.size(35), "35B"),
+    ],
+)
+def test_number_is_written_as_the_paper_prints_it(text, shown):
+    assert text == shown
+
+
+def test_scope_says_first_what_all_verdicts_share_and_then_what_some_have_of_their_own():
+    same, other = (
+        dataclasses.replace(VERDICTS[0], claim_id=claim, study="ours", scope=f"organisms; {scales}; scaffold compact")
+        for claim, scales in (("A1", "scales xs, s"), ("B", "scale xs"))
+    )
+    also = dataclasses.replace(other, claim_id="E")
+    (block,) = blocks([same, other, also])
+    assert block.scope == "organisms; scaffold compact; A1: scales xs, s; B, E: scale xs"
+    assert blocks([same])[0].scope == same.scope
+    assert verdict_text([same, other, also]).count("claim ") == 1
 
 
 def test_terminal_table_fits_hundred_columns_and_loses_nothing():

@@ -10,7 +10,7 @@ import pytest
 
 from replication.claims import load_claims
 from replication.evidence import load_benchmarks, load_scores
-from replication.verdicts import Data, decide, tabulate
+from replication.verdicts import Data, decide, per_scale, tabulate
 
 CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
 PUBLISHED = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
@@ -128,6 +128,9 @@ def test_study_that_lacks_arms_scaffolds_or_scales_says_which(make_scores):
     assert only("B", data).reason == "arm `general` was not run; the study has agent_sft, lwm_then_sft."
     assert only("C", data).reason == "1 scaffold (compact) was run; the claim needs 2."
     assert only("D", data).reason == "1 scale (1M) was run; the claim needs 3."
+    two = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, scales=(("s", 0.002), ("xs", 0.001))))
+    assert only("D", two).reason == "2 scales (1M, 2M) were run; the claim needs 3."
+    assert "scales xs, s;" in only("D", two).scope
     assert {only(c, data).outcome for c in "BCDE"} == {"not_testable"}
 
 
@@ -165,7 +168,10 @@ def test_cost_per_solved_task_decides_what_is_cheaper(make_scores, factor, outco
     scores = make_scores({"agent_sft": 0.5, "general": 0.5}, n_tasks=200, tau=0.0)
     general = scores["arm"] == "general"
     scores.loc[general, ["n_prompt_tokens", "n_completion_tokens"]] = [int(100 * factor), int(20 * factor)]
-    training = pd.DataFrame({"arm": ["agent_sft", "general"], "flops": [2.0, 3.0]})
+    training = pd.DataFrame(
+        [("agent_sft", "tiny", 2.0), ("general", "tiny", 3.0), ("agent_sft", "large", 90.0)],
+        columns=["arm", "scale", "flops"],
+    )
     verdict = only("E", study(scores, training=training), "T2")
     assert verdict.outcome == outcome
     assert np.exp(verdict.replication.value) == pytest.approx(factor, rel=0.15)
@@ -199,6 +205,40 @@ def test_tables_hold_every_comparison_that_was_run(make_scores):
     part = tables.estimates.query("treatment == 'general' and policy == 'fail' and target == 'T3'")
     assert part["benchmark"].tolist() == ["calling", "terminal", "mean of these", "random effects"]
     assert (part["mde"] > 0).all()
+
+
+def test_study_adds_comparisons_of_its_own_and_says_which_it_lacks(make_scores):
+    arms = {"agent_sft": 0.4, "lwm_then_sft": 0.5, "base": 0.1, "placebo": {"tiny": 0.4}, "alone": {"small": 0.4}}
+    scores = make_scores(arms, scales=(("tiny", 0.001), ("small", 0.004)), only_first=("base",), n_tasks=20)
+    scores = scores[(scores["arm"] != "lwm_then_sft") | (scores["scale"] == "tiny") | (scores["training_seed"] < 2)]
+    wanted = (("placebo", "agent_sft"), ("agent_sft", "base"), ("placebo", "alone"), ("nobody", "base"))
+    tables = tabulate(CLAIMS, study(scores, comparisons=(*wanted, ("placebo", "agent_sft"))))
+    made = tables.estimates.drop_duplicates(["treatment", "control"])[["treatment", "control"]]
+    assert list(made.itertuples(index=False, name=None)) == [("placebo", "agent_sft"), ("agent_sft", "base")]
+    at = tables.estimates.groupby(["treatment", "target"])["scale"].unique()
+    assert at["placebo", "T3"].tolist() == ["all"]
+    assert at["agent_sft", "T2"].tolist() == ["all", "tiny", "small"]
+    assert ("agent_sft", "T3") not in at.index
+    assert set(tables.runs["treatment"]) == {"placebo", "agent_sft"}
+    reasons = tables.left_out
+    assert "share no scale" in reasons["placebo", "alone"]
+    assert "arm `nobody` was not run" in reasons["nobody", "base"]
+    assert "arm `general` was not run" in reasons["general", "agent_sft"]
+    assert "same number of training runs at every scale" in reasons["lwm_then_sft", "agent_sft"]
+
+
+def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
+    scales = (("small", 0.004), ("tiny", 0.001))
+    scores = make_scores(
+        {"agent_sft": 0.3, "lwm_then_sft": {"tiny": 0.7, "small": 0.3}}, benchmarks=SUITE[:4], scales=scales, n_runs=5
+    )
+    detail = {(v.claim_id, v.scope.split("; ")[1]): v for v in per_scale(CLAIMS, study(scores))}
+    assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
+    assert {claim for claim, _ in detail} == {"A1", "A2", "B", "C", "E"}
+    tiny = study(scores[scores["scale"] == "tiny"])
+    assert detail["A1", "scale tiny"].replication == only("A1", tiny).replication
+    assert detail["A1", "scale tiny"].outcome == "replicated" != detail["A1", "scale small"].outcome
+    assert per_scale(CLAIMS, tiny) == per_scale(CLAIMS, PUBLISHED) == []
 
 
 def test_tables_of_a_reanalysis_have_no_estimates_of_ours():

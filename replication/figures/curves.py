@@ -1,4 +1,4 @@
-"""Training loss of every training run, one panel per arm and scale."""
+"""Training loss of every training run, one panel per arm."""
 
 import numpy as np
 import pandas as pd
@@ -7,55 +7,85 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from replication.figures.style import BLACK, COLOURS, GREY, LINES, WIDTH, styled
+from replication.figures.style import BLACK, COLOURS, GREY, LINES, WIDTH, in_order, styled
+
+COLUMNS = 4
+"""Panels side by side at most."""
 
 
 def draw(curves: pd.DataFrame) -> Figure:
-    """Draw loss against training tokens.
+    """Draw loss against training tokens, or the reward where there is one: scales by colour, training seeds by line.
 
-    curves : columns arm, scale, training_seed, step, n_tokens (of the run so far), loss, phase.
+    curves : columns arm, scale, training_seed, step, n_tokens (of the run so far), loss, reward, phase. A loss that is not
+        above 0 has no place on the logarithmic axis and is left out.
     """
-    arms, scales = sorted(curves["arm"].unique()), list(dict.fromkeys(curves["scale"]))
+    learnt = curves["reward"].isna() & (curves["loss"] > 0)
+    shown = curves[learnt]
+    arms, scales = in_order(curves["arm"]), list(dict.fromkeys(curves["scale"]))
     seeds = sorted(curves["training_seed"].unique())
+    n_rows = -(-len(arms) // COLUMNS)
+    n_columns = -(-len(arms) // n_rows)
+    decades = np.log10(shown["loss"].max() / shown["loss"].min())
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(scales)), layout="constrained")
-        panels = figure.subplots(len(scales), len(arms), sharex=True, sharey=True, squeeze=False)
-        for i, scale in enumerate(scales):
-            for j, arm in enumerate(arms):
-                axes = panels[i, j]
-                part = curves[(curves["arm"] == arm) & (curves["scale"] == scale)]
-                if part.empty:
-                    axes.set_axis_off()
-                    continue
-                for seed, run in part.groupby("training_seed"):
-                    axes.plot(run["n_tokens"] / 1e6, run["loss"], color=COLOURS[j % len(COLOURS)], linewidth=0.9, gid="run",
-                              linestyle=LINES[seeds.index(seed) % len(LINES)])  # fmt: skip
-                _mark_phases(axes, part)
-                axes.set_title(arm if len(scales) == 1 else f"{arm}, {scale}", loc="left", pad=13, fontweight="bold")
-                axes.set_yscale("log")
-                # Over two decades or more, labels at 1, 2 and 5 would stand on each other.
-                decades = np.log10(curves["loss"].max() / curves["loss"].min())
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
-                axes.yaxis.set_major_formatter("{x:g}")
-                axes.yaxis.set_minor_locator(NullLocator())
+        figure = Figure(figsize=(WIDTH, 0.6 + 1.55 * n_rows), layout="constrained")
+        panels = list(figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).flat)
+        for axes, arm in zip(panels, arms, strict=False):
+            part = curves[curves["arm"] == arm]
+            rewarded = part["reward"].notna().any()
+            other = _reward_axis(axes) if rewarded else None
+            for (scale, seed), run in part.groupby(["scale", "training_seed"]):
+                style = {"color": COLOURS[scales.index(scale) % len(COLOURS)], "linewidth": 0.8,
+                         "linestyle": LINES[seeds.index(seed) % len(LINES)]}  # fmt: skip
+                losses, rewards = run[learnt.loc[run.index]], run[run["reward"].notna()]
+                axes.plot(losses["n_tokens"] / 1e6, losses["loss"], gid="run", **style)
+                if other is not None:
+                    other.plot(rewards["n_tokens"] / 1e6, rewards["reward"], gid="reward", **style)
+            _mark_phases(axes, part)
+            axes.set_title(arm, loc="left", pad=12, fontweight="bold", fontsize=8)
+            axes.set_yscale("log")
+            # Over two decades or more, labels at 1, 2 and 5 would stand on each other.
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+        for axes in panels[len(arms) :]:
+            axes.set_axis_off()
+        # the lowest panel of a column is labelled, also above an empty place
+        for axes in panels[len(arms) - n_columns : len(arms)]:
+            axes.tick_params(labelbottom=True)
         figure.supxlabel("training tokens, millions", fontsize=8.5)
         figure.supylabel("loss", fontsize=8.5)
-        handles = [
+        colours = [
+            Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=1.5, label=f"scale {scale}")
+            for i, scale in enumerate(scales)
+        ]
+        lines = [
             Line2D([], [], color=BLACK, linewidth=0.9, linestyle=LINES[i % len(LINES)], label=f"training seed {seed}")
             for i, seed in enumerate(seeds)
         ]
-        figure.legend(
-            handles=handles, loc="outside upper left", ncols=len(handles), handlelength=2.2, borderaxespad=0.1
-        )
+        figure.legend(handles=colours + lines, loc="outside upper left", ncols=6, handlelength=2.2, borderaxespad=0.1)
     return figure
 
 
+def _reward_axis(axes: Axes) -> Axes:
+    """Add a linear axis for rewards on the right."""
+    other = axes.twinx()
+    other.set_ylim(0, 1)
+    other.set_yticks([0, 0.5, 1])
+    other.set_ylabel("reward", fontsize=7.5, labelpad=2)
+    other.tick_params(labelsize=7.5)
+    other.spines["right"].set_visible(True)
+    return other
+
+
 def _mark_phases(axes: Axes, part: pd.DataFrame) -> None:
-    """Write each phase's name where it begins, with a line between phases (from the first seed)."""
-    run = part[part["training_seed"] == part["training_seed"].iloc[0]].sort_values("step")
-    for i, (phase, rows) in enumerate(run.groupby("phase", sort=False)):
-        start = rows["n_tokens"].min() / 1e6
+    """Write the phases' names above, the last one at the right edge, with a line between phases (of the first run)."""
+    first = part[["scale", "training_seed"]].iloc[0]
+    run = part[(part["scale"] == first["scale"]) & (part["training_seed"] == first["training_seed"])]
+    phases = list(run.sort_values("step").groupby("phase", sort=False))
+    for i, (phase, rows) in enumerate(phases):
+        start, last = rows["n_tokens"].min() / 1e6, 0 < i == len(phases) - 1
         if i:
             axes.axvline(start, color=GREY, linewidth=0.8, zorder=0, gid="phase")
-        axes.annotate(phase, (start if i else 0, 1.01), xycoords=axes.get_xaxis_transform(), fontsize=7.5, va="bottom",
-                      ha="left", color=BLACK, annotation_clip=False)  # fmt: skip
+        axes.annotate(phase, (1.0 if last else start if i else 0.0, 1.01), va="bottom", ha="right" if last else "left",
+                      xycoords="axes fraction" if last else axes.get_xaxis_transform(), fontsize=6.5, color=BLACK,
+                      annotation_clip=False)  # fmt: skip

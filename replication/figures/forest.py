@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from replication.figures.style import BAND, BLACK, COLOURS, GREY, WIDTH, styled
+from replication.figures.style import BAND, BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
 
 INTERVALS = {
     "unpaired": ("one run, unpaired", {"linewidth": 9, "color": GREY, "zorder": 1.5}),
@@ -17,6 +17,7 @@ INTERVALS = {
 """Label and line of each interval: the wider the reach, the thinner the line."""
 
 SUMMARY = ("mean of these", "random effects")
+ALL_SCALES = "all"
 
 
 def draw_published(estimates: pd.DataFrame, sesoi: float) -> Figure:
@@ -25,24 +26,34 @@ def draw_published(estimates: pd.DataFrame, sesoi: float) -> Figure:
     estimates : columns benchmark, interval (T1, T2, unpaired), value, low, high (fractions), n_tasks, n_trials.
     """
     table = estimates.rename(columns={"n_trials": "k", "n_tasks": "n"})
-    return _draw(table, sesoi, dots=None, margins={"n": "tasks", "k": "runs"})
+    return _draw(table, sesoi, margins={"n": "tasks", "k": "runs"})
 
 
 def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) -> Figure:
-    """Draw the differences of a study of ours; a dot is a pair of training runs.
+    """Draw the differences of a study of ours, averaged over its scales; a dot is a pair of training runs.
 
-    estimates : one comparison under one policy; columns benchmark, target, value, low, high (fractions), n_tasks,
-        n_trials, n_training_runs.
+    estimates : one comparison under one policy; columns scale, params_b, benchmark, target, value, low, high (fractions),
+        n_tasks, n_trials, n_training_runs. Intervals are those of scale `all`; a single scale shows as an open mark.
     runs : columns benchmark (`all` for the mean over benchmarks), replicate, value.
     """
-    table = estimates[estimates["target"] != "T1"].rename(
+    shown = estimates[estimates["target"] != "T1"].rename(
         columns={"target": "interval", "n_tasks": "n", "n_trials": "k", "n_training_runs": "m"}
     )
-    dots = runs.replace({"benchmark": {"all": SUMMARY[0]}})
-    return _draw(table, sesoi, dots=dots, margins={"n": "tasks", "k": "trials", "m": "runs"})
+    averaged = shown["scale"] == ALL_SCALES
+    scales = shown[~averaged].drop_duplicates(["scale", "benchmark"]).sort_values("params_b", kind="stable")
+    # one training run on a side pairs with nothing but an accident of numbering
+    dots = runs.replace({"benchmark": {"all": SUMMARY[0]}}) if (shown["m"] > 1).all() else None
+    margins = {"n": "tasks", "k": "trials", "m": "runs"}
+    return _draw(shown[averaged], sesoi, margins, dots=dots, scales=scales)
 
 
-def _draw(table: pd.DataFrame, sesoi: float, dots: pd.DataFrame | None, margins: dict[str, str]) -> Figure:
+def _draw(
+    table: pd.DataFrame,
+    sesoi: float,
+    margins: dict[str, str],
+    dots: pd.DataFrame | None = None,
+    scales: pd.DataFrame | None = None,
+) -> Figure:
     """Draw one line per benchmark ordered by effect, summaries below, everything in points."""
     first = table.drop_duplicates("benchmark").set_index("benchmark")
     plain = first[~first.index.isin(SUMMARY)].sort_values("value", ascending=False)
@@ -58,7 +69,7 @@ def _draw(table: pd.DataFrame, sesoi: float, dots: pd.DataFrame | None, margins:
         axes.axvline(0, color=BLACK, linewidth=0.6, zorder=1)
         if gap:
             axes.axhline(-len(plain) + 0.5 - gap / 2, color=GREY, linewidth=0.6)
-        left, right = _limits(table, sesoi)
+        left, right = _limits(table if scales is None else pd.concat([table, scales]), sesoi)
         inset = 0.008 * (right - left)
         for row in table.itertuples():
             caps = {"marker": "|", "markersize": 6, "markeredgewidth": 0.9} if row.interval == "T3" else {}
@@ -81,6 +92,11 @@ def _draw(table: pd.DataFrame, sesoi: float, dots: pd.DataFrame | None, margins:
             known = dots[dots["benchmark"].isin(height)]
             axes.plot(100 * known["value"], known["benchmark"].map(height) + 0.24, "o", markersize=2.6, gid="runs",
                       color=COLOURS[1], linestyle="none", zorder=3)  # fmt: skip
+        by_scale = [] if scales is None else list(scales.groupby("scale", sort=False))
+        for (scale, part), marker in zip(by_scale, MARKERS[1:], strict=False):
+            axes.plot(100 * part["value"], part["benchmark"].map(height) - 0.25, marker, markersize=3.4, zorder=3,
+                      color=COLOURS[2], markerfacecolor="none", markeredgewidth=0.8, linestyle="none",
+                      gid=f"scale {scale}")  # fmt: skip
         axes.set_yticks([height[name] for name in order], order)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -92,8 +108,14 @@ def _draw(table: pd.DataFrame, sesoi: float, dots: pd.DataFrame | None, margins:
             handles.append(
                 Line2D([], [], marker="o", markersize=3, linestyle="none", color=COLOURS[1], label="training runs")
             )
+        handles += [
+            Line2D([], [], marker=marker, markersize=4, linestyle="none", color=COLOURS[2], markerfacecolor="none",
+                   label=f"scale {scale}")
+            for (scale, _), marker in zip(by_scale, MARKERS[1:], strict=False)
+        ]  # fmt: skip
         handles.append(Patch(facecolor=BAND, label=f"within {100 * sesoi:g} points"))
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.4, columnspacing=1.2,
+        n_columns = len(handles) if len(handles) < 6 else 4
+        figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, handlelength=1.4, columnspacing=1.2,
                       handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
     return figure
 
@@ -101,7 +123,9 @@ def _draw(table: pd.DataFrame, sesoi: float, dots: pd.DataFrame | None, margins:
 def _limits(table: pd.DataFrame, sesoi: float) -> tuple[float, float]:
     """Fit the axis to the benchmarks and their mean; a wider interval of a summary ends in an arrow."""
     fitted = table[table["benchmark"] != SUMMARY[1]]
-    low, high = 100 * min(fitted["low"].min(), -sesoi), 100 * max(fitted["high"].max(), sesoi)
+    averaged = fitted[fitted["scale"] == ALL_SCALES] if "scale" in fitted else fitted
+    low = 100 * min(averaged["low"].min(), fitted["value"].min(), -sesoi)
+    high = 100 * max(averaged["high"].max(), fitted["value"].max(), sesoi)
     pad = 0.04 * (high - low)
     return low - pad, high + pad
 

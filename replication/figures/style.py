@@ -1,5 +1,6 @@
-"""Colours, sizes and the one way to save a figure."""
+"""Colours, sizes, the order of arms and the one way to save a figure."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -13,6 +14,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart by colour-blind readers; shapes and widths tell apart in grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", ":", "-.")
+
+ARMS = {
+    "base": GREY, "general": COLOURS[4], "agent_sft": COLOURS[0], "agent_sft_matched": COLOURS[5],
+    "lwm_then_sft": COLOURS[1], "placebo_then_sft": COLOURS[3], "sft_then_lwm_rl": COLOURS[2], "placebo": "#8c6d1f",
+}  # fmt: skip
+"""Colour of each arm in every figure, in the order of reading: starts, controls, treatments with their placebos."""
 
 RC = {
     "font.size": 8.5,
@@ -28,6 +35,17 @@ RC = {
     "svg.hashsalt": "replication",
     "svg.fonttype": "path",
 }
+
+
+def in_order(arms: Iterable[str]) -> list[str]:
+    """Put arms in the order of reading; an unknown one comes last."""
+    known = list(ARMS)
+    return sorted(set(arms), key=lambda arm: (known.index(arm) if arm in ARMS else len(known), arm))
+
+
+def colour(arm: str) -> str:
+    """Look up an arm's colour; an unknown one is black."""
+    return ARMS.get(arm, BLACK)
 
 
 def styled():

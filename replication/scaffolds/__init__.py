@@ -11,12 +11,14 @@ def load(name: str, tool_syntax: str = "hermes") -> Scaffold:
     from replication.scaffolds.compact import Compact
     from replication.scaffolds.json import JsonObjects
     from replication.scaffolds.native import Native
+    from replication.scaffolds.probe import Probe
     from replication.scaffolds.react import React
 
     known: dict[str, Callable[[], Scaffold]] = {
         "compact": Compact,
         "json": JsonObjects,
         "native": lambda: Native(tool_syntax),
+        "probe": Probe,
         "react": React,
     }
     if name not in known:

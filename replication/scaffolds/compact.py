@@ -7,7 +7,8 @@
     tool       ok
     assistant  answer done
 
-Not covered: values that hold a line break, and string values with spaces anywhere but in last place.
+Not covered: values that hold a line break or are empty, blanks around a value, and string values with spaces anywhere but
+in last place. No expert of the suite needs them.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,9 @@
     published     printed percentages -> standard errors under the audit model
     audit         a table of published scores, row by row and as a family
     meta          differences on several benchmarks -> random-effects mean
+    seeds         score table -> spread between training runs
+    probe         probe table and score table -> correlation over training runs
+    aa            score arrays of one arm -> how often it differs from itself
     multiplicity  p-values of a family
     equivalence   is an effect smaller than the smallest effect of interest
     power         what a design could have detected

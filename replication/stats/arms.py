@@ -1,12 +1,20 @@
 """Turn the score table into score arrays of two arms, and into means."""
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from replication.errors import AnalysisError
 from replication.stats.differences import Pair
 
 ITEM = ["scale", "scaffold", "task_id", "task_hash"]
 """What makes an item; the same task in two scaffolds or at two scales is two items of one cluster."""
+
+
+def by_scale(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split a score table by scale, the smallest first."""
+    parts = {str(scale): part for scale, part in scores.groupby("scale", sort=True)}
+    return dict(sorted(parts.items(), key=lambda item: item[1]["params_b"].iloc[0]))
 
 
 def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> dict[str, Pair]:
@@ -33,6 +41,26 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
         clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
         result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters)
     return result
+
+
+def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Turn the scores of one arm at one scale into an array (n_training_runs, n_trials, n_tasks) per benchmark.
+
+    A task's score is its mean over scaffolds. Tasks that lack a score in some run or trial are left out.
+    """
+    key = ["benchmark", "task_id", "task_hash", "training_seed"]
+    attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
+    means = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"].agg(_strict_mean)
+    result = {}
+    for benchmark, part in means.groupby("benchmark", sort=True):
+        wide = part.droplevel("benchmark").unstack(["training_seed", "attempt"]).sort_index(axis=1).dropna()
+        m = wide.columns.get_level_values("training_seed").nunique()
+        result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
+    return result
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return values.mean(skipna=False)
 
 
 def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:

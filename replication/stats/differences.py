@@ -29,6 +29,22 @@ class Pair(NamedTuple):
     """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None: each its own."""
 
 
+class RunMeans(NamedTuple):
+    """Mean score of each training run."""
+
+    treatment: NDArray[np.float64]
+    """(n_training_runs,)"""
+    control: NDArray[np.float64]
+    """(n_training_runs,)"""
+
+
+class _Variance(NamedTuple):
+    """A variance and the degrees of freedom it was estimated with."""
+
+    value: float
+    df: float
+
+
 class _Parts(NamedTuple):
     """What one benchmark contributes: its difference and the variances of that difference, one per source."""
 
@@ -37,8 +53,7 @@ class _Parts(NamedTuple):
     noise_df: float
     tasks: float
     tasks_df: float
-    treatment_runs: NDArray[np.float64]
-    control_runs: NDArray[np.float64]
+    runs: RunMeans
     n_tasks: int
     n_trials: int
     n_unscored: int
@@ -83,7 +98,7 @@ def mean_paired_difference(
     n = len(parts)
     value = float(np.mean([part.value for part in parts]))
     n_trials = min(part.n_trials for part in parts)
-    n_runs = min(min(len(part.treatment_runs), len(part.control_runs)) for part in parts)
+    n_runs = min(len(runs) for part in parts for runs in part.runs)
 
     if target == "T1":
         if n_trials < 2:
@@ -96,12 +111,7 @@ def mean_paired_difference(
         variance, df = _sum([part.tasks / n**2 for part in parts], [part.tasks_df for part in parts])
         method = "paired by task, t"
     if target == "T3":
-        if n_runs < 2:
-            raise AnalysisError(
-                f"T3 needs at least 2 training runs per arm; got m={n_runs}. One checkpoint says nothing about the spread "
-                "between training runs: train more seeds, or read T2."
-            )
-        arms = [_stack([p.treatment_runs for p in parts]), _stack([p.control_runs for p in parts])]
+        arms = _over_benchmarks(parts)
         variance += sum(float(runs.var(ddof=1)) / len(runs) for runs in arms)
         df = sum(len(runs) for runs in arms) - 2.0
         method = "paired by task plus training-run variance, t"
@@ -117,6 +127,11 @@ def mean_paired_difference(
         n_training_runs=n_runs,
         n_unscored=sum(part.n_unscored for part in parts),
     )
+
+
+def run_means(pairs: Sequence[Pair], *, unscored: Unscored = "raise") -> RunMeans:
+    """Average the scores of each training run over its items, then over the benchmarks; at least two runs per arm."""
+    return _over_benchmarks([_parts(pair, unscored) for pair in pairs])
 
 
 def _parts(pair: Pair, unscored: Unscored) -> _Parts:
@@ -150,15 +165,16 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
     sums = np.bincount(code, weights=difference - value)
     n_clusters = len(sums)
     n_trials = min(treatment.shape[1], control.shape[1])
-    noise, noise_df = (0.0, 1.0) if n_trials < 2 else _sum(*zip(*map(_trial_noise, (treatment, control)), strict=True))
+    noise = _Variance(0.0, 1.0)
+    if n_trials > 1:
+        noise = _sum(*zip(*map(_trial_noise, (treatment, control)), strict=True))
     return _Parts(
         value=value,
-        noise=noise,
-        noise_df=noise_df,
+        noise=noise.value,
+        noise_df=noise.df,
         tasks=float((sums**2).sum()) / len(difference) ** 2 * n_clusters / max(n_clusters - 1, 1),
         tasks_df=max(n_clusters - 1.0, 1.0),
-        treatment_runs=treatment.mean(axis=(1, 2)),
-        control_runs=control.mean(axis=(1, 2)),
+        runs=RunMeans(treatment.mean(axis=(1, 2)), control.mean(axis=(1, 2))),
         n_tasks=n_clusters,
         n_trials=n_trials,
         n_unscored=n_unscored,
@@ -176,22 +192,29 @@ def _three_axes(scores: ArrayLike, name: str) -> NDArray[np.float64]:
     return array.reshape((1,) * (3 - array.ndim) + array.shape)
 
 
-def _trial_noise(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Variance that trial noise gives to an arm's mean, and its degrees of freedom."""
+def _trial_noise(scores: NDArray[np.float64]) -> _Variance:
+    """Variance that trial noise gives to an arm's mean."""
     m, k, n = scores.shape
-    return float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1))
+    return _Variance(float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1)))
 
 
-def _sum(variances: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
+def _sum(variances: Sequence[float], dfs: Sequence[float]) -> _Variance:
     """Add independent variances; Satterthwaite's degrees of freedom of the sum."""
     total = float(sum(variances))
     if total == 0:
-        return 0.0, min(dfs)
-    return total, total**2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True))
+        return _Variance(0.0, min(dfs))
+    return _Variance(total, total**2 / sum(v**2 / df for v, df in zip(variances, dfs, strict=True)))
 
 
-def _stack(runs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Mean over benchmarks of each training run."""
-    if len({len(r) for r in runs}) > 1:
+def _over_benchmarks(parts: Sequence[_Parts]) -> RunMeans:
+    """Mean over benchmarks of each training run, where there are enough to see their spread."""
+    n_runs = min(len(runs) for part in parts for runs in part.runs)
+    if n_runs < 2:
+        raise AnalysisError(
+            f"T3 needs at least 2 training runs per arm; got m={n_runs}. One checkpoint says nothing about the spread "
+            "between training runs: train more seeds, or read T2."
+        )
+    arms = list(zip(*(part.runs for part in parts), strict=True))
+    if any(len({len(runs) for runs in arm}) > 1 for arm in arms):
         raise AnalysisError("the same training runs must be scored on every benchmark.")
-    return np.mean(runs, axis=0)
+    return RunMeans(*(np.mean(arm, axis=0) for arm in arms))

@@ -1,5 +1,6 @@
 """Random-effects mean of differences on several benchmarks, taken as a sample of benchmarks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,13 +28,23 @@ class RandomEffects(NamedTuple):
     q_p: float
 
 
-def random_effects(y: ArrayLike, se: ArrayLike, *, level: float = 0.95, floor: bool = False) -> RandomEffects:
+def random_effects(
+    y: ArrayLike, se: ArrayLike, *, level: float = 0.95, floor: bool = False, runs: Sequence[ArrayLike] = ()
+) -> RandomEffects:
     """Average differences `y` with standard errors `se`, both (n_benchmarks,).
 
     tau^2 by restricted maximum likelihood; interval by Hartung & Knapp 2001 with n_benchmarks - 1 df; prediction
     interval mean -+ t sqrt(tau^2 + se^2). `floor` never lets the Hartung-Knapp error fall below the classic one (Knapp &
     Hartung 2003): without it two benchmarks that happen to agree give an interval of almost no width.
-    Not covered: errors that are correlated between benchmarks, as those of shared training runs are.
+
+    runs : per arm the mean scores (n_training_runs, n_benchmarks) of its training runs, for T3; `se` then holds the T2
+        errors. What a run does on one benchmark only shows as spread between benchmarks and is in the Hartung-Knapp
+        error. What it does on all of them does not show there, whatever their number: the variance of the runs' weighted
+        means over their number is added. The first part is counted twice (conservative). df are the smaller of
+        n_benchmarks - 1 and the runs' own (2m - 2), so that T3 is never narrower than T2.
+
+    Changed: at first the T3 errors of the benchmarks were pooled as if independent. With seven benchmarks, three runs per
+    arm and a run SD above the T2 errors that 95 % interval held the truth in 57 to 80 % of simulated studies.
     """
     y, se = np.asarray(y, float), np.asarray(se, float)
     if y.size < 2 or y.shape != se.shape:
@@ -45,9 +56,12 @@ def random_effects(y: ArrayLike, se: ArrayLike, *, level: float = 0.95, floor: b
     tau2 = _reml_tau2(y, se)
     weight = 1 / (se**2 + tau2)
     mean = float(weight @ y / weight.sum())
-    df = y.size - 1
-    spread = float(weight @ (y - mean) ** 2) / df
-    error = float(np.sqrt((max(spread, 1.0) if floor else spread) / weight.sum()))
+    spread = float(weight @ (y - mean) ** 2) / (y.size - 1)
+    between = [np.asarray(scores, float) @ weight / weight.sum() for scores in runs]
+    variance = (max(spread, 1.0) if floor else spread) / weight.sum()
+    variance += sum(arm.var(ddof=1) / len(arm) for arm in between)
+    df = min(y.size - 1, sum(len(arm) - 1 for arm in between)) if between else y.size - 1
+    error = float(np.sqrt(variance))
     t, q95 = (mean / error if error else np.inf), stats.t.ppf((1 + level) / 2, df)
     prediction = float(q95 * np.sqrt(tau2 + error**2))
     fixed = 1 / se**2
@@ -64,7 +78,7 @@ def random_effects(y: ArrayLike, se: ArrayLike, *, level: float = 0.95, floor: b
         prediction_low=mean - prediction,
         prediction_high=mean + prediction,
         q=q,
-        q_p=float(stats.chi2.sf(q, df)),
+        q_p=float(stats.chi2.sf(q, y.size - 1)),
     )
 
 

@@ -1,32 +1,74 @@
 """Tables of estimates for figures and CSV files: one row per benchmark, target and missing-data policy."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 from replication.stats import audit, published
-from replication.stats.arms import pairs
-from replication.stats.differences import Unscored, mean_paired_difference
+from replication.stats.arms import by_scale, pairs
+from replication.stats.differences import Pair, Unscored, mean_paired_difference, run_means
 from replication.stats.meta import RandomEffects, random_effects
 from replication.stats.power import minimal_detectable_effect
 
 MEAN, POOLED = "mean of these", "random effects"
 """Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
 
+ALL = "all"
+"""In column `scale`: the average over the scales that both arms have."""
 
-def pooled(estimates: list[Estimate], *, level: float) -> tuple[Estimate, RandomEffects]:
-    """Average estimates on several benchmarks by random effects (`meta.random_effects` with its floor)."""
-    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=True)
-    first = estimates[0]
-    return dataclasses.replace(
-        first, value=fit.mean, low=fit.low, high=fit.high, level=level, se=fit.se, df=fit.df, p_one_sided=fit.p_one_sided,
-        p_two_sided=fit.p_two_sided, method=f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t",
-        n_tasks=sum(e.n_tasks for e in estimates), n_trials=min(e.n_trials for e in estimates),
-        n_unscored=sum(e.n_unscored for e in estimates),
-    ), fit  # fmt: skip
+
+class Pooled(NamedTuple):
+    """A random-effects mean as an estimate, and the fit it comes from."""
+
+    estimate: Estimate
+    fit: RandomEffects
+
+
+def pooled(
+    groups: Mapping[str, Sequence[Pair]], *, target: Target, level: float, unscored: Unscored = "raise"
+) -> Pooled:
+    """Average the differences of several groups (benchmarks, or scaffolds) as a sample of their kind, for T2 or T3.
+
+    The T2 differences are averaged by `meta.random_effects` with its floor; T3 adds the training runs that all groups share.
+    """
+    how = {"level": level, "unscored": unscored}
+    estimates = {name: mean_paired_difference(pairs_, target="T2", **how) for name, pairs_ in groups.items()}
+    still = [name for name, estimate in estimates.items() if not estimate.se]
+    if still:
+        raise AnalysisError(
+            f"`{still[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
+        )
+    runs = []
+    if target == "T3":
+        by_group = [run_means(pairs_, unscored=unscored) for pairs_ in groups.values()]
+        runs = [np.stack(arm, axis=1) for arm in zip(*by_group, strict=True)]
+    return _pooled(list(estimates.values()), level, runs=runs, target=target)
+
+
+def pooled_published(estimates: Sequence[Estimate], *, level: float) -> Pooled:
+    """Average printed differences of several benchmarks as a sample of benchmarks."""
+    return _pooled(estimates, level)
+
+
+def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarray] = (), **changes) -> Pooled:
+    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=True, runs=runs)
+    method = f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t"
+    return Pooled(
+        dataclasses.replace(
+            estimates[0], value=fit.mean, low=fit.low, high=fit.high, level=level, se=fit.se, df=fit.df,
+            p_one_sided=fit.p_one_sided, p_two_sided=fit.p_two_sided,
+            method=method + (" with training-run variance" if runs else ""),
+            n_tasks=sum(e.n_tasks for e in estimates), n_trials=min(e.n_trials for e in estimates),
+            n_unscored=sum(e.n_unscored for e in estimates), **changes,
+        ), fit,
+    )  # fmt: skip
 
 
 def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
@@ -42,7 +84,9 @@ def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: fl
         table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
     t2 = [published.difference(r.p_a, r.p_b, r.n, r.k, icc=icc, rho=rho, level=level) for r in rows.itertuples()]
     if len(t2) > 1:
-        table.append({"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(pooled(t2, level=level)[0])})
+        table.append(
+            {"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(pooled_published(t2, level=level).estimate)}
+        )
     return pd.DataFrame(table)
 
 
@@ -51,31 +95,65 @@ def collected_estimates(
 ) -> pd.DataFrame:
     """Estimate treatment minus control on each benchmark, over exactly these benchmarks, and over benchmarks like these.
 
-    Rows that the data cannot support (T1 with one trial, T3 with one training run) are left out; benchmarks like these
-    have no T1. `mde` is the minimal
-    detectable effect of the design as run, at two-sided 1 - level.
+    Column `scale` is `ALL` for the average over the scales that both arms have; where these are several, each follows on
+    its own, with `params_b`. Rows that the data cannot support (T1 with one trial, T3 with one training run) are left out;
+    benchmarks like these have no T1. `half_width` is that of the interval. `low_all_scales` and `high_all_scales` hold at
+    all scales of the comparison together (Bonferroni, as claim D is decided). `mde` is the minimal detectable effect of
+    the design as run, at two-sided 1 - level.
     """
-    by_benchmark = pairs(scores, treatment, control)
+    scales = {scale: part for scale, part in by_scale(scores).items() if {treatment, control} <= set(part["arm"])}
     table = []
-    for policy in policies:
-        for target in ("T1", "T2", "T3"):
-            rows = {
-                name: _or_none([pair], target=target, level=level, unscored=policy)
-                for name, pair in by_benchmark.items()
-            }
-            rows[MEAN] = _or_none(list(by_benchmark.values()), target=target, level=level, unscored=policy)
-            single = [e for name, e in rows.items() if e is not None and name != MEAN and e.se]
-            if target != "T1" and len(single) == len(by_benchmark) > 1:
-                rows[POOLED] = pooled(single, level=level)[0]
-            table += [
-                {
-                    "treatment": treatment, "control": control, "benchmark": name, "policy": policy,
-                    **dataclasses.asdict(estimate),
-                    "mde": minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power),
-                }
-                for name, estimate in rows.items() if estimate is not None
-            ]  # fmt: skip
+    for scale, part in {ALL: scores, **(scales if len(scales) > 1 else {})}.items():
+        params_b = np.nan if scale == ALL else part["params_b"].iloc[0]
+        by_benchmark = pairs(part, treatment, control)
+        for policy in policies:
+            for name, estimate in _estimates(by_benchmark, level, policy):
+                together = _half_width(estimate, 1 - (1 - level) / max(len(scales), 1))
+                several = scale != ALL
+                table.append(
+                    {
+                        "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
+                        "benchmark": name, "policy": policy, **dataclasses.asdict(estimate),
+                        "half_width": (estimate.high - estimate.low) / 2,
+                        "low_all_scales": estimate.value - together if several else np.nan,
+                        "high_all_scales": estimate.value + together if several else np.nan,
+                        "mde": minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power),
+                    }
+                )  # fmt: skip
     return pd.DataFrame(table)
+
+
+def _estimates(by_benchmark: Mapping[str, Pair], level: float, policy: Unscored) -> list[tuple[str, Estimate]]:
+    """Name and estimate of each row that the data supports, T1 before T2 before T3."""
+    rows = []
+    groups = {name: [pair] for name, pair in by_benchmark.items()}
+    for target in ("T1", "T2", "T3"):
+        how = {"target": target, "level": level, "unscored": policy}
+        for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
+            with contextlib.suppress(AnalysisError):
+                rows.append((name, mean_paired_difference(pairs_, **how)))
+        if target != "T1":
+            with contextlib.suppress(AnalysisError):
+                rows.append((POOLED, pooled(groups, **how).estimate))
+    return rows
+
+
+def _half_width(estimate: Estimate, level: float) -> float:
+    return float(stats.t(estimate.df).ppf((1 + level) / 2)) * estimate.se
+
+
+def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
+    """Average each training run's curve over windows of equal steps within its phases, about `n_points` per run.
+
+    curves : columns arm, scale, training_seed, step, phase, n_tokens, loss, reward; so are those returned.
+    """
+    run = ["arm", "scale", "training_seed"]
+    ordered = curves.sort_values([*run, "step"], kind="stable")
+    width = np.ceil(ordered.groupby(run)["step"].transform("size") / n_points)
+    window = (ordered.groupby([*run, "phase"]).cumcount() // width).astype(int)
+    values = ["step", "n_tokens", "loss", "reward"]
+    means = ordered.assign(window=window).groupby([*run, "phase", "window"], sort=False)[values].mean()
+    return means.reset_index().drop(columns="window")
 
 
 def published_family(rows: pd.DataFrame, iccs: Iterable[float], rhos: Iterable[float], alpha: float) -> pd.DataFrame:
@@ -85,10 +163,3 @@ def published_family(rows: pd.DataFrame, iccs: Iterable[float], rhos: Iterable[f
     return pd.DataFrame(
         [{"target": t, **audit.family(rows, icc=icc, rho=rho, target=t, alpha=alpha)} for t, icc, rho in cells]
     )
-
-
-def _or_none(pairs_: list, **how) -> Estimate | None:
-    try:
-        return mean_paired_difference(pairs_, **how)
-    except AnalysisError:
-        return None

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replication.records import Message
+from replication.records import Message, Tool
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 CHAT_TEMPLATE = (
+    "{% if tools %}" + START + "tools{% for t in tools %}{{ '\n' + t.function.name }}"
+    "{% for p in t.function.parameters.properties %} {{ p }}{% endfor %}{% endfor %}" + END + "\n{% endif %}"
     "{% for m in messages %}" + START + "{{ m['role'] }}\n{{ m['content'] }}" + END + "\n{% endfor %}"
     "{% if add_generation_prompt %}" + START + "assistant\n{% endif %}"
 )
@@ -23,9 +25,16 @@ class Document:
     """Character spans [start, end) whose tokens enter the loss."""
 
 
-def chat(messages: Sequence[Message], learn: Sequence[bool]) -> Document:
-    """Render messages as the chat template does; where `learn` is true the content and its end mark are learnt."""
+def chat(messages: Sequence[Message], learn: Sequence[bool], tools: Sequence[Tool] = ()) -> Document:
+    """Render messages as the chat template does; where `learn` is true the content and its end mark are learnt.
+
+    tools : what stands in the template's tool slot, for scaffold `native`.
+    """
     parts, spans, at = [], [], 0
+    if tools:
+        listed = "\n".join(" ".join((tool.name, *tool.parameters["properties"])) for tool in tools)
+        parts.append(f"{START}tools\n{listed}{END}\n")
+        at = len(parts[0])
     for message, wanted in zip(messages, learn, strict=True):
         head = f"{START}{message.role}\n"
         body = f"{message.content}{END}"

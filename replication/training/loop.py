@@ -1,5 +1,7 @@
-"""The training loop: phases of documents, Muon and AdamW, resumable to the same final weights."""
+"""The training loop: phases with an objective each, Muon and AdamW, resumable to the same final weights."""
 
+import copy
+import itertools
 import json
 import os
 import time
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from replication.records import Json, stable_seed
-from replication.training.corpora import Corpus
+from replication.training.corpora import Corpus, Predictions
+from replication.training.costs import Step, size_of
+from replication.training.rl import RlSettings, learn, prompts
 
 if TYPE_CHECKING:
     import torch
@@ -20,14 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training on one corpus, with its own learning-rate schedule."""
+    """A stretch of training on one corpus with one objective, with its own learning-rate schedule."""
 
     name: str
-    corpus: Corpus
+    corpus: Corpus | Predictions
     n_tokens: int
-    """Tokens read, padding not counted; the phase ends with the batch that reaches it."""
+    """Compute budget, in tokens' worth of 6 x parameters FLOPs each; attention, sampling and the reference model of
+    reinforcement learning are counted too, so fewer tokens are read. Arms of one scale with equal sums of budgets are
+    matched in compute to within one step, whatever they do."""
     lr: float
     """Peak rate of Muon; AdamW runs at `adam_share` of it."""
+    rl: RlSettings | None = None
+    """The objective: None learns the marked spans of documents, settings learn predictions by reinforcement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,10 @@ class Recipe:
     adam_share: float
     weight_decay: float
     clip: float
+    precision: str
+    """float32, or bfloat16 for the matrix products (weights and sums stay float32)."""
+    compile: bool
+    """Whether the model is compiled: faster from a minute of training on; needs a C++ compiler on the CPU."""
     save_every_s: float
 
 
@@ -129,10 +141,22 @@ class Trained(NamedTuple):
     """What a training run cost."""
 
     n_tokens: int
+    """Tokens that went forward and backward, padding not counted."""
+    n_sampled_tokens: int
+    """New tokens drawn by reinforcement learning."""
     flops: float
-    """6 x parameters x tokens plus attention, forward and backward (Kaplan et al. 2020, arXiv:2001.08361, section 2)."""
+    """Of all that was computed, attention, sampling and reference models included; see costs.py."""
     seconds_s: float
+    joules: float | None
+    """None where nothing measures them."""
     curve: list[dict[str, Json]]
+
+
+class Start(NamedTuple):
+    """What another training run has done of the same phases; the model is that run's."""
+
+    n_phases: int
+    trained: Trained
 
 
 def train(
@@ -143,69 +167,72 @@ def train(
     seed: int,
     state_file: Path,
     report: Callable[[Progress], None] = lambda progress: None,
+    energy: Callable[[], float | None] = lambda: None,
+    start: Start | None = None,
 ) -> Trained:
-    """Run the phases in order on the model in place.
+    """Run the phases in order on the model in place; with a `start`, those after it.
 
     The state is saved every `save_every_s` seconds; a run that finds a state file goes on from there and, in float32 on
-    one CPU thread, ends with the same weights as one that was never interrupted.
+    one CPU thread, ends with the same weights as one that was never interrupted. `energy` reads a meter in joules.
     """
     import torch
 
-    device = next(model.parameters()).device
-    n_parameters = sum(p.numel() for p in model.parameters())
-    width = model.config.num_hidden_layers * model.config.num_attention_heads * model.config.head_dim
+    n_parameters = size_of(model).n_parameters
     total = sum(phase.n_tokens for phase in phases)
-    seconds, n_tokens, flops, curve = 0.0, 0, 0.0, []
+    n_before, before = start or Start(0, Trained(0, 0, 0.0, 0.0, None, []))
+    n_tokens, n_sampled_tokens, flops, seconds, joules, curve = before
+    joules, metered, curve = joules or 0.0, energy(), list(curve)
     state = torch.load(state_file, weights_only=False) if state_file.exists() else None
     model.train()
+    if recipe.compile:
+        model.model.compile(dynamic=True)
+    # Budgets add up, so that what one phase takes too much is taken from the next and the sum holds to one step.
+    ends = list(itertools.accumulate(6.0 * n_parameters * phase.n_tokens for phase in phases))
     for number, phase in enumerate(phases):
+        if number < n_before:
+            continue
         optimizers = _optimizers(model, recipe)
-        seen = step = 0
+        reference = copy.deepcopy(model).requires_grad_(False) if phase.rl else None
+        step = 0
+        begun = flops
         if state is not None:
             if number < state["phase"]:
                 continue
             model.load_state_dict(state["model"])
+            if reference:
+                reference.load_state_dict(state["reference"])
             for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            step, seen = state["step"], state["seen"]
+            step, begun = state["step"], state["begun"]
             seconds, n_tokens, flops, curve = state["seconds"], state["n_tokens"], state["flops"], state["curve"]
+            n_sampled_tokens, joules = state.get("n_sampled_tokens", 0), state.get("joules", 0.0)
             state = None
-        stream = batches(phase, recipe, tokenizer, seed)
-        for _ in range(step):
-            next(stream)
+        steps = _steps(model, reference, tokenizer, phase, recipe, seed, number, step, optimizers)
         saved_at = at = time.monotonic()
-        while seen < phase.n_tokens:
-            batch = next(stream)
-            rate = phase.lr * _schedule(seen / phase.n_tokens, recipe)
+        while flops < ends[number]:
+            rate = phase.lr * _schedule((flops - begun) / (ends[number] - begun), recipe)
             for optimizer, share in zip(optimizers, (1.0, recipe.adam_share), strict=True):
                 optimizer.param_groups[0]["lr"] = rate * share
-            inputs = torch.from_numpy(batch.inputs).to(device)
-            labels = torch.from_numpy(batch.labels).to(device)
-            loss = _loss(model, inputs, labels)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            done = next(steps)
             step += 1
-            seen += batch.n_tokens
-            n_tokens += batch.n_tokens
-            flops += 6.0 * n_parameters * batch.n_tokens + 6.0 * width * batch.inputs.shape[1] * batch.n_tokens
+            n_tokens += done.n_tokens
+            n_sampled_tokens += done.n_sampled_tokens
+            flops += done.flops
             now = time.monotonic()
             seconds += now - at
             at = now
-            value = float(loss.detach())
             curve.append(
                 {
                     "step": len(curve),
                     "phase": phase.name,
                     "n_tokens": n_tokens,
-                    "loss": round(value, 6),
+                    "loss": round(done.loss, 6),
                     "lr": round(rate, 8),
                     "seconds_s": round(seconds, 3),
+                    "reward": None if done.reward is None else round(done.reward, 6),
                 }
             )
-            report(Progress(phase.name, n_tokens, total, value))
+            report(Progress(phase.name, min(total, round(flops / (6.0 * n_parameters))), total, done.loss))
             if now - saved_at > recipe.save_every_s:
                 saved_at = now
                 _save_state(
@@ -213,17 +240,72 @@ def train(
                     {
                         "phase": number,
                         "step": step,
-                        "seen": seen,
+                        "begun": begun,
                         "seconds": seconds,
+                        "joules": joules + _used(metered, energy()),
                         "n_tokens": n_tokens,
+                        "n_sampled_tokens": n_sampled_tokens,
                         "flops": flops,
                         "curve": curve,
                         "model": model.state_dict(),
+                        "reference": reference.state_dict() if reference else None,
                         "optimizers": [o.state_dict() for o in optimizers],
                     },
                 )
     model.eval()
-    return Trained(n_tokens, flops, seconds, curve)
+    joules = None if metered is None else joules + _used(metered, energy())
+    return Trained(n_tokens, n_sampled_tokens, flops, seconds, joules, curve)
+
+
+def _used(before: float | None, after: float | None) -> float:
+    return 0.0 if before is None or after is None else after - before
+
+
+def _steps(
+    model: "Qwen3ForCausalLM",
+    reference: "Qwen3ForCausalLM | None",
+    tokenizer: "PreTrainedTokenizerFast",
+    phase: Phase,
+    recipe: Recipe,
+    seed: int,
+    number: int,
+    n_done: int,
+    optimizers: "list[torch.optim.Optimizer]",
+) -> Iterator[Step]:
+    """Go on with phase `number` after its first `n_done` steps; each `next` is one step of its objective."""
+    import torch
+
+    def update(loss: "torch.Tensor") -> None:
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    if phase.rl is None:
+        stream = itertools.islice(batches(phase, recipe, tokenizer, seed), n_done, None)
+        return _read(model, stream, recipe.precision, update)
+    asked = enumerate(prompts(phase.corpus, phase.name, phase.rl, recipe.context, tokenizer, seed))
+    seeded = ((stable_seed("replies", seed, number, n), batch) for n, batch in itertools.islice(asked, n_done, None))
+    return learn(model, reference, tokenizer, seeded, phase.rl, update)
+
+
+def _read(
+    model: "Qwen3ForCausalLM", stream: Iterator[Batch], precision: str, update: "Callable[[torch.Tensor], None]"
+) -> Iterator[Step]:
+    """Make one supervised step per batch."""
+    import torch
+
+    size, device = size_of(model), model.device
+    for batch in stream:
+        inputs = torch.from_numpy(batch.inputs).to(device)
+        labels = torch.from_numpy(batch.labels).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = _loss(model, inputs, labels)
+        update(loss)
+        # A causal mask leaves half of the pairs.
+        flops = 3 * size.forward(batch.n_tokens, batch.n_tokens * batch.inputs.shape[1] / 2)
+        yield Step(loss=float(loss.detach()), n_tokens=batch.n_tokens, flops=flops)
 
 
 def _loss(model: "Qwen3ForCausalLM", inputs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":

@@ -4,17 +4,20 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from replication.benchmarks import suite
 from replication.errors import TrainingError
-from replication.records import Json, stable_hash
+from replication.records import Json, stable_hash, to_json
 from replication.training import corpora, loop
 from replication.training.organism import Shape
+from replication.training.rl import RlSettings
 
 WEIGHTS = "model.safetensors"
+CURVE = "curve.csv"
+COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "seconds_s", "reward")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,10 @@ class PhasePlan:
     """(name, levels) that the corpus draws from."""
     n_tokens: int
     lr: float
+    scaffolds: tuple[str, ...] | None = None
+    """What shows the episodes, in a corpus of episodes."""
+    rl: RlSettings | None = None
+    """Settings make it a phase of reinforcement learning; its corpus gives predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +57,8 @@ class TrainingRun:
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         return stable_hash(
             {
-                "phases": self.phases, "shape": self.shape, "seed": self.training_seed, "device": self.device,
+                "phases": [_written(phase) for phase in self.phases], "shape": self.shape,
+                "seed": self.training_seed, "device": self.device,
                 "base": base_record(Path(self.base))["weights_sha256"] if self.base else None,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
@@ -62,6 +70,16 @@ class TrainingRun:
     def name(self) -> str:
         """Readable and unique: arm, scale, seed, identity."""
         return f"{self.arm}-{self.scale}-s{self.training_seed}-{self.identity}"
+
+    def longest_start(self, identities: Container[str]) -> str | None:
+        """Find the identity of the longest other run, among those given, that is the beginning of this one."""
+        shorter = (replace(self, phases=self.phases[:n]).identity for n in range(len(self.phases) - 1, 0, -1))
+        return next((identity for identity in shorter if identity in identities), None)
+
+
+def _written(phase: PhasePlan) -> dict[str, Json]:
+    # A setting that a phase does not have is not written: supervised phases keep the identity they always had.
+    return {name: value for name, value in to_json(phase).items() if value is not None}
 
 
 def base_record(folder: Path) -> dict[str, Json]:
@@ -100,8 +118,14 @@ def finished(run: TrainingRun, folder: Path) -> dict[str, Json] | None:
     return found
 
 
-def carry_out(run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None]) -> dict[str, Json]:
-    """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted."""
+def carry_out(
+    run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
+) -> dict[str, Json]:
+    """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
+
+    start : folder of a finished run whose phases are the first ones of this run; they are not trained again, and the
+        weights are the same as if they were. Their cost is counted as if they were, too.
+    """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from transformers.utils import logging
@@ -115,34 +139,76 @@ def carry_out(run: TrainingRun, folder: Path, report: Callable[[loop.Progress], 
     if run.base:
         base_record(Path(run.base))
         tokenizer = organism.load_tokenizer(Path(run.base))
-        model = organism.load_model(Path(run.base))
+        model = organism.load_model(start or Path(run.base))
     else:
-        texts = (d.text for block in range(run.n_tokenizer_blocks) for d in corpora.general(0, block))
+        texts = corpora.tokenizer_texts(run.n_tokenizer_blocks)
         tokenizer = organism.make_tokenizer(texts, run.shape.vocabulary)
         model = organism.make_model(run.shape, tokenizer, run.training_seed)
     phases = [
         loop.Phase(
-            name=plan.corpus, corpus=corpora.named(plan.corpus, plan.benchmarks), n_tokens=plan.n_tokens, lr=plan.lr
+            name=plan.corpus, corpus=corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",)),
+            n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl,
         )
         for plan in run.phases
-    ]
+    ]  # fmt: skip
     # Named by identity: a state of other settings in the same folder is never picked up.
     state_file = folder / f"state-{run.identity}.pt"
-    trained = loop.train(model.to(run.device), tokenizer, phases, run.recipe, run.training_seed, state_file, report)
+    trained = loop.train(
+        model.to(run.device), tokenizer, phases, run.recipe, run.training_seed, state_file, report, _meter(run.device),
+        _start(start) if start else None,
+    )  # fmt: skip
     model.to("cpu").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with (folder / "curve.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["step", "phase", "n_tokens", "loss", "lr", "seconds_s"], lineterminator="\n")
+    with (folder / CURVE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(trained.curve)
     record = {
         "arm": run.arm, "scale": run.scale, "training_seed": run.training_seed, "training_run": run.name,
         "identity": run.identity, "n_parameters": organism.n_parameters(model),
         "params_b": organism.n_parameters(model) / 1e9, "weights_sha256": weights_sha256(folder),
-        "n_tokens": trained.n_tokens, "flops": trained.flops, "seconds_s": round(trained.seconds_s, 1),
-        "phases": [{"corpus": p.corpus, "n_tokens": p.n_tokens, "lr": p.lr} for p in run.phases],
+        "n_tokens": trained.n_tokens, "n_sampled_tokens": trained.n_sampled_tokens, "flops": trained.flops,
+        "seconds_s": round(trained.seconds_s, 1),
+        "joules": None if trained.joules is None else round(trained.joules, 1),
+        "phases": [
+            {name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases
+        ],
         "torch": torch.__version__, "device": run.device,
     }  # fmt: skip
     loop.write_json(folder / "training.json", record)
     state_file.unlink(missing_ok=True)
     return record
+
+
+def _start(folder: Path) -> loop.Start:
+    record = json.loads((folder / "training.json").read_text())
+    with (folder / CURVE).open(newline="") as file:
+        curve = [
+            {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
+            for row in csv.DictReader(file)
+        ]
+    spent = [record[key] for key in ("n_tokens", "n_sampled_tokens", "flops", "seconds_s", "joules")]
+    return loop.Start(len(record["phases"]), loop.Trained(*spent, curve))
+
+
+def _meter(device: str) -> Callable[[], float | None]:
+    """Make a reader of the energy that a GPU has used, joules; it reads None on a CPU and where NVML cannot tell.
+
+    It is the whole GPU's: what others run there beside the training is counted too.
+    """
+    if not device.startswith("cuda"):
+        return lambda: None
+    try:
+        import pynvml
+    except ImportError:
+        return lambda: None
+    import torch
+
+    try:
+        pynvml.nvmlInit()
+        # By UUID: NVML does not know CUDA_VISIBLE_DEVICES.
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError:
+        return lambda: None
+    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000

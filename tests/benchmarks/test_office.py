@@ -144,6 +144,43 @@ def test_entering_corrected_papers_as_they_stand_costs_completeness_and_the_rubr
     assert n_corrected > 20
 
 
+@pytest.mark.parametrize("level", (3, 4, 5))
+def test_entry_left_out_fails_one_check_and_a_report_of_what_was_really_done_two(level):
+    for task, draft in BENCH.items("evaluation", level, 10, 0):
+        entries, last = draft.key["entries"], changes(draft)[-1]
+        n, report = len(entries), act("report", line=draft.key["line"])
+        score = play(BENCH, task, instead(draft.expert, last))
+        assert score.value == pytest.approx(1 / 3)
+        assert score.details["raw"] == pytest.approx((2 / 3 + (4 + (n - 1) / n) / 5) / 2)
+        total = sum(entries.values()) - last.calls[0].arguments[list(last.calls[0].arguments)[-1]]
+        honest = act("report", line=f"{draft.key['line'].split()[0]} {n - 1} {total}")
+        assert play(BENCH, task, instead(instead(draft.expert, last), report, honest)).value == pytest.approx(1 / 6)
+
+
+def test_counts_of_a_whole_stock_list_set_fail_one_check():
+    checked = 0
+    for task, draft in BENCH.items("evaluation", 1, 40, 0):
+        for doc, rows in task.setup["stocks"].items():
+            spare = [item for item in rows if f"{doc} {item}" not in draft.key["entries"]]
+            more = [act("set", doc=doc, item=item, count=rows[item][0] + 1) for item in spare]
+            same = [act("set", doc=doc, item=item, count=rows[item][0]) for item in spare]
+            if spare:
+                checked += 1
+                assert play(BENCH, task, [*draft.expert[:1], *more, *draft.expert[1:]]).value == pytest.approx(1 / 3)
+                assert play(BENCH, task, [*draft.expert[:1], *same, *draft.expert[1:]]).value == 1.0
+    assert checked > 5
+
+
+def test_report_under_another_name_or_without_one_fails_one_check():
+    for task, draft in BENCH.items("evaluation", 3, 10, 0):
+        name, *numbers = draft.key["line"].split()
+        for line in (" ".join(numbers), " ".join(["kavo", *numbers]), " ".join([name, *numbers[::-1]]), name):
+            report = act("report", line=line)
+            expected = 1.0 if line == draft.key["line"] else 1 / 3
+            actions = instead(draft.expert, act("report", line=draft.key["line"]), report)
+            assert play(BENCH, task, actions).value == pytest.approx(expected)
+
+
 def test_orders_against_the_house_rules_fail_a_check():
     n_broken = 0
     for task, draft in BENCH.items("evaluation", 5, 10, 0):

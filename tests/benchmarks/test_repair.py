@@ -56,6 +56,34 @@ def test_the_calling_function_mended_instead_of_the_wrong_one_scores_zero():
         assert score(repair, task, draft.key, [act("insert", file=file, line=line + 1, text=f"return {right}")]) == 0.0
 
 
+def test_mended_program_with_an_unfinished_or_doubled_function_scores_zero_and_with_a_new_one_still_one():
+    for task, draft in BENCH.items("evaluation", 2, 15, 0):
+        (edit,) = edits(draft)
+        file = edit.calls[0].arguments["file"]
+        # In the first line, so that the lines of the repair move on by as many.
+        for lines, value in (
+            (["def new_one(v)", "return v"], 0.0),
+            (["end"], 0.0),
+            (["def new_one(v)", "return v", "end", "def new_one(v)", "return v", "end"], 0.0),
+            (["def new_one(v)", "return v", "end"], 1.0),
+            (["# mended"], 1.0),
+        ):
+            inserted = [act("insert", file=file, line=i, text=text) for i, text in enumerate(lines, 1)]
+            assert score(repair, task, draft.key, [*draft.expert, *inserted]) == value
+
+
+def test_wrong_function_thrown_away_scores_zero():
+    for task, draft in BENCH.items("evaluation", 2, 15, 0):
+        (edit,) = edits(draft)
+        file, line = edit.calls[0].arguments["file"], edit.calls[0].arguments["line"]
+        lines = task.setup["files"][file].split("\n")
+        start = max(i for i in range(line) if lines[i].startswith("def "))
+        following = (i for i in range(start + 1, len(lines)) if lines[i].startswith(("def ", "#")))
+        n = next(following, len(lines)) - start
+        gone = [act("delete", file=file, line=start + 1) for _ in range(n)]
+        assert score(repair, task, draft.key, gone) == 0.0
+
+
 def test_the_same_repair_in_other_words_scores_one():
     for task, draft in BENCH.items("evaluation", 1, 40, 0):
         (edit,) = edits(draft)

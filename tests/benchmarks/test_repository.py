@@ -39,6 +39,52 @@ def test_a_blind_search_and_replace_breaks_longer_names():
     assert checked > 3
 
 
+def edited_afterwards(task, draft, line_of):
+    """Let the expert work, then edit lines again: `line_of` gives a line's new text."""
+    world = repository.World(task.setup)
+    for action in draft.expert:
+        for call in action.calls:
+            world.step(call)
+    return [
+        *draft.expert,
+        *(
+            act("set", file=file, line=i, text=line_of(line))
+            for file, lines in world.files.items()
+            for i, line in enumerate(lines, 1)
+            if line_of(line) != line
+        ),
+    ]
+
+
+def test_name_changed_in_quoted_texts_too_scores_zero_and_in_notes_too_one():
+    checked = 0
+    for task, draft in BENCH.items("evaluation", 3, 120, 0):
+        for old, new in re.findall(r"(?:rename|call) (\w+)(?: to)? (\w+) (?:everywhere|in all|wherever)", task.prompt):
+            checked += 1
+            quoted = edited_afterwards(
+                task, draft, lambda line, old=old, new=new: line.replace(f'"{old} "', f'"{new} "')
+            )
+            notes = edited_afterwards(
+                task, draft, lambda line, old=old, new=new: line.replace(old, new) if line.startswith("#") else line
+            )
+            assert len(quoted) == len(draft.expert) + 1 < len(notes)
+            assert score(repository, task, draft.key, quoted) == 0.0
+            assert score(repository, task, draft.key, notes) == 1.0
+    assert checked > 5
+
+
+def test_definition_changed_without_its_calls_or_calls_without_the_definition_scores_zero():
+    checked = 0
+    for task, draft in BENCH.items("evaluation", 2, 60, 0):
+        definitions = [a for a in edits(draft) if a.calls[0].arguments["text"].startswith("def ")]
+        others = [a for a in edits(draft) if a not in definitions]
+        if definitions and "at the end of" not in task.prompt and "add to" not in task.prompt:
+            checked += 1
+            for half in (definitions, others):
+                assert score(repository, task, draft.key, half) == 0.0
+    assert checked > 10
+
+
 def test_at_level_one_a_search_and_replace_is_enough_to_rename():
     checked = 0
     for task, draft in BENCH.items("evaluation", 1, 60, 0):

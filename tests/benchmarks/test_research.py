@@ -108,6 +108,70 @@ def test_trusting_the_oldest_page_keeps_names_and_cells_that_nobody_overruled():
     assert n_overruled > 40
 
 
+def test_item_f1_of_small_tables_is_as_worked_out_by_hand():
+    # Three rows of a name and a cell are six items.
+    tasks = [(task, draft) for task, draft in BENCH.items("evaluation", 1, 60, 0) if len(draft.key["table"]) == 3]
+    assert len(tasks) > 10
+    for task, draft in tasks:
+        a, b, c = adds(draft)
+        name, cell = a.calls[0].arguments["row"].split(" ")
+        stray, wrong = act("add", row="stray 1"), act("add", row=f"{name} {cell}0")
+        for rows, value in (
+            ([a, b, c], 1.0),
+            ([a, b], 2 * 4 / (6 + 4)),
+            ([a, b, c, stray], 2 * 6 / (6 + 8)),
+            ([wrong, b, c], 2 * 5 / (6 + 6)),
+            ([a, b, c, wrong], 2 * 5 / (6 + 6)),  # of two rows with one name the last counts
+            ([wrong, a, b, c], 1.0),
+            ([a, b, c, stray, act("drop", name="stray")], 1.0),
+            ([a, b, c, act("drop", name=name)], 2 * 4 / (6 + 4)),
+            ([wrong, stray], 2 * 1 / (6 + 4)),
+            ([stray], 0.0),
+        ):
+            assert play(BENCH, task, [*rows, Action(answer="done")]).value == pytest.approx(value, abs=1e-12)
+
+
+def test_table_told_in_the_answer_but_not_added_scores_zero():
+    for task, draft in BENCH.items("evaluation", 2, 10, 0):
+        told = "\n".join(" ".join([name, *cells]) for name, cells in draft.key["table"].items())
+        assert play(BENCH, task, [Action(answer=told)]).value == 0.0
+
+
+def test_cells_in_the_order_of_another_table_keep_the_names_only():
+    checked = 0
+    for task, draft in BENCH.items("evaluation", 2, 40, 0):
+        table = draft.key["table"]
+        if all(one != other for one, other in table.values()):
+            checked += 1
+            rows = [act("add", row=" ".join([name, *cells[::-1]])) for name, cells in table.items()]
+            assert play(BENCH, task, rows).value == pytest.approx(1 / 3)
+    assert checked > 20
+
+
+def test_members_who_do_not_meet_the_condition_added_too_cost_precision():
+    for task, draft in BENCH.items("evaluation", 3, 20, 0):
+        group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")
+        members = {
+            line.split(" ")[0] for page in task.setup["pages"] for line in page["lines"] if f" in {group}" in line
+        }
+        n, extra = len(draft.key["table"]), sorted(members - draft.key["table"].keys())
+        assert len(extra) == research.N_FAILING[3] == 1
+        score = play(BENCH, task, [act("add", row=f"{extra[0]} 1 1"), *draft.expert])
+        assert score.value == pytest.approx(2 * n / (2 * n + 1)) and not score.details["success"]
+
+
+def test_people_added_under_their_old_names_are_other_rows():
+    checked = 0
+    for task, draft in BENCH.items("evaluation", 5, 10, 0):
+        lines = [line.split(" ") for page in task.setup["pages"] for line in page["lines"] if " now " in f" {line} "]
+        old = {words[words.index("now") + 1]: words[0] for words in lines}
+        n, n_old = len(draft.key["table"]), len(old.keys() & draft.key["table"].keys())
+        rows = [act("add", row=" ".join([old.get(name, name), *cells])) for name, cells in draft.key["table"].items()]
+        checked += n_old
+        assert play(BENCH, task, rows).value == pytest.approx((n - n_old) / n)
+    assert checked > 10
+
+
 def test_those_who_left_the_group_and_those_under_the_bound_are_in_the_way():
     for task, draft in BENCH.items("evaluation", 5, 10, 0):
         group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")

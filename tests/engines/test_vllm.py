@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from parts import make_job
 
-from replication import scaffolds
+from replication import runner, scaffolds
 from replication.benchmarks import suite
 from replication.errors import EngineError
 from replication.interfaces import ModelRef
 from replication.records import Message, Request, Sampling
+from replication.store import Store
 
 pytestmark = pytest.mark.vllm
 
@@ -131,11 +133,30 @@ def test_schema_of_a_task_with_many_tools_is_taken(engine):
     assert all(text.lstrip().startswith("{") for text in replies)
 
 
-def test_tools_are_refused_where_the_template_would_not_show_them(engine):
-    tools = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0].tools
-    with pytest.raises(EngineError, match="chat template has no tool slot"):
-        ask(engine, [dataclasses.replace(request("repeat kavo"), tools=tools)])
-    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])
+def test_tools_are_shown_in_the_slot_of_the_template_and_refused_where_it_has_none(engine, other):
+    (task,) = suite.load("terminal").tasks("evaluation", 1, 1, 0)
+    asked = [dataclasses.replace(request("repeat kavo", sampling=GREEDY), tools=task.tools)]
+    assert "tools\nls\ncat file\n" in engine._tokenizer.decode(engine._render(asked[0]))
+    assert ask(engine, asked)
+    template = other / "chat_template.jinja"
+    before = template.read_text()
+    template.write_text(before[before.index("{% for m in messages %}") :])
+    try:
+        engine.load(ref(other))
+        with pytest.raises(EngineError, match="chat template has no tool slot"):
+            ask(engine, asked)
+    finally:
+        template.write_text(before)
+        engine.load(ref(BASE))
+
+
+def test_organism_plays_all_seven_environments(engine, tmp_path):
+    jobs = [make_job(name, n_tasks=2, n_trials=1, model="organism/base") for name in suite.NAMES]
+    store = Store(tmp_path)
+    assert runner.collect(store, engine, jobs, concurrency=8, title="test") == 14
+    table = store.score_table()
+    assert set(table["benchmark"]) == set(suite.NAMES) and table["value"].between(0, 1).all()
+    assert (table["n_completion_tokens"] > 0).all()
 
 
 def test_swapped_checkpoint_equals_a_fresh_engine_and_back(engine, other):

@@ -65,7 +65,7 @@ def test_schema_allows_what_experts_write_and_nothing_that_names_no_tool():
     jsonschema = pytest.importorskip("jsonschema")
     import json
 
-    for name in ("terminal", "calling"):
+    for name in suite.NAMES:
         for level in suite.LEVELS:
             for task, draft in suite.load(name).items("evaluation", level, 5, 0):
                 allows = jsonschema.Draft202012Validator(SCAFFOLD.slots(task).schema).is_valid

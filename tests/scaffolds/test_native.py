@@ -158,8 +158,8 @@ def test_calls_are_those_that_vllm_reads(syntax, parser):
     request = ChatCompletionRequest(messages=[{"role": "user", "content": "x"}], model="m")
     scaffold = scaffolds.load("native", syntax)
     texts = [(TERMINAL, AS_TAUGHT[syntax])]
-    for name in ("terminal", "calling"):
-        for task, draft in suite.load(name).items("evaluation", 5, 20, 0):
+    for name in suite.NAMES:
+        for task, draft in suite.load(name).items("evaluation", 5, 10, 0):
             texts += [(task, scaffold.write(action)) for action in draft.expert]
     for task, text in texts:
         found = reference.extract_tool_calls(text, request).tool_calls

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from replication.errors import AnalysisError
-from replication.stats.arms import arm_means, pairs, run_differences
+from replication.stats.arms import arm_arrays, arm_means, pairs, run_differences
 from replication.stats.differences import paired_difference
 
 ARMS = {"lwm_then_sft": 0.6, "agent_sft": 0.4}
@@ -70,3 +70,13 @@ def test_arm_means_count_unscored(make_scores):
     scores = make_scores(ARMS)
     scores.loc[3, "value"] = np.nan
     assert arm_means(scores)["n_unscored"].sum() == 1
+
+
+def test_arrays_of_one_arm_average_over_scaffolds_and_leave_incomplete_tasks_out(make_scores):
+    scores = make_scores(ARMS, scaffolds=("compact", "react"))
+    part = scores[scores["arm"] == "agent_sft"].copy()
+    part.loc[part.index[0], "value"] = np.nan
+    arrays = arm_arrays(part.sample(frac=1, random_state=1).sort_values("trial", kind="stable"))
+    assert {name: array.shape for name, array in arrays.items()} == {"calling": (3, 2, 39), "terminal": (3, 2, 40)}
+    rows = part.query("benchmark == 'terminal' and training_seed == 2 and trial == 1")
+    assert arrays["terminal"][2, 1].tolist() == pytest.approx(rows.groupby("task_id")["value"].mean().tolist())

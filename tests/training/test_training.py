@@ -1,11 +1,14 @@
 """Corpora, loop and checkpoints: same seed same weights, interrupted or not; another seed other weights."""
 
+import csv
 import dataclasses
 import json
 import time
 
 import pytest
 
+from replication import scaffolds
+from replication.benchmarks import suite
 from replication.errors import ConfigError, TrainingError
 from replication.records import Message, stable_hash
 from replication.training import corpora, loop, runs
@@ -15,7 +18,7 @@ from replication.training.organism import Shape
 BENCHMARKS = (("calling", (1, 2)), ("terminal", (1, 2)))
 RECIPE = loop.Recipe(
     batch_tokens=512, context=512, warmup_share=0.1, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
-    save_every_s=1e9,
+    precision="float32", compile=False, save_every_s=1e9,
 )  # fmt: skip
 SHAPE = Shape(
     hidden=32, layers=1, heads=1, kv_heads=1, head_dim=32, intermediate=64, vocabulary=400, context=512
@@ -48,14 +51,14 @@ def arm_run(base, **changes):
 # corpora
 
 
-GOLDEN = {"general": "d319", "episodes": "ac5f", "transitions": "e38f"}
+GOLDEN = {"general": "b4f1", "episodes": "6b02", "transitions": "b75d"}
 """First digits of the hash of block 0 at seed 0 under corpora.VERSION."""
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_corpus_text_changes_only_with_its_version(name):
     made = [[d.text, d.learn] for d in corpora.named(name, BENCHMARKS)(0, 0)]
-    assert (corpora.VERSION, stable_hash(made, 4)) == ("2", GOLDEN[name])
+    assert (corpora.VERSION, stable_hash(made, 4)) == ("3", GOLDEN[name])
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -76,9 +79,62 @@ def test_only_replies_are_learnt():
     assert [document.text[a:b] for a, b in document.learn] == ["cd<|im_end|>"]
 
 
-def test_training_tasks_never_are_evaluation_tasks():
-    from replication.benchmarks import suite
+ALL = tuple((name, (1,)) for name in suite.NAMES)
 
+
+def test_placebo_has_the_same_words_and_prompts_but_other_observations():
+    real, shuffled = (corpora.named(name, ALL)(0, 0) for name in ("predictions", "predictions_shuffled"))
+
+    def environment(prediction):
+        return prediction.messages[0].content.split("\n")[0]
+
+    n_kept = 0
+    for one, other in zip(real, shuffled, strict=True):
+        assert one.messages[-1] == other.messages[-1] and one.messages[0] == other.messages[0]
+        n_kept += one.wanted == other.wanted
+    assert n_kept < len(real) / 2
+    # Exchanged within an environment only, and none is lost: in whole documents the observations are the same ones.
+    texts = {name: corpora.named(name, ALL)(0, 0) for name in ("transitions", "transitions_shuffled")}
+    for name in suite.NAMES:
+        observed = [
+            sorted(d.text[a:b] for d in documents if f"you are the {name}\n" in d.text for a, b in d.learn)
+            for documents in texts.values()
+        ]
+        assert observed[0] == observed[1] and len(observed[0]) > 10
+    assert {environment(p) for p in real} == {f"you are the {name}" for name in suite.NAMES}
+
+
+def test_prediction_is_one_turn_of_a_true_dialogue():
+    documents = [d.text for d in corpora.named("transitions", ALL)(0, 0)]
+    for prediction in corpora.named("predictions", ALL)(0, 0):
+        assert prediction.messages[-1].role == "user"
+        whole = chat(
+            [*prediction.messages, Message(role="assistant", content=prediction.wanted)],
+            [False] * (len(prediction.messages) + 1),
+        ).text
+        assert any(text.startswith(whole) for text in documents)
+
+
+def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_shows_them(base):
+    from replication.training.organism import load_tokenizer
+
+    documents = corpora.named("episodes", ALL, ("compact", "json", "native", "react"))(0, 0)
+    starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: what to do next")
+    assert all(sum(start in d.text for d in documents) > 30 for start in starts)
+    scaffold, tokenizer = scaffolds.load("native"), load_tokenizer(base)
+    (task,) = suite.load("calling").tasks("train", 1, 1, 0)
+    messages = scaffold.open(task)
+    theirs = tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in messages], tokenize=False,
+        tools=[
+            {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
+            for t in task.tools
+        ],
+    )  # fmt: skip
+    assert chat(messages, [False] * len(messages), task.tools).text == theirs
+
+
+def test_training_tasks_never_are_evaluation_tasks():
     evaluation = {t.prompt for name, _ in BENCHMARKS for t in suite.load(name).tasks("evaluation", 1, 300, 0)}
     drafts = list(corpora._drafts(BENCHMARKS, "episodes", 0, 0))
     assert {task.split for _, _, task, _ in drafts} == {"train"}
@@ -119,7 +175,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(base, tmp_path
     b = runs.carry_out(arm_run(base), tmp_path / "b", lambda p: None)
     c = runs.carry_out(arm_run(base, training_seed=1), tmp_path / "c", lambda p: None)
     assert a["weights_sha256"] == b["weights_sha256"] != c["weights_sha256"]
-    assert a["n_tokens"] >= 6_000 and a["flops"] > 6 * a["n_parameters"] * a["n_tokens"]
+    assert 6_000 * 6 * a["n_parameters"] <= a["flops"] and 6 * a["n_parameters"] * a["n_tokens"] < a["flops"]
 
 
 class Killed(Exception):
@@ -145,8 +201,13 @@ def test_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(base, 
     cut = runs.carry_out(run, tmp_path / "cut", resumed.append)
     assert cut["weights_sha256"] == whole["weights_sha256"]
     assert len(seen) + len(resumed) < 2 * len((tmp_path / "whole" / "curve.csv").read_text().splitlines())
-    strip = [line.rsplit(",", 1)[0] for line in (tmp_path / "whole" / "curve.csv").read_text().splitlines()]
-    assert [line.rsplit(",", 1)[0] for line in (tmp_path / "cut" / "curve.csv").read_text().splitlines()] == strip
+    curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def _untimed(curve):
+    with curve.open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds_s"} for row in csv.DictReader(file)]
 
 
 def test_changed_setting_is_another_training_run(base):
@@ -157,6 +218,37 @@ def test_changed_setting_is_another_training_run(base):
     ]  # fmt: skip
     assert len({r.identity for r in [run, *others]}) == 5
     assert arm_run(base, recipe=dataclasses.replace(RECIPE, save_every_s=1.0)).identity == run.identity
+
+
+def test_run_that_starts_from_another_runs_checkpoint_ends_as_if_it_had_not(base, tmp_path):
+    whole = arm_run(base)
+    first = dataclasses.replace(whole, arm="warm_up", phases=whole.phases[:1])
+    assert whole.longest_start({first.identity: None}) == first.identity
+    assert first.longest_start({whole.identity: None, first.identity: None}) is None
+    undisturbed = runs.carry_out(whole, tmp_path / "whole", lambda p: None)
+    runs.carry_out(first, tmp_path / "first", lambda p: None)
+    seen = []
+    started = runs.carry_out(whole, tmp_path / "started", seen.append, tmp_path / "first")
+    for key in ("weights_sha256", "n_tokens", "flops", "phases"):
+        assert started[key] == undisturbed[key]
+    curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "started")]
+    assert curves[0] == curves[1] and len(seen) < len(curves[0])
+
+
+def test_arms_with_equal_budgets_are_matched_in_compute_within_one_percent(base, tmp_path):
+    def run(arm, *phases):
+        return arm_run(base, arm=arm, phases=phases, recipe=dataclasses.replace(RECIPE, batch_tokens=128))
+
+    transitions = runs.PhasePlan(corpus="transitions", benchmarks=BENCHMARKS[1:], n_tokens=25_000, lr=0.005)
+    episodes = runs.PhasePlan(corpus="episodes", benchmarks=BENCHMARKS, n_tokens=25_000, lr=0.005)
+    spent = [
+        runs.carry_out(one, tmp_path / one.arm, lambda p: None)["flops"]
+        for one in (
+            run("lwm_then_sft", transitions, episodes),
+            run("agent_sft_matched", dataclasses.replace(episodes, n_tokens=50_000)),
+        )
+    ]
+    assert max(spent) / min(spent) < 1.01
 
 
 def test_missing_and_exchanged_bases_are_named(base, tmp_path):

@@ -54,7 +54,8 @@ class SuiteBenchmark:
     """One environment of the suite as a Benchmark."""
 
     def __init__(self, module: ModuleType):
-        self._module = module
+        self.module = module
+        """The environment behind it, for policies and corpora."""
         self.name: str = module.NAME
         self.version: str = module.VERSION
         self.grader = f"suite-{self.name}-{self.version}"
@@ -67,11 +68,16 @@ class SuiteBenchmark:
                 f"allowed are splits {', '.join(SPLITS)} and levels {LEVELS[0]} to {LEVELS[-1]}. Mend conf/benchmark/."
             )
         rng = np.random.default_rng([stable_seed(self.name, split, level, seed), index])
-        return self._module.draft(Lexicon(rng, split), level)
+        return self.module.draft(Lexicon(rng, split), level)
 
     def task(self, split: str, level: int, index: int, seed: int) -> Task:
         """Make one task; its id repeats the arguments, so that the key can be found again."""
         return self._as_task(self.draft(split, level, index, seed), split, level, index, seed)
+
+    def item(self, split: str, level: int, index: int, seed: int) -> "tuple[SuiteBenchmark, Task, Draft]":
+        """Make one task with its draft; the benchmark itself comes first, for loops over several."""
+        draft = self.draft(split, level, index, seed)
+        return self, self._as_task(draft, split, level, index, seed), draft
 
     def tasks(self, split: str, level: int, n: int, seed: int) -> list[Task]:
         """Make the first `n` tasks of a split at a level, none twice."""
@@ -97,7 +103,7 @@ class SuiteBenchmark:
 
     def start(self, task: Task) -> Environment:
         """Put up a fresh world."""
-        return self._module.World(task.setup)
+        return self.module.World(task.setup)
 
     def grade(self, task: Task, episode: Episode) -> Score:
         """Replay the calls of an episode on a fresh world and compare with the key."""
@@ -109,12 +115,12 @@ class SuiteBenchmark:
             return Score(value=None, **common)
         seed = int(task.id.rsplit("/", 1)[1].split("-")[0])
         key = self.draft(task.split, task.level, task.index, seed).key
-        world, answer = self._module.World(task.setup), None
+        world, answer = self.module.World(task.setup), None
         for message in episode.trajectory:
             for call in message.calls:
                 world.step(call)
             answer = message.answer if message.answer is not None else answer
-        grade = self._module.grade(task, key, world, answer)
+        grade = self.module.grade(task, key, world, answer)
         return Score(value=grade.value, details=grade.details, **common)
 
 

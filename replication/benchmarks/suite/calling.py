@@ -2,11 +2,12 @@
 
 Kinds of request, as in BFCL: simple, parallel (independent calls), stateful (an id must be looked up first), missing
 parameter, and irrelevance (no function fits). Levels grow in the number of functions on offer (2 to 12), parameters per
-function (1 to 4) and requests in one task (1, 1, 2, 3, 4).
-The score is binary: the state-changing calls are the wanted ones, each once, and for the two refusing kinds the final
-answer names the reason. Look-ups change nothing and are free.
+function (1 to 4) and requests in one task (1, 2, 3, 4, 6).
+The score is binary: the state-changing calls are the wanted ones, each once, and for the two refusing kinds the first
+reason that the final answer names is the right one. Look-ups change nothing and are free.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -16,17 +17,18 @@ from replication.interfaces import Action
 from replication.records import Call, Json, Task, Tool, canonical_json
 
 NAME = "calling"
-VERSION = "2"
+VERSION = "3"
 DOMAIN = "out"
 
 N_FUNCTIONS = {1: 2, 2: 3, 3: 5, 4: 8, 5: 12}
 N_PARAMETERS = {1: (1, 2), 2: (1, 2, 3), 3: (2, 3), 4: (2, 3, 4), 5: (3, 4)}
-N_REQUESTS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4}
+N_REQUESTS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6}
 
 MAX_CALLS = 64
 """Calls that a world remembers; later ones are refused, so that memory stays bounded."""
 
 NO_TOOL = "no tool"
+_REFUSAL = re.compile(r"\bmissing\b|\bno(?: \w+){0,2} tool\b")
 
 
 class World:
@@ -137,16 +139,22 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
 def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
     """Score 1 if the changes are the wanted ones and a refusal names its reason, else 0."""
     right_calls = Counter(world.done) == Counter(key["calls"])
-    right_answer = key["answer"] == "done" or _names_reason(answer, key["answer"])
+    right_answer = key["answer"] == "done" or _reason(answer or "") == key["answer"]
     return Grade(
         value=float(right_calls and right_answer), details={"right_calls": right_calls, "right_answer": right_answer}
     )
 
 
-def _names_reason(answer: str | None, reason: str) -> bool:
-    # Word by word, so that "missing day" is not found in "nothing missing today".
-    words = (answer or "").lower()[:2_000].replace(".", " ").replace(",", " ").replace("`", " ").split()
-    return all(word in words for word in reason.split())
+def _reason(answer: str) -> str | None:
+    # The first one counts, or an answer that lists all reasons would be right everywhere.
+    text = answer[:2_000].lower()
+    found = _REFUSAL.search(text)
+    if not found:
+        return None
+    if found[0] != "missing":
+        return NO_TOOL
+    words = re.findall(r"[a-z]+", f"{text[found.end() :]} {text[: found.start()]}")
+    return next((f"missing {word}" for word in words if word in PARAMETERS), None)
 
 
 def _parameters(lexicon: Lexicon, level: int) -> dict[str, str]:

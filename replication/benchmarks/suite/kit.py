@@ -1,6 +1,7 @@
-"""What environments are built from: tools, actions of one call, and the check of a call against its tool."""
+"""What environments are built from: tools, actions of one call, the check of a call against its tool, and late keys."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 
 from replication.interfaces import Action
 from replication.records import Call, Json, Tool
@@ -44,3 +45,23 @@ def misfit(call: Call, tools: Mapping[str, Tool]) -> str | None:
         if not fits:
             return f"error: bad {name}"
     return None
+
+
+class Late(Mapping[str, Json]):
+    """A mapping that is made when it is first looked into: most answer keys never are."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Json]]):
+        self._make = make
+
+    @functools.cached_property
+    def _made(self) -> Mapping[str, Json]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Json:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

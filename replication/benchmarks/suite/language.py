@@ -17,6 +17,7 @@ whatever goes wrong is a value of its own, a text that starts with "error:".
 """
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -32,11 +33,20 @@ MAX_TEXT = 120
 MAX_ITEMS = 40
 
 Value = int | bool | str | tuple
-Code = tuple[tuple[str, object], ...]
+Code = tuple[tuple, ...]
+"""Steps of the stack machine: (operation, name or value that it is about, what else it needs)."""
 
-TOKEN = re.compile(r' *(?:([0-9]+)|([a-z_][a-z_0-9]*)|("[^"]*")|(==|!=|<=|>=|[-+*/%<>=()\[\],])|([^ ]))')
+TOKEN = re.compile(r'[0-9]+|[a-z_][a-z_0-9]*|"[^"]*"|[=!<>]=|[-+*/%<>=()\[\],]')
+READABLE = re.compile(r'(?:[-+*/%<>=()\[\], a-z_0-9]+|!=|"[^"]*")*')
 KEYWORDS = {"def", "end", "return", "if", "elif", "else", "while", "for", "in", "and", "or", "not", "true", "false"}
 PRECEDENCE = (("or",), ("and",), ("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
+STRENGTH = {sign: strength for strength, signs in enumerate(PRECEDENCE) for sign in signs}
+NOT = STRENGTH["in"]
+"""`not` takes in whatever binds at least as strongly as a comparison."""
+
+
+RETURN = ("return", None, None)
+WITH_VALUE = {"name": "value", "apply_name": "apply_value"}
 
 
 class Fault(Exception):
@@ -69,41 +79,58 @@ class Table(NamedTuple):
 
 
 class Program:
-    """The functions of all files of one program."""
+    """Functions that see each other."""
 
-    def __init__(self, tables: Mapping[str, Table]):
-        self._functions: dict[str, Function] = {}
-        self._problem: str | None = None
-        for file, table in tables.items():
-            twice = self._functions.keys() & table.functions.keys()
-            problem = table.problem or (f"{min(twice)} is defined twice" if twice else None)
-            self._problem = self._problem or (problem and f"{file} {problem}")
-            self._functions.update(table.functions)
+    def __init__(self, functions: Mapping[str, Function], problem: str | None = None):
+        self._functions = functions
+        self._problem = problem
+
+    def but(self, other: "Program") -> "Program":
+        """Put the functions of another program in the place of those of the same name."""
+        return Program({**self._functions, **other._functions})
 
     def run(self, text: str) -> str:
         """Work out an expression, such as a call, and write its value; a mistake is written as "error: why"."""
         if self._problem:
             return f"error: {self._problem}"
+        code = _code(text)
+        return f"error: {code}" if isinstance(code, str) else self._run(code)
+
+    def call(self, name: str, values: Sequence[Value]) -> str:
+        """Call a function with values at hand, as `run` would with their texts."""
+        return self._run((*(("value", value, None) for value in values), ("call", name, len(values)), RETURN))
+
+    def _run(self, code: Code) -> str:
         try:
-            return written(_execute(self._functions, _expression(text)))
+            return written(_execute(self._functions, code))
         except Fault as fault:
             return f"error: {fault}"
 
 
+def link(tables: Mapping[str, Table]) -> Program:
+    """Put the functions of all files together."""
+    functions: dict[str, Function] = {}
+    first = None
+    for file, table in tables.items():
+        twice = functions.keys() & table.functions.keys()
+        problem = table.problem or (f"{min(twice)} is defined twice" if twice else None)
+        first = first or (problem and f"{file} {problem}")
+        functions |= table.functions
+    return Program(functions, first)
+
+
 def build(files: Mapping[str, Sequence[str]]) -> Program:
     """Read all files of a program."""
-    return Program({file: read(tuple(lines)) for file, lines in files.items()})
+    return link({file: read(tuple(lines)) for file, lines in files.items()})
 
 
 def written(value: Value) -> str:
     """Write a value as a program would."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(written, value))}]"
-    return str(value)
+    if isinstance(value, int):
+        return str(value)
+    return f'"{value}"' if isinstance(value, str) else f"[{', '.join(map(written, value))}]"
 
 
 def indented(lines: Sequence[str]) -> list[str]:
@@ -125,7 +152,7 @@ def read(lines: tuple[str, ...]) -> Table:
     functions: dict[str, Function] = {}
     number = 0
     try:
-        body: list[tuple[str, object]] = []
+        body: list[tuple] = []
         open_blocks: list[list] = []
         parameters: tuple[str, ...] | None = None
         name = ""
@@ -144,7 +171,7 @@ def read(lines: tuple[str, ...]) -> Table:
             elif parameters is None:
                 raise Fault("outside of def")
             elif statement.kind == "end" and not open_blocks:
-                functions[name] = Function(parameters, tuple(body))
+                functions[name] = Function(parameters, (*body, ("missing", None, None)))
                 parameters = None
             else:
                 _assemble(statement, body, open_blocks)
@@ -163,16 +190,15 @@ def _assemble(statement: Statement, body: list, open_blocks: list[list]) -> None
             raise Fault(f"{kind} without if")
         block = open_blocks.pop()
         if block[0] in ("while", "for"):
-            body.append(("jump", block[1] - len(body) - 1))
+            body.append(("jump", None, block[1] - len(body) - 1))
         elif kind != "end":
             block[3].append(len(body))
             body.append(None)
         if block[2] is not None:
-            operation, name = body[block[2]]
-            body[block[2]] = (operation, (name, len(body) - block[2] - 1))
+            body[block[2]] = (*body[block[2]][:2], len(body) - block[2] - 1)
         if kind == "end":
             for place in block[3]:
-                body[place] = ("jump", len(body) - place - 1)
+                body[place] = ("jump", None, len(body) - place - 1)
             return
         ends = block[3]
     else:
@@ -180,20 +206,20 @@ def _assemble(statement: Statement, body: list, open_blocks: list[list]) -> None
     start = len(body)
     body.extend(statement.code)
     if kind == "set":
-        body.append(("set", statement.name))
+        body.append(("set", statement.name, None))
     elif kind == "return":
-        body.append(("return", None))
+        body.append(RETURN)
     else:
         if len(open_blocks) >= MAX_NESTED:
             raise Fault("too many blocks")
         if kind == "for":
-            body.append(("items", None))
+            body.append(("items", None, None))
             start = len(body)
         if kind == "else":
             open_blocks.append([kind, start, None, ends])
             return
         open_blocks.append([kind, start, len(body), ends])
-        body.append(("next", statement.name) if kind == "for" else ("unless", None))
+        body.append(("next" if kind == "for" else "unless", statement.name, None))
 
 
 @functools.lru_cache(maxsize=8192)
@@ -239,6 +265,21 @@ def _read_line(line: str) -> Statement:
     return Statement(kind, name, code=tuple(reader.code))
 
 
+def holes(code: Code) -> list[int]:
+    """Find the steps of a function that are about names."""
+    return [i for i, step in enumerate(code) if step[0] in ("name", "apply_name", "set", "next", "call")]
+
+
+def bind(code: Code, places: Sequence[int], names: Mapping[str, str | int]) -> Code:
+    """Give names in a function, at the `holes` of its code, other names, or numbers in their place."""
+    bound = list(code)
+    for i in places:
+        operation, name, more = bound[i]
+        name = names.get(name, name)
+        bound[i] = (operation if isinstance(name, str) else WITH_VALUE[operation], name, more)
+    return tuple(bound)
+
+
 @functools.lru_cache(maxsize=8192)
 def _code(text: str) -> Code | str:
     # Exceptions are not cached, so a problem comes back as its text.
@@ -248,16 +289,7 @@ def _code(text: str) -> Code | str:
         reader.close()
     except Fault as fault:
         return str(fault)
-    return (*reader.code, ("return", None))
-
-
-def _expression(text: str) -> Code:
-    if len(text) > MAX_LINE:
-        raise Fault("line too long")
-    code = _code(text)
-    if isinstance(code, str):
-        raise Fault(code)
-    return code
+    return (*reader.code, RETURN)
 
 
 def _is_name(token: str) -> bool:
@@ -270,15 +302,13 @@ class _Reader:
     def __init__(self, line: str):
         if len(line) > MAX_LINE:
             raise Fault("line too long")
-        self._tokens = []
-        for match in TOKEN.finditer(line.rstrip(" ")):
-            if match[5]:
-                raise Fault(f"cannot read {match[5]}")
-            self._tokens.append(match[match.lastindex])
-        self._tokens.append("")
+        readable = READABLE.match(line).end()
+        if readable < len(line):
+            raise Fault(f"cannot read {line[readable]}")
+        self._tokens = [*TOKEN.findall(line), ""]
         self._at = 0
         self._nested = 0
-        self.code: list[tuple[str, object]] = []
+        self.code: list[tuple] = []
 
     def look(self) -> str:
         return self._tokens[self._at]
@@ -310,67 +340,77 @@ class _Reader:
             raise Fault(f"{self.look()} is too much")
 
     def expression(self) -> None:
-        self._deeper(lambda: self._binary(0))
+        self._deeper()
+        self._binary(0)
+        self._nested -= 1
 
-    def _deeper(self, read: Callable[[], None]) -> None:
+    def _deeper(self) -> None:
         self._nested += 1
         if self._nested > MAX_NESTED:
             raise Fault("too deep")
-        read()
-        self._nested -= 1
 
-    def _binary(self, level: int) -> None:
-        if level == len(PRECEDENCE):
+    def _binary(self, least: int) -> None:
+        # Reads as long as signs bind at least so strongly.
+        if least <= NOT and self.found("not"):
+            self._deeper()
+            self._binary(NOT)
+            self._nested -= 1
+            self.code.append(("not", None, None))
+        else:
             self._single()
-            return
-        if level == 2 and self.found("not"):
-            self._deeper(lambda: self._binary(2))
-            self.code.append(("not", None))
-            return
-        self._binary(level + 1)
-        while self.look() in PRECEDENCE[level]:
-            operator = self.take()
+        while (strength := STRENGTH.get(self.look(), -1)) >= least:
+            sign = self.take()
+            if strength >= NOT:
+                self._binary(strength + 1)
+                self._apply(OPERATORS[sign])
+                continue
             place = len(self.code)
-            if level < 2:
-                self.code.append((operator, 0))
-            self._binary(level + 1)
-            if level < 2:
-                # The right side is skipped when the left one decides.
-                self.code.append(("truth", None))
-                self.code[place] = (operator, len(self.code) - place - 1)
-            else:
-                self.code.append(("apply", OPERATORS[operator]))
+            self.code.append((sign, None, None))
+            self._binary(strength + 1)
+            # The right side is skipped when the left one decides.
+            self.code.append(("truth", None, None))
+            self.code[place] = (sign, None, len(self.code) - place - 1)
+
+    def _apply(self, work: Callable[[Value, Value], Value]) -> None:
+        # A name or value on the right is not put on the stack first: one step, not two.
+        operation, operand, _ = self.code[-1]
+        if operation in ("name", "value"):
+            self.code[-1] = (f"apply_{operation}", operand, work)
+        else:
+            self.code.append(("apply", None, work))
 
     def _single(self) -> None:
         token = self.take()
         if token == "-":
-            self.code.append(("value", 0))
-            self._deeper(self._single)
-            self.code.append(("apply", OPERATORS["-"]))
+            self.code.append(("value", 0, None))
+            self._deeper()
+            self._single()
+            self._nested -= 1
+            self._apply(OPERATORS["-"])
         elif token == "(":
             self.expression()
             self.expect(")")
         elif token == "[":
-            self.code.append(("list", self._several("]")))
+            self.code.append(("list", None, self._several("]")))
         elif token[0] == '"':
-            self.code.append(("value", token[1:-1]))
+            self.code.append(("value", token[1:-1], None))
         elif token[0].isdigit():
             # The length is checked first: int() of thousands of digits is slow.
             if len(token) > 12:
                 raise Fault("number too large")
-            self.code.append(("value", int(token)))
+            self.code.append(("value", int(token), None))
         elif token in ("true", "false"):
-            self.code.append(("value", token == "true"))
+            self.code.append(("value", token == "true", None))
         elif not _is_name(token):
             raise Fault(f"{token} is no value")
         elif self.found("("):
-            self.code.append(("call", (token, self._several(")"))))
+            self.code.append(("call", token, self._several(")")))
         else:
-            self.code.append(("name", token))
+            self.code.append(("name", token, None))
         while self.found("["):
             self.expression()
             self.expect("]")
-            self.code.append(("apply", _item))
+            self._apply(_item)
 
     def _several(self, closing: str) -> int:
         n = 0
@@ -391,48 +431,23 @@ def _execute(functions: Mapping[str, Function], code: Code) -> Value:
     names: dict[str, Value] = {}
     at = base = 0
     for _ in range(MAX_STEPS):
-        if at == len(code):
-            raise Fault("nothing is returned")
-        operation, operand = code[at]
+        operation, operand, more = code[at]
         at += 1
         if operation == "name":
             if operand not in names:
                 raise Fault(f"no name {operand}")
             stack.append(names[operand])
-        elif operation == "value":
-            stack.append(operand)
-        elif operation == "apply":
-            right = stack.pop()
-            stack[-1] = operand(stack[-1], right)
+        elif operation == "apply_value":
+            stack[-1] = more(stack[-1], operand)
+        elif operation == "apply_name":
+            if operand not in names:
+                raise Fault(f"no name {operand}")
+            stack[-1] = more(stack[-1], names[operand])
         elif operation == "set":
             names[operand] = stack.pop()
         elif operation == "unless":
-            at += 0 if _truth(stack.pop()) else operand[1]
-        elif operation == "jump":
-            at += operand
-        elif operation == "next":
-            try:
-                names[operand[0]] = next(stack[-1])
-            except StopIteration:
-                stack.pop()
-                at += operand[1]
-        elif operation == "call":
-            name, n = operand
-            values = stack[len(stack) - n :]
-            del stack[len(stack) - n :]
-            if name in BUILT_IN:
-                stack.append(_built_in(name, values))
-                continue
-            function = functions.get(name)
-            if function is None:
-                raise Fault(f"no function {name}")
-            if len(function.parameters) != n:
-                raise Fault(f"{name} takes {len(function.parameters)} values")
-            if len(frames) >= MAX_CALLS:
-                raise Fault("too many calls")
-            frames.append((code, at, names, base))
-            code, at, base = function.code, 0, len(stack)
-            names = dict(zip(function.parameters, values, strict=True))
+            if not _truth(stack.pop()):
+                at += more
         elif operation == "return":
             result = stack.pop()
             # A return out of a loop leaves the loop's items on the stack.
@@ -441,23 +456,52 @@ def _execute(functions: Mapping[str, Function], code: Code) -> Value:
                 return result
             stack.append(result)
             code, at, names, base = frames.pop()
+        elif operation == "next":
+            try:
+                names[operand] = next(stack[-1])
+            except StopIteration:
+                stack.pop()
+                at += more
+        elif operation == "jump":
+            at += more
+        elif operation == "value":
+            stack.append(operand)
+        elif operation == "call":
+            start = len(stack) - more
+            function = functions.get(operand)
+            if function is None:
+                stack[start:] = [_built_in(operand, stack[start:])]
+                continue
+            parameters = function.parameters
+            if len(parameters) != more:
+                raise Fault(f"{operand} takes {len(parameters)} values")
+            if len(frames) >= MAX_CALLS:
+                raise Fault("too many calls")
+            frames.append((code, at, names, base))
+            code, at, base, names = function.code, 0, start, dict(zip(parameters, stack[start:], strict=True))
+            del stack[start:]
+        elif operation == "apply":
+            right = stack.pop()
+            stack[-1] = more(stack[-1], right)
         elif operation == "items":
             if not isinstance(stack[-1], tuple | str):
                 raise Fault("for needs a list or text")
             stack[-1] = iter(stack[-1])
         elif operation == "list":
-            items = stack[len(stack) - operand :]
-            del stack[len(stack) - operand :]
+            items = stack[len(stack) - more :]
+            del stack[len(stack) - more :]
             stack.append(_as_list(items))
         elif operation in ("and", "or"):
             if _truth(stack[-1]) is (operation == "or"):
-                at += operand
+                at += more
             else:
                 stack.pop()
         elif operation == "not":
             stack[-1] = not _truth(stack[-1])
-        else:
+        elif operation == "truth":
             _truth(stack[-1])
+        else:
+            raise Fault("nothing is returned")
     raise Fault("too many steps")
 
 
@@ -523,8 +567,10 @@ def _ordered(sign: str, work: Callable[[Value, Value], bool]) -> Callable[[Value
 
 
 def _same(left: Value, right: Value) -> bool:
-    # By what is written, because Python takes true for 1.
-    return type(left) is type(right) and written(left) == written(right)
+    if type(left) is not type(right):
+        return False
+    # Lists by what is written, because Python takes true for 1.
+    return written(left) == written(right) if isinstance(left, tuple) else left == right
 
 
 def _within(left: Value, right: Value) -> bool:
@@ -544,10 +590,10 @@ def _item(values: Value, place: Value) -> Value:
 
 
 OPERATORS: Mapping[str, Callable[[Value, Value], Value]] = {
-    "+": _arithmetic("+", lambda a, b: a + b), "-": _arithmetic("-", lambda a, b: a - b),
-    "*": _arithmetic("*", lambda a, b: a * b), "/": _arithmetic("/", _divided), "%": _arithmetic("%", _rest),
-    "<": _ordered("<", lambda a, b: a < b), "<=": _ordered("<=", lambda a, b: a <= b),
-    ">": _ordered(">", lambda a, b: a > b), ">=": _ordered(">=", lambda a, b: a >= b),
+    "+": _arithmetic("+", operator.add), "-": _arithmetic("-", operator.sub), "*": _arithmetic("*", operator.mul),
+    "/": _arithmetic("/", _divided), "%": _arithmetic("%", _rest),
+    "<": _ordered("<", operator.lt), "<=": _ordered("<=", operator.le),
+    ">": _ordered(">", operator.gt), ">=": _ordered(">=", operator.ge),
     "==": _same, "!=": lambda a, b: not _same(a, b), "in": _within,
 }  # fmt: skip
 
@@ -558,7 +604,9 @@ BUILT_IN: Mapping[str, tuple[tuple[type, ...], ...]] = {
 
 
 def _built_in(name: str, values: Sequence[Value]) -> Value:
-    kinds = BUILT_IN[name]
+    kinds = BUILT_IN.get(name)
+    if kinds is None:
+        raise Fault(f"no function {name}")
     if len(values) != len(kinds) or not all(type(v) in kind for v, kind in zip(values, kinds, strict=True)):
         raise Fault(f"{name} does not take {', '.join(map(_kind, values)) or 'nothing'}")
     if name == "len":

@@ -1,7 +1,6 @@
 """Policies that need no model: two floors, and an expert who errs."""
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def erring(share: float) -> Policy:
         # All chances are drawn first: with equal seeds the errors of a short episode are among those of a longer one.
         errs = [lexicon.chance(share) for _ in draft.expert]
         turns = zip(draft.expert, errs, strict=True)
-        return [_module(bench).wrong_turn(lexicon, task, action) if wrong else action for action, wrong in turns]
+        return [bench.module.wrong_turn(lexicon, task, action) if wrong else action for action, wrong in turns]
 
     return policy
 
@@ -78,10 +77,5 @@ def evaluate(bench: SuiteBenchmark, policy: Policy, level: int, n: int, seed: in
             for call in action.calls:
                 world.step(call)
             answer = action.answer if action.answer is not None else answer
-        total += _module(bench).grade(task, draft.key, world, answer).value
+        total += bench.module.grade(task, draft.key, world, answer).value
     return total / n
-
-
-def _module(bench: SuiteBenchmark) -> ModuleType:
-    # A benchmark offers what a run needs; policies also need the environment behind it.
-    return bench._module

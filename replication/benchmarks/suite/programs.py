@@ -1,18 +1,25 @@
 """Generated programs in the small language: many small templates, put together by who calls whom."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from replication.benchmarks.suite.language import Program, read
+from replication.benchmarks.suite import language
+from replication.benchmarks.suite.language import Program, Value, bind, written
 from replication.benchmarks.suite.words import Lexicon
 
 LETTERS = "abcdefghkmnpqrsuvwxyz"
+GAPS = {gap: gap for gap in "nmltxyiabfgh"}
 
 
 @dataclass(frozen=True)
 class Template:
-    """A function with gaps: n, m numbers, l a list, t a text; a < b constants; x, y, i variables; f, g, h helpers."""
+    """A function with gaps: n, m numbers, l a list, t a text; a < b constants; x, y, i variables; f, g, h helpers.
+
+    It is read once, with the gaps as names, and not again for each function that is made of it.
+    """
 
     about: str
     """What the function gives; goes into its note or the prompt."""
@@ -20,6 +27,27 @@ class Template:
     """Lines, parted by semicolons."""
     helpers: str = ""
     """Signatures of f, g, h in this order, parted by blanks."""
+
+    @functools.cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the body."""
+        return tuple(line.strip() for line in self.body.split(";"))
+
+    @functools.cached_property
+    def code(self) -> language.Code:
+        """The body, ready to run but for its gaps."""
+        return language.read(("def it()", *(line.format_map(GAPS) for line in self.lines), "end")).functions["it"].code
+
+    @functools.cached_property
+    def holes(self) -> list[int]:
+        """Where the code is about gaps."""
+        return language.holes(self.code)
+
+    @functools.cached_property
+    def numbers(self) -> list[str | int]:
+        """Gaps and numbers in the order in which they stand in the body."""
+        found = re.findall(r"(?<=\{)[abg](?=\})|\b[0-9]+", self.body)
+        return [int(number) if number.isdigit() else number for number in found]
 
 
 def _templates(*rows: tuple[str, ...]) -> tuple[Template, ...]:
@@ -219,37 +247,57 @@ MISLEADING = ("add", "max", "count", "first", "half", "sum", "sort", "last", "do
 ENTRIES = ("n>n", "n>n", "nn>n", "l>n", "l>n", "l>l", "t>n", "t>t")
 
 
-@dataclass(frozen=True)
-class Function:
-    """One function of a generated program."""
+class Function(NamedTuple):
+    """One function of a generated program: a template and what is put into its gaps."""
 
     name: str
     signature: str
-    parameters: tuple[str, ...]
-    about: str
-    body: tuple[str, ...]
+    template: Template
+    gaps: Mapping[str, str | int]
     note: bool = True
     """Whether the file tells what the function gives."""
     old: str = ""
     """A second, outdated note."""
 
     @property
-    def source(self) -> tuple[str, ...]:
+    def parameters(self) -> tuple[str, ...]:
+        """Names of what goes in."""
+        return tuple(self.gaps[gap] for gap in parameters(self.signature))
+
+    @property
+    def about(self) -> str:
+        """What the function gives."""
+        return self.template.about.format_map(self.gaps)
+
+    @property
+    def body(self) -> list[str]:
+        """The lines between the first and the last."""
+        return [line.format_map(self.gaps) for line in self.template.lines]
+
+    @property
+    def ready(self) -> language.Function:
+        """The function as a program would read it."""
+        return language.Function(self.parameters, bind(self.template.code, self.template.holes, self.gaps))
+
+    @property
+    def source(self) -> list[str]:
         """Its lines in the file."""
-        notes = (*((f"# {self.about}",) if self.note else ()), *((f"# old: {self.old}",) if self.old else ()))
-        return (*notes, f"def {self.name}({', '.join(self.parameters)})", *self.body, "end")
+        notes = [*([f"# {self.about}"] if self.note else ()), *([f"# old: {self.old}"] if self.old else ())]
+        return [*notes, f"def {self.name}({', '.join(self.parameters)})", *self.body, "end"]
 
 
-def fill(w: Lexicon, template: Template, signature: str, name: str, helpers: Iterable[str] = ()) -> Function:
+def parameters(signature: str) -> str:
+    """Give the gaps of what goes in."""
+    return "nm" if signature.startswith("nn") else signature[0]
+
+
+def fill(w: Lexicon, template: Template, signature: str, name: str, helpers: Iterable[str | int] = ()) -> Function:
     """Fill the gaps of a template."""
-    letters = w.several(LETTERS, 7)
-    small = w.whole(2, 30)
-    gaps = dict(zip("nmltxyi", letters, strict=True)) | dict(zip("fgh", helpers, strict=False))
-    gaps |= {"a": str(small), "b": str(small + w.whole(1, 30))}
-    needs = signature.partition(">")[0]
-    parameters = tuple(gaps["m" if i else kind] for i, kind in enumerate(needs))
-    body = tuple(line.strip() for line in template.body.format_map(gaps).split(";"))
-    return Function(name, signature, parameters, template.about.format_map(gaps), body)
+    gaps: dict[str, str | int] = dict(zip("nmltxyi", w.several(LETTERS, 7), strict=True))
+    gaps.update(zip("fgh", helpers, strict=False))
+    gaps["a"] = w.whole(2, 30)
+    gaps["b"] = gaps["a"] + w.whole(1, 30)
+    return Function(name, signature, template, gaps)
 
 
 def fresh_names(w: Lexicon, misleading: bool = False) -> Iterator[str]:
@@ -278,7 +326,7 @@ def chain(w: Lexicon, signature: str, n_links: int, names: Iterator[str]) -> tup
     name = next(names)
     for _ in range(n_links):
         template = w.pick(NODES[signature])
-        signatures = template.helpers.split()
+        signatures = template.helpers.split(" ")
         helpers = [next(names) for _ in signatures]
         links.append(fill(w, template, signature, name, helpers))
         sides += [fill(w, w.pick(LEAVES[s]), s, h) for s, h in zip(signatures[1:], helpers[1:], strict=True)]
@@ -288,8 +336,8 @@ def chain(w: Lexicon, signature: str, n_links: int, names: Iterator[str]) -> tup
 
 
 def program(functions: Iterable[Function]) -> Program:
-    """Read functions without caring about files."""
-    return Program({function.name: read(function.source) for function in functions})
+    """Make functions ready to run, without their files."""
+    return Program({f.name: f.ready for f in functions})
 
 
 def in_files(files: Mapping[str, Iterable[Function]]) -> dict[str, str]:
@@ -297,18 +345,33 @@ def in_files(files: Mapping[str, Iterable[Function]]) -> dict[str, str]:
     return {file: "\n".join(line for function in held for line in function.source) for file, held in files.items()}
 
 
-def calls(w: Lexicon, function: Function, n: int, words: list[str]) -> list[str]:
-    """Write `n` calls: first at and around the function's own constants, where mistakes show, then anywhere."""
-    constants = [int(c) for c in re.findall(r"\b[0-9]+", " ".join(function.body))]
-    first = [*constants, 0, 95, *(c + d for d in (1, -1) for c in constants)]
-    return [f"{function.name}({_values(w, function.signature, first, i, words)})" for i in range(n)]
+Call = tuple[str, tuple[Value, ...]]
+"""Name of a function and values for it."""
 
 
-def _values(w: Lexicon, signature: str, first: list[int], i: int, words: list[str]) -> str:
-    number = first[i] if i < len(first) else w.whole(0, 70)
-    if signature.startswith("t"):
-        return f'"{w.pick(words)}"'
-    if signature.startswith("l"):
-        # An empty list is a case of its own; the rest mixes near and far numbers.
-        return f"[{', '.join(map(str, [number, *(w.whole(0, 70) for _ in range(w.whole(0, 3)))][i == 1 :]))}]"
-    return str(number) if signature.startswith("n>") else f"{number}, {w.whole(0, 70)}"
+def calls(w: Lexicon, function: Function, n: int, words: list[str]) -> list[Call]:
+    """Draw `n` calls: first at and around the function's own constants, where mistakes show, then anywhere."""
+    name, needs = function.name, parameters(function.signature)
+    gaps = function.gaps
+    constants = [gaps.get(c, c) for c in function.template.numbers]
+    constants = [c for c in constants if type(c) is int]
+    first = [*constants, 0, 95, *[c + 1 for c in constants], *[c - 1 for c in constants]]
+    drawn = []
+    for i in range(n):
+        number = first[i] if i < len(first) else w.whole(0, 70)
+        if needs == "n":
+            drawn.append((name, (number,)))
+        elif needs == "nm":
+            drawn.append((name, (number, w.whole(0, 70))))
+        elif needs == "t":
+            drawn.append((name, (w.pick(words),)))
+        else:
+            # An empty list is a case of its own; the rest mixes near and far numbers.
+            drawn.append((name, ((number, *[w.whole(0, 70) for _ in range(w.whole(0, 3))])[i == 1 :],)))
+    return drawn
+
+
+def as_text(call: Call) -> str:
+    """Write a call as a program would."""
+    name, values = call
+    return f"{name}({', '.join(map(written, values))})"

@@ -10,17 +10,22 @@ The score is binary, as in SWE-bench: every test that failed before and every te
 are calls of all functions, many more than the prompt tells, so special cases for the told calls score 0.
 """
 
+import functools
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from replication.benchmarks.suite import Draft
-from replication.benchmarks.suite.language import TOKEN
+from replication.benchmarks.suite.kit import Late
+from replication.benchmarks.suite.language import Program
 from replication.benchmarks.suite.programs import (
     ENTRIES,
     LEAVES,
     SHORT,
+    Call,
     Function,
+    Template,
+    as_text,
     calls,
     chain,
     deal,
@@ -32,22 +37,30 @@ from replication.benchmarks.suite.programs import (
 from replication.benchmarks.suite.words import FILES, Lexicon
 from replication.benchmarks.suite.workshop import TOOLS, Desk, World, describe, grade, wrong_turn
 from replication.interfaces import Action
+from replication.records import Json
 
 __all__ = ["DOMAIN", "NAME", "VERSION", "World", "describe", "draft", "grade", "wrong_turn"]
 
 NAME = "repair"
-VERSION = "1"
+VERSION = "2"
 DOMAIN = "in"
 
 N_MISTAKES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4}
 N_LINKS = {1: 0, 2: 1, 3: 2, 4: 3, 5: 4}
 N_FILES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6}
 N_DECOYS = {1: 0, 2: 1, 3: 3, 4: 5, 5: 8}
+N_CALLS = {1: 10, 2: 10, 3: 3, 4: 3, 5: 3}
+"""Calls that are tried before a mistake that shows in none of them is thrown away."""
 
 SWAPS = {
     "+": "-*", "-": "+", "*": "+-", "/": "*%", "%": "/*", "==": ("!=",), "!=": ("==",), "<": (">", "<="),
     ">": ("<", ">="), "<=": ("<", ">"), ">=": (">", "<"), "and": ("or",),
 }  # fmt: skip
+NAME_GAP = re.compile(r"\{([nmltxyi])\}")
+SPOT = re.compile(
+    r"""\{(?P<name>[nmltxyi])\}|\{(?P<constant>[ab])\}|"[^"]*"|(?P<number>[0-9]+)|(?P<sign>[=!<>]=|[-+*/%<>]|\band\b)"""
+)
+"""What can be wrong in a line of a template."""
 
 
 class Mistake(NamedTuple):
@@ -61,7 +74,9 @@ class Mistake(NamedTuple):
     """Index of the wrong, missing or extra line in the body."""
     told: tuple[str, str, str]
     """A failing call, what it gives, what it must give."""
-    tests: dict[str, list[list[str]]]
+    tests: list[Call]
+    before: Program
+    after: Program
 
 
 def draft(w: Lexicon, level: int) -> Draft:
@@ -72,9 +87,7 @@ def draft(w: Lexicon, level: int) -> Draft:
     decoys = [
         fill(w, w.pick(LEAVES[s]), s, next(names)) for s in (w.pick(ENTRIES) for _ in range(N_DECOYS[level]))
     ]  # fmt: skip
-    tests = {kind: [t for m in mistakes for t in m.tests[kind]] for kind in ("fail_to_pass", "pass_to_pass")}
-    right = program(decoys)
-    tests["pass_to_pass"] += [[c, right.run(c)] for d in decoys for c in calls(w, d, 5, words)]
+    kept = [call for decoy in decoys for call in calls(w, decoy, 5, words)]
     functions = [f for m in mistakes for f in (*m.links[:-1], m.wrong, *m.sides)] + decoys
     if level == 5:
         functions = [_with_old_note(w, f) for f in functions]
@@ -84,9 +97,21 @@ def draft(w: Lexicon, level: int) -> Draft:
     for mistake in mistakes:
         _mend(desk, mistake, level)
     return Draft(
-        prompt=_prompt(w, level, mistakes, files), tools=TOOLS, setup=setup, key=tests,
+        prompt=_prompt(w, level, mistakes, files), tools=TOOLS, setup=setup,
+        key=Late(lambda: _key(mistakes, program(decoys), kept)),
         expert=(*desk.actions, Action(answer="done")), tags=("code_generation", "tool_use", "multi_step"),
     )  # fmt: skip
+
+
+def _key(mistakes: list[Mistake], others: Program, kept: list[Call]) -> dict[str, Json]:
+    tests: dict[str, list[list[str]]] = {"fail_to_pass": [], "pass_to_pass": []}
+    for mistake in mistakes:
+        for call in mistake.tests:
+            now, right = _values(call, mistake.before, mistake.after)
+            if not right.startswith("error"):
+                tests["pass_to_pass" if now == right else "fail_to_pass"].append([as_text(call), right])
+    tests["pass_to_pass"] += [[as_text(call), others.call(*call)] for call in kept]
+    return tests
 
 
 def _mistake(w: Lexicon, level: int, names, words: list[str]) -> Mistake:
@@ -94,63 +119,74 @@ def _mistake(w: Lexicon, level: int, names, words: list[str]) -> Mistake:
     while True:
         if level == 1:
             signature = w.pick(("n>n", "nn>n"))
-            links, sides = [replace(fill(w, w.pick(SHORT[signature]), signature, next(names)), note=False)], []
+            links, sides = [fill(w, w.pick(SHORT[signature]), signature, next(names))._replace(note=False)], []
         else:
             links, sides = chain(w, w.pick(ENTRIES), N_LINKS[level], names)
-        place, wrong = _spoilt(w, links[-1], w.pick(("change", "change", "drop", "double")) if level > 2 else "change")
-        right_program, wrong_program = program([*links, *sides]), program([*links[:-1], wrong, *sides])
-        tests: dict[str, list[list[str]]] = {"fail_to_pass": [], "pass_to_pass": []}
-        told = None
-        for function in {f.name: f for f in (links[0], links[-1], *links[1:-1], *sides)}.values():
-            ends = function in (links[0], links[-1])
-            for call in calls(w, function, 10 if ends else 5, words):
-                right, now = right_program.run(call), wrong_program.run(call)
-                if right.startswith("error"):
-                    continue
-                tests["fail_to_pass" if right != now else "pass_to_pass"].append([call, right])
-                if right != now and function is links[0]:
-                    told = (call, now, right)
-            if not told:
-                # The called function comes first, and the mistake never shows in it.
-                break
-        failing = tests["fail_to_pass"]
-        if told and len(failing) > 3 and len({right for _, right in failing}) > 2:
-            return Mistake(links, sides, wrong, place, told, tests)
+        top, leaf = links[0], links[-1]
+        place, wrong = _spoilt(w, leaf, w.pick(("change", "change", "drop", "double")) if level > 2 else "change")
+        after = program([*links, *sides])
+        before = after.but(program([wrong]))
+        ends = calls(w, top, 10, words)
+        tried = ((call, *_values(call, before, after)) for call in reversed(ends[-N_CALLS[level] :]))
+        told = next(((as_text(call), now, right) for call, now, right in tried if now != right), None)
+        if not told:
+            continue
+        if leaf is not top:
+            ends += calls(w, leaf, 10, words)
+        tests = [*ends, *(call for f in (*links[1:-1], *sides) for call in calls(w, f, 5, words))]
+        n_failing, values = 0, set()
+        # From the back of `ends`: calls of the wrong function itself fail most and are cheap to run.
+        for call in (*reversed(ends), *tests[len(ends) :]):
+            now, right = _values(call, before, after)
+            if now != right:
+                n_failing += 1
+                values.add(right)
+                if n_failing > 3 and len(values) > 2:
+                    return Mistake(links, sides, wrong, place, told, tests, before, after)
+
+
+def _values(call: Call, before: Program, after: Program) -> tuple[str, str]:
+    # What a call gives now and what it must give; the same where it must not be tested.
+    right = after.call(*call)
+    return (right, right) if right.startswith("error") else (before.call(*call), right)
 
 
 def _spoilt(w: Lexicon, function: Function, how: str) -> tuple[int, Function]:
-    body = list(function.body)
-    settings = [i for i, line in enumerate(body) if " = " in line]
+    template = function.template
+    lines = list(template.lines)
+    settings = [i for i, line in enumerate(lines) if " = " in line]
     if how == "change" or not settings:
-        place, body = _changed(w, function)
+        place, spot = w.pick(_spots(template.lines))
+        lines[place] = f"{lines[place][: spot.start()]}{w.pick(_others(function, spot))}{lines[place][spot.end() :]}"
     else:
         place = w.pick(settings)
-        body[place : place + 1] = [] if how == "drop" else [body[place]] * 2
-    return place, replace(function, body=tuple(body))
+        lines[place : place + 1] = [] if how == "drop" else [lines[place]] * 2
+    return place, function._replace(template=Template(template.about, ";".join(lines)))
 
 
-def _changed(w: Lexicon, function: Function) -> tuple[int, list[str]]:
-    names = {*function.parameters, *re.findall(r"\b([a-z]) (?:=|in) ", " ".join(function.body))}
-    places = []
-    for i, line in enumerate(function.body):
-        for match in TOKEN.finditer(line):
-            token = match[match.lastindex]
-            assigned = match.start(match.lastindex) == 0
-            others = SWAPS.get(token) or (sorted(names - {token}) if token in names and not assigned else ())
-            if token.isdigit():
-                others = [str(int(token) + d) for d in (-2, -1, 1, 2, 5, 10) if int(token) + d >= 0]
-            if others:
-                places.append((i, match.span(match.lastindex), others))
-    i, (start, end), others = w.pick(places)
-    body = list(function.body)
-    body[i] = f"{body[i][:start]}{w.pick(others)}{body[i][end:]}"
-    return i, body
+@functools.cache
+def _spots(lines: tuple[str, ...]) -> list[tuple[int, re.Match]]:
+    # A name that starts a line is the one that is set, and one name alone has no other to be taken for.
+    found = [(i, spot) for i, line in enumerate(lines) for spot in SPOT.finditer(line) if spot.lastgroup]
+    one = len({spot["name"] for _, spot in found} - {None}) == 1
+    return [(i, spot) for i, spot in found if not (spot["name"] and (one or not spot.start()))]
+
+
+def _others(function: Function, spot: re.Match) -> Sequence[str]:
+    if spot["sign"]:
+        return SWAPS[spot["sign"]]
+    if spot["name"]:
+        # In the order of the letters that the program shows.
+        names = {gap for line in function.template.lines for gap in NAME_GAP.findall(line)} - {spot["name"]}
+        return [f"{{{gap}}}" for gap in sorted(names, key=function.gaps.__getitem__)]
+    value = int(spot["number"] or function.gaps[spot["constant"]])
+    return [str(value + d) for d in (-2, -1, 1, 2, 5, 10) if value + d >= 0]
 
 
 def _with_old_note(w: Lexicon, function: Function) -> Function:
     if not w.chance(0.4) or not any(c.isdigit() for c in function.about):
         return function
-    return replace(function, old=re.sub(r"\b[0-9]+", lambda m: str(int(m[0]) + w.whole(1, 9)), function.about))
+    return function._replace(old=re.sub(r"\b[0-9]+", lambda m: str(int(m[0]) + w.whole(1, 9)), function.about))
 
 
 def _mend(desk: Desk, mistake: Mistake, level: int) -> None:

@@ -12,31 +12,37 @@ left out, or a change of something that only looks alike, scores 0; notes are no
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from replication.benchmarks.suite import Draft
-from replication.benchmarks.suite.language import TOKEN
+from replication.benchmarks.suite.kit import Late
+from replication.benchmarks.suite.language import TOKEN, link, read
 from replication.benchmarks.suite.programs import (
     ENTRIES,
     LEAVES,
     LETTERS,
     TINY,
+    Call,
     Function,
     Template,
+    as_text,
     calls,
     deal,
     fill,
     fresh_names,
     in_files,
+    program,
 )
 from replication.benchmarks.suite.words import FILES, Lexicon
 from replication.benchmarks.suite.workshop import TOOLS, Desk, World, describe, grade, wrong_turn
 from replication.interfaces import Action
+from replication.records import Json
 
 __all__ = ["DOMAIN", "NAME", "VERSION", "World", "describe", "draft", "grade", "wrong_turn"]
 
 NAME = "repository"
-VERSION = "1"
+VERSION = "2"
 DOMAIN = "in"
 
 N_CHANGES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4}
@@ -94,7 +100,7 @@ class Change:
     """(file, name of the function around, line) -> the line after the change."""
     look_at: str | None = None
     """A function to be read first."""
-    new: tuple[str, tuple[str, ...]] | None = None
+    new: tuple[str, list[str]] | None = None
     """A file and lines to be added at its end."""
     functions: tuple[Function, ...] = ()
     """What can be called only after the change, for the tests."""
@@ -120,12 +126,22 @@ class Ground:
 
     def traps(self, word: str) -> list[Function]:
         """Make functions that only look as if a change of this word concerned them."""
-        quoted = Template(f"{word} as text, then {{t}}", 'return "{f} " + {t}')
+        quoted = Template(f"{word} as text, then {{t}}", f'return "{word} " + {{t}}')
         longer = f"{word}_{self.w.pick(('two', 'old', 'all', 'plus'))}"
         return [
             fill(self.w, self.w.pick(TINY["n>n"]), "n>n", longer),
-            fill(self.w, quoted, "t>t", next(self.names), (word,)),
+            fill(self.w, quoted, "t>t", next(self.names)),
         ][: self.level - 1]
+
+
+class Made(NamedTuple):
+    """What comes of one kind of change."""
+
+    changes: list[Change]
+    """One, or two of which the second builds on the first."""
+    concerned: list[Function]
+    traps: list[Function]
+    """Functions that only look as if they were concerned."""
 
 
 def draft(w: Lexicon, level: int) -> Draft:
@@ -133,34 +149,46 @@ def draft(w: Lexicon, level: int) -> Draft:
     names = fresh_names(w, misleading=level > 3)
     ground = Ground(w, level, names, w.several(FILES, N_FILES[level]))
     words = ["vowel", "banana", "o", next(names)] if level > 1 else []
-    functions: list[Function] = []
+    made: list[Made] = []
     changes: list[Change] = []
-    while len(changes) < N_CHANGES[level]:
-        more, made = w.pick(KINDS[: N_KINDS[level]])(ground)
-        changes += more
-        functions += made
-    changes = changes[: N_CHANGES[level]]
+    while n_left := N_CHANGES[level] - len(changes):
+        made.append(w.pick(KINDS[: N_KINDS[level]])(ground))
+        changes += made[-1].changes[:n_left]
+    functions = [f for m in made for f in (*m.concerned, *m.traps)]
     functions += [fill(w, w.pick(LEAVES[s]), s, next(names)) for s in w.several(ENTRIES, N_UNRELATED[level])]
-    setup = {"files": in_files(deal(w, [replace(f, note=level > 2) for f in functions], ground.files))}
-    desk, before = Desk(setup), World(setup)
+    setup = {"files": in_files(deal(w, [f._replace(note=level > 2) for f in functions], ground.files))}
+    desk = Desk(setup)
     for change in changes:
         _carry_out(desk, change)
-    tests: dict[str, list[list[str]]] = {"fail_to_pass": [], "pass_to_pass": []}
-    for function in (*functions, *(f for change in changes for f in change.functions)):
-        for call in calls(w, function, 5, words):
-            was, right = before.run(call), desk.world.run(call)
-            if not (was.startswith("error") and right.startswith("error")):
-                tests["pass_to_pass" if right == was else "fail_to_pass"].append([call, right])
+    functions += [f for change in changes for f in change.functions]
+    tests = [call for function in functions for call in calls(w, function, 5, words)]
     prompt = w.pick(("; then ", ", then ")).join(change.request for change in changes)
     if level > 1:
-        call, right = w.pick([test for test in tests["fail_to_pass"] if not test[1].startswith("error")])
+        call, right = w.pick(_failing(made[-1], desk, tests))
         desk.do("run", call=call)
         prompt += w.pick((f". {call} is {right} then", f". after that {call} gives {right}"))
         prompt += w.pick((". texts in quotes and longer names stay", ". leave quoted texts and longer names alone"))
     return Draft(
-        prompt=prompt, tools=TOOLS, setup=setup, key=tests, expert=(*desk.actions, Action(answer="done")),
-        tags=("code_generation", "tool_use", "multi_step"),
+        prompt=prompt, tools=TOOLS, setup=setup, key=Late(lambda: _key(World(setup), desk.world, tests)),
+        expert=(*desk.actions, Action(answer="done")), tags=("code_generation", "tool_use", "multi_step"),
     )  # fmt: skip
+
+
+def _failing(made: Made, desk: Desk, tests: list[Call]) -> list[tuple[str, str]]:
+    # Tests of what was made that give another value after the change, with that value. Nothing else is read.
+    names = dict.fromkeys(f.name for f in (*made.concerned, *(f for c in made.changes for f in c.functions)))
+    before, after = program(made.concerned), link({name: read(desk.lines_of(name)) for name in names})
+    values = [(as_text(test), before.call(*test), after.call(*test)) for test in tests if test[0] in names]
+    return [(call, right) for call, was, right in values if was != right and not right.startswith("error")]
+
+
+def _key(before: World, after: World, tests: list[Call]) -> dict[str, Json]:
+    key: dict[str, list[list[str]]] = {"fail_to_pass": [], "pass_to_pass": []}
+    for call in map(as_text, tests):
+        was, right = before.run(call), after.run(call)
+        if not (was.startswith("error") and right.startswith("error")):
+            key["pass_to_pass" if right == was else "fail_to_pass"].append([call, right])
+    return key
 
 
 def _carry_out(desk: Desk, change: Change) -> None:
@@ -173,23 +201,21 @@ def _carry_out(desk: Desk, change: Change) -> None:
     if change.look_at:
         desk.look_at(desk.place(change.look_at)[0])
     for file, lines in desk.world.files.items():
-        around = ""
-        for i, line in enumerate(list(lines), 1):
-            if line.startswith("def "):
-                around = line[4:].partition("(")[0]
-            after = line if line.startswith("#") else change.line(file, around, line)
-            if after != line:
-                desk.do("set", file=file, line=i, text=after)
+        # Most lines are left out by what is quick to see.
+        for i, line in enumerate(lines):
+            if change.word in line or (change.look_at and line.startswith("return ")):
+                start = next((before for before in lines[i::-1] if before.startswith("def ")), "")
+                after = change.line(file, start[4:].partition("(")[0], line)
+                if after != line and not line.startswith("#"):
+                    desk.do("set", file=file, line=i + 1, text=after)
 
 
 # --- kinds of change: each makes one or two changes that follow each other, and the functions that they concern ------
 
-Made = tuple[list[Change], list[Function]]
-
 
 def _constant(ground: Ground) -> Made:
     w, name = ground.w, next(ground.names)
-    old, new = map(str, w.several(range(2, 60), 2))
+    old, new = w.several(range(2, 60), 2)
     but = w.pick(ground.files) if ground.level > 3 else None
 
     def line(file: str, around: str, text: str) -> str:
@@ -205,7 +231,7 @@ def _constant(ground: Ground) -> Made:
     users = ground.users(CONSTANTS, N_TOUCHED[ground.level], name, old)
     if but:
         request += w.pick((f" but not in {but}", f", only {but} keeps {old}"))
-    return [Change(request, name, line)], [*users, *ground.traps(name)]
+    return Made([Change(request, name, line)], users, ground.traps(name))
 
 
 def _rename(ground: Ground) -> Made:
@@ -221,11 +247,11 @@ def _rename(ground: Ground) -> Made:
             f"{target.name} gets the name {new} {w.pick(EVERYWHERE)}",
         )
     )
-    renamed = replace(target, name=new)
+    renamed = target._replace(name=new)
     changes = [Change(request, target.name, line, functions=(renamed,))]
     if ground.level > 3:
         changes.append(_extended(ground, renamed))
-    return changes, [target, *_callers(ground, target), *ground.traps(target.name)]
+    return Made(changes, [target, *_callers(ground, target)], ground.traps(target.name))
 
 
 def _swap(ground: Ground) -> Made:
@@ -242,12 +268,12 @@ def _swap(ground: Ground) -> Made:
         )
     )
     change = Change(request, f"{target.name}(", line)
-    return [change], [target, *_callers(ground, target), *ground.traps(target.name)]
+    return Made([change], [target, *_callers(ground, target)], ground.traps(target.name))
 
 
 def _extend(ground: Ground) -> Made:
     target = ground.target("n>n")
-    return [_extended(ground, target)], [target, *_callers(ground, target), *ground.traps(target.name)]
+    return Made([_extended(ground, target)], [target, *_callers(ground, target)], ground.traps(target.name))
 
 
 def _extended(ground: Ground, target: Function) -> Change:
@@ -268,7 +294,7 @@ def _extended(ground: Ground, target: Function) -> Change:
             f"give {target.name} a second value {second}, to be added to what it returns; each call passes {value}",
         )
     )
-    two = replace(target, signature="nn>n", parameters=(first, second))
+    two = target._replace(signature="nn>n", gaps={**target.gaps, "m": second})
     return Change(request, f"{target.name}(", line, look_at=target.name, functions=(two,))
 
 
@@ -286,8 +312,8 @@ def _replace(ground: Ground) -> Made:
             f"add to {file} a function {told}; who calls {target.name} now calls {new.name}",
         )
     )
-    change = Change(request, f"{target.name}(", line, new=(file, replace(new, note=False).source), functions=(new,))
-    return [change], [target, *_callers(ground, target), *ground.traps(target.name)]
+    change = Change(request, f"{target.name}(", line, new=(file, new._replace(note=False).source), functions=(new,))
+    return Made([change], [target, *_callers(ground, target)], ground.traps(target.name))
 
 
 KINDS = (_constant, _rename, _swap, _extend, _replace)
@@ -299,10 +325,7 @@ def _callers(ground: Ground, target: Function) -> list[Function]:
 
 def _renamed(text: str, old: str, new: str) -> str:
     # Word by word, so that longer names and quoted texts stay.
-    for match in reversed(list(TOKEN.finditer(text))):
-        if match[2] == old:
-            text = text[: match.start(2)] + new + text[match.end(2) :]
-    return text
+    return TOKEN.sub(lambda match: new if match[0] == old else match[0], text) if old in text else text
 
 
 def _with_values(text: str, name: str, change: Callable[[list[str]], list[str]]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from replication.benchmarks.suite import Grade
 from replication.benchmarks.suite.kit import NUMBER, act, misfit, text, tool
-from replication.benchmarks.suite.language import MAX_LINE, Program, Table, indented, read
+from replication.benchmarks.suite.language import MAX_LINE, Program, Table, indented, link, read
 from replication.benchmarks.suite.words import Lexicon
 from replication.interfaces import Action
 from replication.records import Call, Json, Task
@@ -37,6 +37,7 @@ class World:
         self.files: dict[str, list[str]] = {file: text.split("\n") for file, text in setup["files"].items()}
         # Only changed files are read again.
         self._tables: dict[str, Table] = {}
+        self._program: Program | None = None
 
     def step(self, call: Call) -> str:
         """Run one tool; whatever is wrong is said in the returned text."""
@@ -52,10 +53,10 @@ class World:
 
     def run(self, call: str) -> str:
         """Work out a call with the files as they are."""
-        for file, lines in self.files.items():
-            if file not in self._tables:
-                self._tables[file] = read(tuple(lines))
-        return Program(self._tables).run(call)
+        if self._program is None:
+            self._tables = {file: self._tables.get(file) or read(tuple(lines)) for file, lines in self.files.items()}
+            self._program = link(self._tables)
+        return self._program.run(call)
 
     def _run(self, call: str) -> str:
         return self.run(call)
@@ -88,6 +89,7 @@ class World:
             return f"error: {file} has {len(self.files[file])} lines"
         self.files[file][line - 1 : line - 1 + n_old] = new
         self._tables.pop(file, None)
+        self._program = None
         return "ok"
 
 
@@ -115,12 +117,19 @@ class Desk:
     def place(self, function: str) -> tuple[str, int]:
         """Find the file and number of the line that starts a function."""
         start = f"def {function}("
-        return next(
-            (file, i)
-            for file, lines in self.world.files.items()
-            for i, line in enumerate(lines, 1)
-            if line.startswith(start)
-        )
+        for file, lines in self.world.files.items():
+            if start in (text := "\n".join(lines)):
+                return file, text.count("\n", 0, text.index(start)) + 1
+        raise KeyError(function)
+
+    def lines_of(self, function: str) -> tuple[str, ...]:
+        """Give the lines of a function as they are now, none if it is not there."""
+        try:
+            file, first = self.place(function)
+        except KeyError:
+            return ()
+        lines = self.world.files[file][first - 1 :]
+        return tuple(lines[: next((i for i, line in enumerate(lines) if i and line[:4] in ("def ", "# ")), None)])
 
 
 def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
