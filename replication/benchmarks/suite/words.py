@@ -1,7 +1,7 @@
 """The words that generated tasks are made of, all written for this project."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -48,13 +48,12 @@ class Lexicon:
 
     def __init__(self, rng: np.random.Generator, split: str):
         self.split = split
-        self._rng = rng
-        self._left: list[float] = []
+        # A generator's own `next`, because this is called a thousand times for a task of the highest level.
+        self._uniform = self._numbers(rng).__next__
 
-    def _uniform(self) -> float:
-        if not self._left:
-            self._left = self._rng.random(self._BLOCK).tolist()
-        return self._left.pop()
+    def _numbers(self, rng: np.random.Generator) -> Iterator[float]:
+        while True:
+            yield from reversed(rng.random(self._BLOCK).tolist())
 
     def chance(self, share: float) -> bool:
         """Say yes with this probability."""
