@@ -60,6 +60,10 @@ class SuiteBenchmark:
         self.version: str = module.VERSION
         self.grader = f"suite-{self.name}-{self.version}"
 
+    def __reduce__(self):
+        # Jobs go to other processes by name, because a module cannot be pickled.
+        return load, (self.name,)
+
     def draft(self, split: str, level: int, index: int, seed: int) -> Draft:
         """Generate one task with its key and expert, the same on every machine."""
         if split not in SPLITS or level not in LEVELS:
