@@ -32,7 +32,7 @@ def draw(curves: pd.DataFrame) -> Figure:
         for axes, arm in zip(panels, arms, strict=False):
             part = curves[curves["arm"] == arm]
             rewarded = part["reward"].notna().any()
-            other = _reward_axis(axes) if rewarded else None
+            other = _reward_axis(axes, curves["reward"].max()) if rewarded else None
             for (scale, seed), run in part.groupby(["scale", "training_seed"]):
                 style = {"color": COLOURS[scales.index(scale) % len(COLOURS)], "linewidth": 0.8,
                          "linestyle": LINES[seeds.index(seed) % len(LINES)]}  # fmt: skip
@@ -66,11 +66,11 @@ def draw(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def _reward_axis(axes: Axes) -> Axes:
-    """Add a linear axis for rewards on the right."""
+def _reward_axis(axes: Axes, highest: float) -> Axes:
+    """Add a linear axis for rewards on the right, the same in all panels."""
     other = axes.twinx()
-    other.set_ylim(0, 1)
-    other.set_yticks([0, 0.5, 1])
+    other.set_ylim(0, 1.1 * highest if highest > 0 else 1)
+    other.locator_params(axis="y", nbins=3)
     other.set_ylabel("reward", fontsize=7.5, labelpad=2)
     other.tick_params(labelsize=7.5)
     other.spines["right"].set_visible(True)
@@ -86,6 +86,8 @@ def _mark_phases(axes: Axes, part: pd.DataFrame) -> None:
         start, last = rows["n_tokens"].min() / 1e6, 0 < i == len(phases) - 1
         if i:
             axes.axvline(start, color=GREY, linewidth=0.8, zorder=0, gid="phase")
-        axes.annotate(phase, (1.0 if last else start if i else 0.0, 1.01), va="bottom", ha="right" if last else "left",
+        # The last of several stands below the edge, or two long names would meet.
+        axes.annotate(phase.replace("_", " "), (1.0 if last else start if i else 0.0, 0.985 if last else 1.01),
+                      va="top" if last else "bottom", ha="right" if last else "left",
                       xycoords="axes fraction" if last else axes.get_xaxis_transform(), fontsize=6.5, color=BLACK,
                       annotation_clip=False)  # fmt: skip

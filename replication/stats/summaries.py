@@ -150,7 +150,10 @@ def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
     run = ["arm", "scale", "training_seed"]
     ordered = curves.sort_values([*run, "step"], kind="stable")
     width = np.ceil(ordered.groupby(run)["step"].transform("size") / n_points)
-    window = (ordered.groupby([*run, "phase"]).cumcount() // width).astype(int)
+    phases = ordered.groupby([*run, "phase"])
+    # What is left over joins the last window: a point of one step would look like news.
+    n_windows = np.maximum(phases["step"].transform("size") // width, 1)
+    window = np.minimum(phases.cumcount() // width, n_windows - 1).astype(int)
     values = ["step", "n_tokens", "loss", "reward"]
     means = ordered.assign(window=window).groupby([*run, "phase", "window"], sort=False)[values].mean()
     return means.reset_index().drop(columns="window")

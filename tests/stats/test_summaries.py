@@ -158,7 +158,7 @@ def test_interval_for_the_method_covers_the_truth_in_each_mix_of_variances(n_ben
 def test_smoothed_curves_keep_runs_and_phases_apart(make_curves):
     curves = make_curves(arms=("agent_sft", "sft_then_lwm_rl"))
     table = smoothed(curves, n_points=5)
-    assert len(table) == 6 * 5 + 3
+    assert len(table) == 3 * 5 + 3 * 2 * 2
     first = table.query("arm == 'agent_sft' and training_seed == 0").iloc[0]
     four = curves.query("arm == 'agent_sft' and training_seed == 0").head(4)
     assert (first["loss"], first["n_tokens"]) == pytest.approx((four["loss"].mean(), four["n_tokens"].mean()))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from replication.benchmarks.suite import Draft, Grade
+from replication.benchmarks.suite.kit import act, tool
 from replication.benchmarks.suite.words import COLOURS, DAYS, NOUNS, PARAMETERS, VERBS, Lexicon
 from replication.interfaces import Action
 from replication.records import Call, Json, Task, Tool, canonical_json
@@ -81,9 +82,8 @@ def _tool(name: str, kinds: Mapping[str, str]) -> Tool:
         properties[parameter] = {"type": "integer" if kind == "number" else "string"}
         if kind in _ENUMS:
             properties[parameter]["enum"] = list(_ENUMS[kind])
-    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     verb, _, noun = name.partition("_")
-    return Tool(name=name, description=f"{verb.capitalize()} a {noun}.", parameters=schema)
+    return tool(name, f"{verb.capitalize()} a {noun}.", **properties)
 
 
 def draft(lexicon: Lexicon, level: int) -> Draft:
@@ -102,9 +102,8 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
         people = lexicon.names(3)
         ids[finder] = {who: 10 + lexicon.number() for who in people}
         sentences.append(f"cancel the {finder.removeprefix('find_')} of {people[0]}")
-        expert.append(Action(calls=(Call(name=finder, arguments={"who": people[0]}),)))
-        wanted.append(Call(name=changer, arguments={"id": ids[finder][people[0]]}))
-        expert.append(Action(calls=(wanted[-1],)))
+        expert += [act(finder, who=people[0]), act(changer, id=ids[finder][people[0]])]
+        wanted += expert[-1].calls
         names = names[: N_REQUESTS[level] - 1]
     calls = []
     for i, name in enumerate(names):

@@ -98,7 +98,7 @@ class Program:
 
     def call(self, name: str, values: Sequence[Value]) -> str:
         """Call a function with values at hand, as `run` would with their texts."""
-        return self._run((*(("value", value, None) for value in values), ("call", name, len(values)), RETURN))
+        return self._run((*[("value", value, None) for value in values], ("call", name, len(values)), RETURN))
 
     def _run(self, code: Code) -> str:
         try:

@@ -178,8 +178,8 @@ def _failing(made: Made, desk: Desk, tests: list[Call]) -> list[tuple[str, str]]
     # Tests of what was made that give another value after the change, with that value. Nothing else is read.
     names = dict.fromkeys(f.name for f in (*made.concerned, *(f for c in made.changes for f in c.functions)))
     before, after = program(made.concerned), link({name: read(desk.lines_of(name)) for name in names})
-    values = [(as_text(test), before.call(*test), after.call(*test)) for test in tests if test[0] in names]
-    return [(call, right) for call, was, right in values if was != right and not right.startswith("error")]
+    values = [(test, after.call(*test)) for test in tests if test[0] in names]
+    return [(as_text(t), right) for t, right in values if not right.startswith("error") and right != before.call(*t)]
 
 
 def _key(before: World, after: World, tests: list[Call]) -> dict[str, Json]:
@@ -198,12 +198,13 @@ def _carry_out(desk: Desk, change: Change) -> None:
         for line in lines:
             desk.do("insert", file=file, line=len(desk.world.files[file]) + 1, text=line)
     desk.do("search", text=change.word)
-    if change.look_at:
-        desk.look_at(desk.place(change.look_at)[0])
+    home = desk.place(change.look_at)[0] if change.look_at else None
+    if home:
+        desk.look_at(home)
     for file, lines in desk.world.files.items():
         # Most lines are left out by what is quick to see.
         for i, line in enumerate(lines):
-            if change.word in line or (change.look_at and line.startswith("return ")):
+            if change.word in line or (file == home and line.startswith("return ")):
                 start = next((before for before in lines[i::-1] if before.startswith("def ")), "")
                 after = change.line(file, start[4:].partition("(")[0], line)
                 if after != line and not line.startswith("#"):
@@ -330,7 +331,7 @@ def _renamed(text: str, old: str, new: str) -> str:
 
 def _with_values(text: str, name: str, change: Callable[[list[str]], list[str]]) -> str:
     # Rewrites what stands in the brackets of each call of a function, or of its definition, from the inside out.
-    match = re.search(rf"\b{name}\(", text)
+    match = f"{name}(" in text and re.search(rf"\b{name}\(", text)
     if not match:
         return text
     depth, start, values = 0, match.end(), []

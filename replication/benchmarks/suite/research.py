@@ -21,6 +21,7 @@ are compared exactly, and of two rows with one name the last counts, not the fir
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from replication.benchmarks.suite import Draft, Grade
 from replication.benchmarks.suite.kit import NUMBER, act, misfit, text, tool
@@ -234,7 +235,8 @@ class _Expert:
     def __init__(self, setup: Mapping[str, Json], ranking: list[str]):
         self._world = World(setup)
         self._columns: list[str] = setup["columns"]
-        self._ranking = ranking
+        by_authority = sorted(setup["pages"], key=lambda page: (ranking.index(page["source"]), -page["day"]))
+        self._authority = {_head(page): (rank, page["page"]) for rank, page in enumerate(by_authority)}
         self._actions: list[Action] = []
         self._read: dict[int, dict[str, dict[str, str]]] = {}
 
@@ -270,11 +272,7 @@ class _Expert:
 
     def _find(self, *words: str) -> list[int]:
         heads = {line for word in words for line in self._do("find", word=word)}
-        by_authority = []
-        for head in heads:
-            _, number, source, _, day = head.split(" ")
-            by_authority.append((self._ranking.index(source), -int(day), int(number)))
-        return [number for _, _, number in sorted(by_authority)]
+        return [number for _, number in sorted(self._authority[head] for head in heads)]
 
     def _open(self, number: int) -> dict[str, dict[str, str]]:
         if number not in self._read:
@@ -295,7 +293,8 @@ def _claim(lexicon, pages: list[_Page], aliases, places: list[int], column: str,
     for place in places:
         facts = pages[place].facts
         name = lexicon.pick(aliases) if column != "in" else aliases[0]
-        name = next((alias for alias in aliases if alias in facts), name)
+        if len(aliases) > 1:
+            name = next((alias for alias in aliases if alias in facts), name)
         facts.setdefault(name, {})[column] = true if place == places[0] else false()
 
 
@@ -314,10 +313,7 @@ def _head(page: Mapping[str, Json]) -> str:
 
 
 def _lines(lexicon: Lexicon, page: _Page) -> list[str]:
-    return [
-        " ".join((name, *(f"{column} {value}" for column, value in facts.items())))
-        for name, facts in lexicon.shuffled(list(page.facts.items()))
-    ]
+    return [" ".join((name, *chain(*facts.items()))) for name, facts in lexicon.shuffled(list(page.facts.items()))]
 
 
 def _prompt(lexicon, level, group, columns, condition, bound, ranking) -> str:

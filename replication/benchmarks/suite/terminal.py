@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from replication.benchmarks.suite import Draft, Grade
+from replication.benchmarks.suite.kit import act, text, tool
 from replication.benchmarks.suite.words import ENDINGS, FACTS, FILES, FOLDERS, Lexicon
 from replication.interfaces import Action
-from replication.records import Call, Json, Task, Tool
+from replication.records import Call, Json, Task
 
 NAME = "terminal"
 VERSION = "2"
@@ -29,23 +30,14 @@ MAX_TEXT = 4_000
 MAX_OUTPUT = 2_000
 
 
-def _text(description: str) -> dict[str, Json]:
-    return {"type": "string", "description": description}
-
-
-def _tool(name: str, description: str, **properties: Json) -> Tool:
-    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-    return Tool(name=name, description=description, parameters=schema)
-
-
 TOOLS = (
-    _tool("ls", "List all files."),
-    _tool("cat", "Show a file.", file=_text("path")),
-    _tool("grep", "Show the lines of all files that hold a word.", word=_text("the word")),
-    _tool("write", "Make a file that holds one line, or replace it.", file=_text("path"), text=_text("the line")),
-    _tool("mv", "Move or rename a file.", file=_text("path"), target=_text("new path")),
-    _tool("cp", "Copy a file.", file=_text("path"), target=_text("path of the copy")),
-    _tool("rm", "Delete a file.", file=_text("path")),
+    tool("ls", "List all files."),
+    tool("cat", "Show a file.", file=text("path")),
+    tool("grep", "Show the lines of all files that hold a word.", word=text("the word")),
+    tool("write", "Make a file that holds one line, or replace it.", file=text("path"), text=text("the line")),
+    tool("mv", "Move or rename a file.", file=text("path"), target=text("new path")),
+    tool("cp", "Copy a file.", file=text("path"), target=text("path of the copy")),
+    tool("rm", "Delete a file.", file=text("path")),
 )
 
 
@@ -114,7 +106,7 @@ class World:
         return short and (path in self.files or len(self.files) < MAX_FILES)
 
 
-COMMANDS = {tool.name: tuple(tool.parameters["properties"]) for tool in TOOLS}
+COMMANDS = {made.name: tuple(made.parameters["properties"]) for made in TOOLS}
 
 
 def draft(lexicon: Lexicon, level: int) -> Draft:
@@ -139,12 +131,12 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
         home = free.pop() if kind != "fetch" else lexicon.pick(free)
         for here, after in pairwise(chain):
             lines[lexicon.pick(free)].append(f"{here} see {after}")
-            expert.append(_act("grep", word=here))
+            expert.append(act("grep", word=here))
         value = str(lexicon.number())
         lines[home].append(f"{chain[-1]} {fact} {value}")
         for _ in range(MENTIONS[level]):
             lines[lexicon.pick(free)].append(f"{next(spare)} asks {chain[-1]}")
-        expert.append(_act("grep", word=chain[-1]))
+        expert.append(act("grep", word=chain[-1]))
         if kind == "fetch":
             sentences.append(
                 lexicon.pick(
@@ -155,7 +147,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
                     )
                 )
             )
-            expert.append(_act("write", file=targets[i], text=value))
+            expert.append(act("write", file=targets[i], text=value))
         elif kind == "move":
             target = f"{lexicon.pick(FOLDERS)}/{targets[i]}"
             sentences.append(
@@ -166,7 +158,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
                     )
                 )
             )
-            expert.append(_act("mv", file=home, target=target))
+            expert.append(act("mv", file=home, target=target))
         else:
             sentences.append(
                 lexicon.pick(
@@ -176,7 +168,7 @@ def draft(lexicon: Lexicon, level: int) -> Draft:
                     )
                 )
             )
-            expert.append(_act("rm", file=home))
+            expert.append(act("rm", file=home))
         goal_changes.append(expert[-1].calls[0])
     for path in files:
         lines[path] = lexicon.shuffled(lines[path])
@@ -204,10 +196,6 @@ def _files(lexicon: Lexicon, level: int) -> list[str]:
     return [f"{lexicon.pick(FOLDERS)}/{s}" if level > 2 and lexicon.chance(0.5) else s for s in stems]
 
 
-def _act(name: str, **arguments: Json) -> Action:
-    return Action(calls=(Call(name=name, arguments=arguments),))
-
-
 def describe(setup: Mapping[str, Json]) -> str:
     """Write out all files."""
     return "\n".join(f"{path}\n{text}" for path, text in setup["files"].items())
@@ -219,9 +207,9 @@ def wrong_turn(lexicon: Lexicon, task: Task, action: Action) -> Action:
     words = " ".join(task.setup["files"].values()).split()
     kind = lexicon.pick(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
     return {
-        "ls": _act("ls"),
-        "cat": _act("cat", file=path),
-        "grep": _act("grep", word=lexicon.pick(words)),
-        "rm": _act("rm", file=path),
-        "cat_wrong": _act("cat", file=f"{lexicon.name()}.txt"),
+        "ls": act("ls"),
+        "cat": act("cat", file=path),
+        "grep": act("grep", word=lexicon.pick(words)),
+        "rm": act("rm", file=path),
+        "cat_wrong": act("cat", file=f"{lexicon.name()}.txt"),
     }[kind]

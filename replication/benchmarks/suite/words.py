@@ -69,10 +69,11 @@ class Lexicon:
 
     def several(self, words: Sequence[T], n: int) -> list[T]:
         """Draw `n` different ones of a sequence, in random order; all of them if there are fewer."""
-        left = list(words)
-        n = min(n, len(left))
+        left, draw = list(words), self._uniform
+        n_left = len(left)
+        n = min(n, n_left)
         for i in range(n):
-            j = i + int(self._uniform() * (len(left) - i))
+            j = i + int(draw() * (n_left - i))
             left[i], left[j] = left[j], left[i]
         return left[:n]
 
@@ -82,10 +83,11 @@ class Lexicon:
 
     def name(self) -> str:
         """Make up a name of two or three syllables that belongs to this split."""
+        draw, n = self._uniform, len(SYLLABLES)
         while True:
-            name = self.pick(SYLLABLES) + self.pick(SYLLABLES)
-            if self._uniform() < 0.3:
-                name += self.pick(SYLLABLES)
+            name = SYLLABLES[int(draw() * n)] + SYLLABLES[int(draw() * n)]
+            if draw() < 0.3:
+                name += SYLLABLES[int(draw() * n)]
             if split_of(name) == self.split:
                 return name
 
@@ -98,7 +100,8 @@ class Lexicon:
 
     def number(self) -> int:
         """Draw a number of one to three digits, small ones not rarer than large ones."""
-        return self.whole(1, 10 ** self.whole(1, 3) - 1)
+        largest = self.pick((9, 99, 999))
+        return 1 + int(self._uniform() * largest)
 
     def value(self, kind: str) -> str | int:
         """Draw a value for a parameter of a kind."""
