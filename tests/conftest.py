@@ -1,5 +1,10 @@
 """Fixtures that several test files share."""
 
+import os
+
+# Before torch is loaded by whichever test comes first: training and serving on the CPU use one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
 import pytest

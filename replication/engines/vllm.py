@@ -64,7 +64,7 @@ class VllmEngine:
         multiprocessing: bool,
         options: Mapping[str, Json],
     ):
-        self._device, self._context = device, context
+        self._device, self._context, self._threads = device, context, threads
         self._settings: dict[str, Any] = {
             "dtype": dtype, "max_model_len": context, "max_num_seqs": max_num_seqs, "use_tqdm_on_load": False, **options,
         }  # fmt: skip
@@ -120,6 +120,7 @@ class VllmEngine:
             raise EngineError(
                 f"vLLM cannot be imported ({error}). Run `make install`; it has wheels for Linux x86_64 and aarch64 only."
             ) from error
+        self._check_threads()
         try:
             revision = {} if Path(model.path).exists() else {"revision": model.revision}
             self._llm = LLM(model=model.path, **revision, **self._settings)
@@ -129,6 +130,19 @@ class VllmEngine:
         self._failure, self._closed = None, False
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
+
+    def _check_threads(self) -> None:
+        # OpenMP reads its environment when torch is loaded, and vLLM's attention on the CPU fails in the middle of a run
+        # where that was before us and with another number of threads.
+        if self._device != "cpu" or "torch" not in sys.modules:
+            return
+        import torch
+
+        if torch.get_num_threads() != self._threads:
+            raise EngineError(
+                f"torch was loaded with {torch.get_num_threads()} threads before the engine was started with "
+                f"`engine.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
+            )
 
     def _swap(self, path: str) -> None:
         if self._waiting or self._llm.llm_engine.has_unfinished_requests():

@@ -1,7 +1,6 @@
 """What the tests of single environments share: episodes without a model, policies, and hostile values."""
 
 import random
-import time
 
 import numpy as np
 
@@ -72,17 +71,3 @@ def check_wrong_turns(bench, module, level) -> None:
             wrong = module.wrong_turn(lexicon, task, action)
             assert wrong != action
             assert scaffold.parse(scaffold.write(wrong), task) == wrong
-
-
-def check_speed(bench, module) -> None:
-    """1,000 tasks and 20,000 steps a second at level 1."""
-    started = time.perf_counter()
-    drafts = [bench.draft("train", 1, i, 0) for i in range(500)]
-    assert (time.perf_counter() - started) / 500 < 0.001
-    world = module.World(drafts[0].setup)
-    calls = [action.calls[0] for action in drafts[0].expert if action.calls]
-    started = time.perf_counter()
-    for _ in range(2_000):
-        for call in calls:
-            world.step(call)
-    assert 2_000 * len(calls) / (time.perf_counter() - started) > 20_000

@@ -3,7 +3,6 @@
 import pytest
 from suite_checks import (
     HOSTILE,
-    check_speed,
     check_wrong_turns,
     fuzz,
     mean_of_nothing_and_of_random_calls,
@@ -213,8 +212,3 @@ def test_description_holds_every_document_and_wrong_turns_are_other_valid_calls(
                    for rows in task.setup["stocks"].values() for item, (count, least) in rows.items())  # fmt: skip
     for level in LEVELS:
         check_wrong_turns(BENCH, office, level)
-
-
-@pytest.mark.slow
-def test_drafts_and_steps_are_quick():
-    check_speed(BENCH, office)

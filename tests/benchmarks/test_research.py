@@ -3,7 +3,6 @@
 import pytest
 from suite_checks import (
     HOSTILE,
-    check_speed,
     check_wrong_turns,
     fuzz,
     mean_of_nothing_and_of_random_calls,
@@ -213,8 +212,3 @@ def test_description_holds_every_line_and_wrong_turns_are_other_valid_calls():
         assert all(line in text for page in task.setup["pages"] for line in page["lines"])
     for level in LEVELS:
         check_wrong_turns(BENCH, research, level)
-
-
-@pytest.mark.slow
-def test_drafts_and_steps_are_quick():
-    check_speed(BENCH, research)

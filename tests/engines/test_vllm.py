@@ -78,6 +78,18 @@ NAMES = ("kavo", "menti", "lupu", "dosa", "riba", "tuni", "zela", "gofi")
 PROMPTS = [f"repeat {word} {i}" for i, word in enumerate(NAMES)]
 
 
+def test_torch_that_was_loaded_with_another_number_of_threads_is_named():
+    # First in this file: vLLM, once started, no longer lets the number be changed.
+    import torch
+
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(EngineError, match="loaded with 2 threads before the engine"):
+            make_engine().load(ref(BASE))
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_seeded_text_does_not_depend_on_the_batch(engine):
     requests = [request(text, seed=100 + i) for i, text in enumerate(PROMPTS * 3)]
     together = ask(engine, requests)

@@ -1,4 +1,4 @@
-"""Cost of everything around a model: making tasks, stepping worlds, playing and storing an episode.
+"""Cost of everything around a model: playing and storing an episode.
 
 The engine answers at once, so what is left is ours: compare `runner` with `loop only`, the same episodes without
 runner and store. Run: python tests/performance/bench_collect.py [n_episodes]
@@ -14,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from parts import expert_script, make_job
 
 from replication import runner
-from replication.benchmarks import suite
 from replication.engines.scripted import ScriptedEngine
 from replication.episodes import play
 from replication.records import Reply
@@ -27,19 +26,6 @@ def rate(what: str, n: int, unit: str, started: float) -> None:
 
 
 def main(n: int) -> None:
-    for name in ("terminal", "calling"):
-        bench = suite.load(name)
-        for level in (1, 3, 5):
-            started = time.perf_counter()
-            items = list(bench.items("evaluation", level, 500, 0))
-            rate(f"{name} level {level}: make tasks", 500, "task", started)
-        worlds = [(bench.start(task), [c for a in draft.expert for c in a.calls]) for task, draft in items]
-        started = time.perf_counter()
-        for world, calls in worlds:
-            for call in calls:
-                world.step(call)
-        rate(f"{name} level 5: step the world", sum(len(calls) for _, calls in worlds), "step", started)
-
     job = make_job(n_tasks=n // 2, n_trials=2)
     script = expert_script(job)
     started = time.perf_counter()
