@@ -41,15 +41,6 @@ class Grade:
     details: Mapping[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transition:
-    """One step of a world: what was done and what was seen; the material of world modelling."""
-
-    setup: Mapping[str, Json]
-    action: Action
-    results: tuple[str, ...]
-
-
 class SuiteBenchmark:
     """One environment of the suite as a Benchmark."""
 

@@ -262,7 +262,7 @@ class Function(NamedTuple):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of what goes in."""
-        return tuple(self.gaps[gap] for gap in parameters(self.signature))
+        return tuple([self.gaps[gap] for gap in parameters(self.signature)])
 
     @property
     def about(self) -> str:
@@ -342,7 +342,7 @@ def program(functions: Iterable[Function]) -> Program:
 
 def in_files(files: Mapping[str, Iterable[Function]]) -> dict[str, str]:
     """Write the setup of a world: file -> text."""
-    return {file: "\n".join(line for function in held for line in function.source) for file, held in files.items()}
+    return {file: "\n".join([line for function in held for line in function.source]) for file, held in files.items()}
 
 
 Call = tuple[str, tuple[Value, ...]]

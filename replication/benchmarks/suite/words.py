@@ -12,6 +12,8 @@ CONSONANTS = "bdfghjklmnprstvz"
 VOWELS = "aeiou"
 SYLLABLES = tuple(consonant + vowel for consonant in CONSONANTS for vowel in VOWELS)
 SPLITS = ("train", "calibration", "evaluation")
+OWNERS = ("train", "train", "calibration", "evaluation")
+"""Whose a made-up name is, by the rest of its checksum by four."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COLOURS = ("red", "blue", "green", "white", "black", "grey", "brown", "pink")
 FACTS = ("code", "price", "room", "weight", "age", "badge", "shelf", "score", "seat", "gate")
@@ -34,7 +36,7 @@ def split_of(name: str) -> str:
     Every task is built around such names, so the splits are disjoint by construction, not by checking afterwards.
     Half of all names belong to training, a quarter each to calibration and evaluation.
     """
-    return ("train", "train", "calibration", "evaluation")[zlib.crc32(name.encode()) % 4]
+    return OWNERS[zlib.crc32(name.encode()) % 4]
 
 
 class Lexicon:
@@ -88,7 +90,7 @@ class Lexicon:
             name = SYLLABLES[int(draw() * n)] + SYLLABLES[int(draw() * n)]
             if draw() < 0.3:
                 name += SYLLABLES[int(draw() * n)]
-            if split_of(name) == self.split:
+            if OWNERS[zlib.crc32(name.encode()) % 4] == self.split:
                 return name
 
     def names(self, n: int) -> list[str]:

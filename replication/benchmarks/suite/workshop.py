@@ -45,8 +45,9 @@ class World:
         if problem:
             return problem
         values = [call.arguments[name] for name in _TOOLS[call.name].parameters["properties"]]
-        if any(isinstance(v, str) and not (len(v) <= MAX_LINE and v.isprintable() and v.strip()) for v in values):
-            return "error: empty, too long or not printable"
+        for value in values:
+            if isinstance(value, str) and not (len(value) <= MAX_LINE and value.isprintable() and value.strip()):
+                return "error: empty, too long or not printable"
         if "file" in call.arguments and values[0] not in self.files:
             return f"error: no file {values[0]}; files: {' '.join(self.files)}"
         return getattr(self, f"_{call.name}")(*values)[:MAX_OUTPUT]
