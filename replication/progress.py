@@ -17,6 +17,6 @@ def bar(total: int, title: str, unit: str, *, scale: bool = False, line: int = 0
     lively = sys.stderr.isatty()
     return tqdm(
         total=total, desc=title, unit=unit, unit_scale=scale, dynamic_ncols=lively, ncols=None if lively else 110,
-        position=line,
+        position=line if lively else None,
         mininterval=0.3 if lively else 15.0, maxinterval=1.0 if lively else 30.0,
     )  # fmt: skip
