@@ -1,6 +1,7 @@
 """Entry points: Hydra composes conf/, the result is checked once, errors are one clear line with exit code 2."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hydra
@@ -16,6 +17,9 @@ def checked(cfg: Any) -> schemas.Root:
     if lacking:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
     root: schemas.Root = OmegaConf.to_object(cfg)
+    unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
+    if unknown:
+        raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/schemas.py. Mend conf/ or the command line.")
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
@@ -33,6 +37,20 @@ def checked(cfg: Any) -> schemas.Root:
     if len(set(root.study.training_seeds)) != len(root.study.training_seeds):
         raise ConfigError(f"`study.training_seeds` {root.study.training_seeds} names a seed twice.")
     return root
+
+
+def _dropped(given: Any, kept: Any, path: str = "") -> Iterator[str]:
+    # A key that is added on the command line with `+` passes Hydra's check and would be lost without a word.
+    if isinstance(given, dict):
+        for key, value in given.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key in kept:
+                yield from _dropped(value, kept[key], here)
+            else:
+                yield here
+    elif isinstance(given, list):
+        for at, (value, other) in enumerate(zip(given, kept)):
+            yield from _dropped(value, other, f"{path}[{at}]")
 
 
 def _in_range(key: str, value: float, low: float, high: float) -> None:

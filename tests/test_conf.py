@@ -96,6 +96,8 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     ("override", "message"),
     [
         ("study.n_trials=0", "`study.n_trials` must be in"),
+        ("+arms.agent_sft.scale=xs", "no key `arms.agent_sft.scale` in"),
+        ("+benchmarks.terminal.wieght=2", "no key `benchmarks.terminal.wieght` in"),
         ("sampling.temperature=0.001", "would be raised to 0.01 by vLLM"),
         ("sampling.top_p=1.5", "`sampling.top_p` must be in"),
         ("benchmarks.terminal.split=train", "played on `evaluation` only"),
