@@ -223,6 +223,16 @@ class Score:
     """Name and version of what graded."""
     details: Mapping[str, Json] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, episode: Episode, grader: str, value: float | None, details: Mapping[str, Json] | None = None
+    ) -> "Score":
+        """Make the score of an episode."""
+        return cls(
+            run_id=episode.run_id, task_id=episode.task_id, task_hash=episode.task_hash, trial=episode.trial, value=value,
+            grader=grader, details=details or {},
+        )  # fmt: skip
+
     @property
     def key(self) -> tuple[str, str, str, int]:
         """Identity of the episode that was graded."""

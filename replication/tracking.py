@@ -28,7 +28,10 @@ def log_training(settings: schemas.Tracking, results: Path, folders: list[Path])
             ) as run,
         ):  # fmt: skip
             for row in csv.DictReader(file):
-                run.log({key: float(row[key]) for key in ("loss", "lr", "n_tokens")}, step=int(row["step"]))
+                run.log(
+                    {key: float(row[key]) for key in ("loss", "lr", "n_tokens", "reward") if row.get(key)},
+                    step=int(row["step"]),
+                )
 
 
 def _wandb(results: Path):

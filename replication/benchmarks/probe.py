@@ -41,18 +41,14 @@ class Probe:
 
     def grade(self, task: Task, episode: Episode) -> Score:
         """Compare the reply, whole or cut, with what the world answered."""
-        common = {
-            "run_id": episode.run_id, "task_id": episode.task_id, "task_hash": episode.task_hash,
-            "trial": episode.trial, "grader": self.grader,
-        }  # fmt: skip
         if episode.stop_reason in UNSCORED_REASONS:
-            return Score(value=None, **common)
+            return Score.of(episode, self.grader, None)
         seed = int(task.id.rsplit("/", 1)[1].split("-")[0])
         _, wanted = self._task(task.split, task.level, task.index, seed) or (None, "")
         said = next((m.content for m in reversed(episode.trajectory[len(task.setup["messages"]) :])
                      if m.role == "assistant"), "")  # fmt: skip
         right = exact(said, wanted)
-        return Score(value=right, details={"exact": right, "token_f1": token_f1(said, wanted)}, **common)
+        return Score.of(episode, self.grader, right, {"exact": right, "token_f1": token_f1(said, wanted)})
 
     def _task(self, split: str, level: int, index: int, seed: int) -> tuple[Task, str] | None:
         _, task, draft = self._bench.item(split, level, index, seed)

@@ -102,12 +102,8 @@ class SuiteBenchmark:
 
     def grade(self, task: Task, episode: Episode) -> Score:
         """Replay the calls of an episode on a fresh world and compare with the key."""
-        common = {
-            "run_id": episode.run_id, "task_id": episode.task_id, "task_hash": episode.task_hash,
-            "trial": episode.trial, "grader": self.grader,
-        }  # fmt: skip
         if episode.stop_reason in UNSCORED_REASONS:
-            return Score(value=None, **common)
+            return Score.of(episode, self.grader, None)
         seed = int(task.id.rsplit("/", 1)[1].split("-")[0])
         key = self.draft(task.split, task.level, task.index, seed).key
         world, answer = self.module.World(task.setup), None
@@ -116,7 +112,7 @@ class SuiteBenchmark:
                 world.step(call)
             answer = message.answer if message.answer is not None else answer
         grade = self.module.grade(task, key, world, answer)
-        return Score(value=grade.value, details=grade.details, **common)
+        return Score.of(episode, self.grader, grade.value, grade.details)
 
 
 def load(name: str) -> SuiteBenchmark:
