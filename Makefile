@@ -20,7 +20,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run paper show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate train run plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -45,8 +45,17 @@ train: $(full) ## Train the organisms of STUDY
 run: $(full) ## Play the missing episodes of STUDY into the store
 	$(PY) -m replication.run study=$(STUDY) $(ARGS)
 
+plan: $(any) ## Print what STUDY costs, what it could detect, and a better use of the same budget
+	@$(PY) -m replication.plan study=$(STUDY) $(ARGS)
+
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication.paper study=$(STUDY) $(ARGS)
+
+audit: $(any) ## Audit a table of scores of your own: TABLE=mine.csv, ARGS='treatment control' where it holds more arms
+	@$(PY) -m replication.audit $(if $(TABLE),"$(TABLE)") $(ARGS)
+
+evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' prints these tables
+	@$(PY) -m replication.evidence $(ARGS)
 
 # Which task is shown or played, and through which scaffold; ARGS takes the rest, e.g. ARGS='index=3 tool_syntax=llama3'.
 TASK     ?= terminal

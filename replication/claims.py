@@ -14,6 +14,8 @@ from replication.records import Claim, Target
 RULES: Mapping[str, tuple[str, ...]] = {
     "published_on_all": ("alpha", "icc", "rho"),
     "average_effect": ("alpha", "sesoi", "icc", "rho"),
+    "above_control": ("alpha", "sesoi"),
+    "replicates_rows": ("alpha", "sesoi", "tau", "beside"),
     "on_all_benchmarks": ("alpha", "sesoi", "equivalence_refutes"),
     "on_all_scaffolds": ("alpha",),
     "on_all_scales": ("alpha", "sesoi"),
@@ -23,8 +25,9 @@ RULES: Mapping[str, tuple[str, ...]] = {
 
 SOURCE_KEYS = ("reference", "place", "url", "date_read")
 
-COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control")
-"""Arms of a study of ours, and arms of the published table where they have other names."""
+COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control", "published_pairs")
+"""Arms of a study of ours; arms of the published table where they have other names; or the benchmarks on which published
+pairs of models compare what the arms stand for, a list in one string."""
 
 PROPOSITIONS = ("A", "B", "C", "D", "E", "P")
 STUDIES = ("reanalysis", "controlled", "released")

@@ -23,8 +23,10 @@ from replication.records import Json, Verdict, to_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from replication.reanalysis import Reanalysis
     from replication.records import Claim
-    from replication.verdicts import Data, Settings, Tables
+    from replication.rules.parts import Data, Settings
+    from replication.verdicts import Tables
 
 
 class Built(NamedTuple):
@@ -42,14 +44,17 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
     paper : holds paper.typ; data/, figures/ and paper.pdf are written there.
     claims : folder of claim files.
     """
+    from replication import reanalysis
     from replication.claims import load_claims
-    from replication.evidence import load_benchmarks, load_scores
-    from replication.verdicts import Data, decide, tabulate
+    from replication.evidence import load_benchmarks, load_pairs, load_scores
+    from replication.rules.parts import Data
+    from replication.verdicts import decide, published_arms, tabulate
 
     known = load_claims(claims)
     published = Data(
-        study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks(), settings=settings
-    )
+        study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks(),
+        model_pairs=load_pairs(), settings=settings,
+    )  # fmt: skip
     data, frozen, further = published, None, None
     if kind != "reanalysis":
         freeze(study, results, paper / "data")
@@ -59,15 +64,23 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
             scores=frozen.scores, training=frozen.training,
             comparisons=tuple((treatment, control) for treatment, control in frozen.about.get("comparisons", [])),
         )  # fmt: skip
-        further = look_further(known, data, frozen)
     verdicts = decide(known, published) + (decide(known, data) if frozen else [])
     tables = tabulate(known, data)
+    if frozen and tables.estimates is not None:
+        pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
+        further = look_further(known, data, frozen, list(pairs.itertuples(index=False, name=None)))
+    reread = reanalysis.analyse(
+        tables.rows, published.published, published_arms(known),
+        reanalysis.Settings(settings.icc, settings.rho, settings.unstated_runs, settings.level),
+    )  # fmt: skip
 
     outputs = [_write(paper / "data/verdicts.json", _json([to_json(verdict) for verdict in verdicts]))]
     written = {
         "published": tables.published, "estimates": tables.estimates, "spread": further and further.spread,
-        "aa": further and further.aa, "probe_runs": further and further.probe_runs,
+        "aa": further and further.aa, "second_opinions": further and further.second_opinions,
+        "probe_runs": further and further.probe_runs,
     }  # fmt: skip
+    written |= {f"reanalysis/{name}": table for name, table in reanalysis.tables(reread).items()}
     for name, table in written.items():
         path = paper / f"data/{name}.csv"
         if table is None:
@@ -75,8 +88,9 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
         else:
             outputs.append(_write(path, _csv(table)))
     sesoi = next(claim.parameters["sesoi"] for claim in known if "sesoi" in claim.parameters)
-    figures = draw(tables, frozen, further, paper / "figures", sesoi, settings)
+    figures = draw(tables, reread, frozen, further, paper / "figures", sesoi, settings)
     numbers = collect_numbers(data, tables, frozen, further, verdicts, figures, sesoi)
+    numbers["reanalysis"] = reanalysis.numbers(reread, settings) | {"figures": sorted(figures)}
     outputs.append(_write(paper / "data/numbers.json", _json(numbers)))
     return Built(verdicts, [*outputs, *figures.values(), typeset(paper)])
 
@@ -180,6 +194,8 @@ class Further(NamedTuple):
     """Test of equal spread over training runs, per scale and benchmark."""
     aa: pd.DataFrame
     """How often each arm differs from itself."""
+    second_opinions: pd.DataFrame
+    """Each benchmark's difference by other methods, for every comparison."""
     per_scale: list[Verdict]
     probe_runs: pd.DataFrame | None
     """Per training run and domain what it scores as a world model and as an agent."""
@@ -187,8 +203,10 @@ class Further(NamedTuple):
     """Smoothed for the eye."""
 
 
-def look_further(claims: Sequence[Claim], data: Data, frozen: Frozen) -> Further:
-    """Compute what the paper shows beside verdicts and estimates."""
+def look_further(
+    claims: Sequence[Claim], data: Data, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
+) -> Further:
+    """Compute what the paper shows beside verdicts and estimates; `comparisons` are those that have estimates."""
     import numpy as np
 
     from replication.stats import aa, probe, seeds
@@ -205,10 +223,27 @@ def look_further(claims: Sequence[Claim], data: Data, frozen: Frozen) -> Further
             frozen.scores, level=settings.level, n_simulations=settings.n_simulations,
             rng=np.random.default_rng(settings.simulation_seed),
         ),
+        second_opinions=_second_opinions(data, comparisons),
         per_scale=per_scale(claims, data),
         probe_runs=runs if runs is not None and len(runs) else None,
         curves=_by_size(smoothed(frozen.curves, n_points=40), frozen.training) if len(frozen.curves) else None,
     )  # fmt: skip
+
+
+def _second_opinions(data: Data, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    from replication.stats import second_opinions
+
+    settings = data.settings
+    parts = [
+        second_opinions.table(
+            data.scores, *comparison, level=settings.level, rng=np.random.default_rng(settings.simulation_seed)
+        )
+        for comparison in comparisons
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
 
 
 def _by_size(curves: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
@@ -221,13 +256,20 @@ def _by_size(curves: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(
-    tables: Tables, frozen: Frozen | None, further: Further | None, folder: Path, sesoi: float, settings: Settings
-) -> dict[str, Path]:
+    tables: Tables, reread: Reanalysis, frozen: Frozen | None, further: Further | None, folder: Path, sesoi: float,
+    settings: Settings,
+) -> dict[str, Path]:  # fmt: skip
     """Draw every figure that the data has and remove figures of earlier builds."""
-    from replication.figures import compute, curves, forest, probe, scales
+    from replication.figures import compute, curves, forest, fragility, grim, pairs, probe, scales, tipping
     from replication.figures.style import save
 
-    drawings = {"forest_published": forest.draw_published(tables.published, sesoi)}
+    drawings = {
+        "forest_published": forest.draw_published(tables.published, sesoi),
+        "fragility": fragility.draw(reread.surface, tables.rows, (settings.icc, settings.rho)),
+        "tipping": tipping.draw(reread.tipping, reread.audit.tipping),
+        "grim": grim.draw(reread.audit.digits, tables.rows),
+        "pairs": pairs.draw(reread.gaps["bfcl_v3"], reread.band),
+    }
     if tables.estimates is not None:
         shown = tables.estimates[tables.estimates["policy"] == settings.unscored[0]]
         for (treatment, control), part in shown.groupby(["treatment", "control"], sort=False):
@@ -596,9 +638,15 @@ def _write(path: Path, content: str | bytes) -> Path:
 def main(cfg: schemas.Root) -> None:
     """Build the paper of the configured study and print its verdicts."""
     from replication.report import terminal
-    from replication.verdicts import Settings
+    from replication.rules.parts import Settings
 
-    settings = Settings(**{**dataclasses.asdict(cfg.analysis), "unscored": tuple(cfg.analysis.unscored)})
+    settings = Settings(
+        **{
+            **dataclasses.asdict(cfg.analysis),
+            "unscored": tuple(cfg.analysis.unscored),
+            "bounds": tuple(cfg.analysis.bounds),
+        }
+    )
     built = build(
         cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=Path(cfg.paths.paper),
         claims=schemas.CONF / "claim", settings=settings,

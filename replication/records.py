@@ -296,6 +296,8 @@ class Verdict:
     """What the answer is about: models, scales, benchmarks, tasks."""
     target: Target
     outcome: Outcome
+    overall: Outcome
+    """Of the claim in this study, over all targets: what they agree on, else inconclusive."""
     reason: str
     original: Estimate | None = None
     replication: Estimate | None = None

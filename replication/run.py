@@ -2,25 +2,32 @@
 
 What is stored is kept; when nothing is missing no engine is started. One engine serves all checkpoints of one
 architecture, one after the other, and each plays all its benchmarks, scaffolds and probes in one pool. On a machine with
-idle cores `engine.processes` engines share the checkpoints.
+idle cores `engine.processes` engines share the checkpoints. With `monitor=on` two arms are played by blocks of tasks on
+one engine, and a stopping rule looks after each; all other arms then play the tasks that were due.
 """
 
+import dataclasses
 import json
+import math
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replication import schemas
 from replication.cli import entry
-from replication.records import Json
+from replication.errors import ConfigError, StoreError
+from replication.records import Json, stable_hash
 from replication.store import Store
 
 if TYPE_CHECKING:
     from replication import config, runner
+    from replication.interfaces import Engine, ModelRef
 
     Work = list[tuple[config.Served, list[runner.Job]]]
+    Arms = tuple[list[runner.Job], list[runner.Job]]
 
 
 def main(cfg: schemas.Root) -> None:
@@ -32,8 +39,11 @@ def main(cfg: schemas.Root) -> None:
         print("run: this study serves no model")
         return
     work = [(model, [*config.jobs(cfg, model), *config.probe_jobs(cfg, model)]) for model in models]
+    stops: list[str] = []
+    if cfg.monitor.enabled:
+        work, stops = collect_monitored(cfg, work)
     collect(cfg, work)
-    _write_index(cfg, _store(cfg), work)
+    _write_index(cfg, _store(cfg), work, stops)
 
 
 def collect(cfg: schemas.Root, work: "Work") -> None:
@@ -83,11 +93,172 @@ def _play(cfg: schemas.Root, todo: "Work", line: int) -> int:
     return n_played
 
 
+class Monitored(NamedTuple):
+    """What monitoring leaves to do."""
+
+    work: "Work"
+    """All jobs with the tasks that were due: the probes whole, the arms that were not monitored to be played yet."""
+    stops: list[str]
+    """What was stopped before its last task, in words: a deviation."""
+
+
+def collect_monitored(cfg: schemas.Root, work: "Work") -> Monitored:
+    """Play treatment and control by blocks of tasks, at each scale and benchmark until the stopping rule ends it.
+
+    The tasks come in the order of a hash of (study.seed, task id), so that levels are mixed. A task's difference is that
+    of its means over training runs, scaffolds and trials; an unscored episode counts as 0. Looks are written to
+    results/studies/<study>.monitor.json as they are made, and made again from the store when the command resumes.
+    """
+    from replication import config, runner
+    from replication.stats import monitor
+
+    ask = cfg.monitor
+    rule = monitor.Rule(alpha=ask.alpha, sesoi=ask.sesoi, block=ask.block, min_blocks=ask.min_blocks)
+    work = [(model, [_in_order(cfg, job) for job in jobs]) for model, jobs in work]
+    by_scale = _groups(cfg, work)
+    groups = {name: arms for groups in by_scale.values() for name, arms in groups.items()}
+    path = Path(cfg.paths.results) / "studies" / f"{cfg.study.name}.monitor.json"
+    record = _monitor_record(cfg, groups, dataclasses.asdict(rule), path)
+    store = _store(cfg)
+    engine: Engine | None = None
+    loaded: ModelRef | None = None
+
+    def play_part(jobs: list[runner.Job]) -> int:
+        nonlocal engine, loaded
+        engine = engine or config.engine(cfg)
+        wanted, n_played = {job.spec.run_id: job for job in jobs}, 0
+        for model, own in sorted(work, key=lambda item: item[0].ref != loaded):  # whose weights are in place goes first
+            part = [wanted[job.spec.run_id] for job in own if job.spec.run_id in wanted]
+            if not part:
+                continue
+            if model.ref != loaded:
+                engine.load(model.ref)
+                loaded = model.ref
+            n_played += runner.collect(store, engine, part, concurrency=cfg.engine.concurrency, title=model.ref.name)
+        return n_played
+
+    def stop(name: str, scores: runner.Scores) -> str:
+        treatment, control = ([scores[job.spec.run_id] for job in jobs] for jobs in groups[name])
+        differences = [a - b for a, b in zip(_task_means(treatment), _task_means(control), strict=True)]
+        looks = monitor.trajectory(differences, rule)
+        _record_looks(record, name, monitor.to_records(looks), path)
+        return looks[-1].decision
+
+    due: dict[str, int] = {}
+    try:
+        for named in by_scale.values():  # scales differ in architecture: one after the other
+            jobs = {name: [*treatment, *control] for name, (treatment, control) in named.items()}
+            due |= runner.collect_in_blocks(store, jobs, block=rule.block, play_part=play_part, stop=stop)
+    finally:
+        if engine is not None:
+            engine.close()
+
+    stops = []
+    for name, n in due.items():
+        last, planned = record["groups"][name]["looks"][-1], record["groups"][name]["n_planned"]
+        print(f"run: {name}: {n} of {planned} tasks, e = {last['e_value']:.3g}, {last['decision']}")
+        if n < planned:
+            stops.append(
+                f"`{name}` was stopped after {n} of {planned} tasks by the sequential rule (alpha {rule.alpha:g}, smallest "
+                f"effect of interest {rule.sesoi:g}): {last['decision']}, evidence for {last['direction']}. Intervals for "
+                f"a fixed number of tasks are too narrow after such a stop; the confidence sequence is in {path.name}."
+            )
+    return Monitored([(model, [_due(job, model, due) for job in jobs]) for model, jobs in work], stops)
+
+
+def _groups(cfg: schemas.Root, work: "Work") -> "dict[str, dict[str, Arms]]":
+    """Find what is looked at together, by scale and by name `scale/benchmark`: where both arms are served."""
+    found: dict[str, dict[str, Arms]] = {}
+    for model, jobs in work:
+        arm, scale = model.labels["arm"], str(model.labels["scale"])
+        for job in jobs:
+            if arm in (cfg.monitor.treatment, cfg.monitor.control) and job.spec.scaffold != "probe":
+                arms = found.setdefault(scale, {}).setdefault(f"{scale}/{job.spec.benchmark}", ([], []))
+                arms[arm == cfg.monitor.control].append(job)
+    both = {scale: {name: arms for name, arms in named.items() if all(arms)} for scale, named in found.items()}
+    both = {scale: named for scale, named in both.items() if named}
+    if not both or cfg.monitor.treatment == cfg.monitor.control:
+        raise ConfigError(
+            f"no scale has the two arms `{cfg.monitor.treatment}` and `{cfg.monitor.control}` to monitor; the study serves "
+            f"{', '.join(sorted({str(model.labels['arm']) for model, _ in work}))}. Name two with `monitor.treatment` and "
+            f"`monitor.control`, or leave monitoring off."
+        )
+    return both
+
+
+def _in_order(cfg: schemas.Root, job: "runner.Job") -> "runner.Job":
+    if job.spec.scaffold == "probe":
+        return job
+    return dataclasses.replace(job, tasks=sorted(job.tasks, key=lambda task: stable_hash([cfg.study.seed, task.id])))
+
+
+def _due(job: "runner.Job", model: "config.Served", due: Mapping[str, int]) -> "runner.Job":
+    name = f"{model.labels['scale']}/{job.spec.benchmark}"
+    if job.spec.scaffold == "probe" or name not in due:
+        return job
+    return dataclasses.replace(job, tasks=job.tasks[: due[name]])
+
+
+def _task_means(runs: Sequence[list[list[float | None]]]) -> list[float]:
+    """Average each task's trials over runs; an unscored one counts as 0."""
+    return [math.fsum(v or 0.0 for trials in task for v in trials) / sum(map(len, task)) for task in zip(*runs)]
+
+
+def _monitor_record(
+    cfg: schemas.Root, groups: "Mapping[str, Arms]", rule: dict[str, Json], path: Path
+) -> dict[str, Json]:
+    """Start the record of the looks, or go on with the stored one, which must be about the same plan."""
+    record = {
+        "study": cfg.study.name, "treatment": cfg.monitor.treatment, "control": cfg.monitor.control, "rule": rule,
+        "n_trials": cfg.study.n_trials, "order_seed": cfg.study.seed,
+        "groups": {
+            name: {
+                "n_planned": len(treatment[0].tasks),
+                "tasks": stable_hash([task.content_hash for task in treatment[0].tasks]),
+                "treatment": [job.spec.run_id for job in treatment], "control": [job.spec.run_id for job in control],
+                "looks": [],
+            }
+            for name, (treatment, control) in sorted(groups.items())
+        },
+    }  # fmt: skip
+    if not path.exists():
+        return record
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    plan = {name: group | {"looks": []} for name, group in stored["groups"].items()}
+    changed = sorted(key for key in record if record[key] != (stored | {"groups": plan}).get(key))
+    if changed:
+        raise ConfigError(
+            f"`{path}` holds looks under another plan: `{'`, `'.join(changed)}` changed. A rule that changes after a "
+            "look is no rule. Restore the plan, or move the file away to start anew and name it among the deviations."
+        )
+    return stored
+
+
+def _record_looks(record: dict[str, Json], name: str, looks: list[dict[str, Json]], path: Path) -> None:
+    """Store new looks; those that are stored must have come out the same."""
+    from replication.training.loop import write_json
+
+    stored = record["groups"][name]["looks"]
+    for old, new in zip(stored, looks):
+        if not all(
+            math.isclose(old[k], new[k], rel_tol=1e-9, abs_tol=1e-12) if isinstance(new[k], float) else old[k] == new[k]
+            for k in new
+        ):
+            raise StoreError(
+                f"the look at `{name}` after {new['n_tasks']} tasks came out otherwise than `{path}` has it: scores that it "
+                "was made from have changed since. Move the file away to start anew and name it among the deviations."
+            )
+    if len(looks) > len(stored):
+        record["groups"][name]["looks"] = [*stored, *looks[len(stored) :]]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+
+
 def _store(cfg: schemas.Root) -> Store:
     return Store(Path(cfg.paths.results) / "store")
 
 
-def _write_index(cfg: schemas.Root, store: Store, work: "Work") -> None:
+def _write_index(cfg: schemas.Root, store: Store, work: "Work", stops: Sequence[str] = ()) -> None:
     from replication import config, runner
     from replication.training.loop import write_json
 
@@ -104,7 +275,7 @@ def _write_index(cfg: schemas.Root, store: Store, work: "Work") -> None:
         folder / f"{cfg.study.name}.json",
         {
             "study": cfg.study.name, "kind": cfg.study.kind, "scope": cfg.study.scope,
-            "deviations": [*cfg.study.deviations, *runner.engine_differences(store, run_ids)],
+            "deviations": [*cfg.study.deviations, *stops, *runner.engine_differences(store, run_ids)],
             "comparisons": cfg.study.comparisons,
             "domains": {name: choice.domain for name, choice in sorted(cfg.benchmarks.items())},
             "levels": {

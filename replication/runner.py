@@ -7,18 +7,25 @@ trials. The order of work is fixed; results do not depend on the order of comple
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from replication import progress
 from replication.episodes import play
-from replication.errors import EngineError
+from replication.errors import ConfigError, EngineError
 from replication.interfaces import Benchmark, Engine, Scaffold
 from replication.records import UNSCORED_REASONS, Episode, Json, RunSpec, Task, canonical_json
 from replication.store import RunWriter, Store
 
 RETRIES = 2
 """Further attempts of one turn when the engine refused it; the same request with the same seed."""
+
+
+Scores = Mapping[str, list[list[float | None]]]
+"""By run_id: per task, in the order of the task list, the scores of its trials; None is unscored."""
+
+Stop = Callable[[str, Scores], str]
+"""Looks at a group's scores so far: `continue`, or why to stop. Must say the same about the same scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +79,73 @@ def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: i
     for job in jobs:
         _check_repeats(store, job)
     return n_played
+
+
+def collect_in_blocks(
+    store: Store,
+    groups: Mapping[str, Sequence[Job]],
+    *,
+    block: int,
+    play_part: Callable[[list[Job]], int],
+    stop: Stop,
+) -> dict[str, int]:
+    """Play groups of jobs by blocks of tasks until `stop` says so or tasks are out; returns how many each group was due.
+
+    groups : by name, the jobs that are looked at together, all with the same tasks in the same order.
+    play_part : plays and stores what is missing of these jobs, as `collect` does, swapping weights between checkpoints;
+        called once per block with the jobs of all open groups that miss something, not at all when none does.
+    stop : called for every open group after each block, also for blocks played earlier: the looks are made again from
+        what is stored, so an interrupted run gives the identical ones.
+
+    A job's tasks are those up to the end of the block, so tasks after the stop are in no manifest and no score table:
+    they were never due, which is not unscored. A look waits for failures of the engine to be played again (EngineError);
+    what broke in the environment is passed on as None.
+    """
+    _check_groups(groups, block)
+    due = dict.fromkeys(groups, 0)
+    still = list(groups)
+    while still:
+        parts = {name: [replace(job, tasks=job.tasks[: due[name] + block]) for job in groups[name]] for name in still}
+        todo = [job for jobs in parts.values() for job in jobs if missing(store, job)]
+        if todo:
+            play_part(todo)
+        for name, jobs in parts.items():
+            due[name] = len(jobs[0].tasks)
+            decision = stop(name, {job.spec.run_id: scores_so_far(store, job) for job in jobs})
+            if decision != "continue" or due[name] == len(groups[name][0].tasks):
+                still.remove(name)
+    return due
+
+
+def scores_so_far(store: Store, job: Job) -> list[list[float | None]]:
+    """Read the scores of a job's tasks and trials by its present grader; raises EngineError where one was not played."""
+    table = store.score_table([job.spec.run_id])
+    if (table["value"].notna() & (table["grader"] != job.benchmark.grader)).any():
+        regrade(store, job)
+        table = store.score_table([job.spec.run_id], grader=job.benchmark.grader)
+    rows = table[table["stop_reason"] != "engine_error"]
+    keys = zip(rows["task_id"], rows["task_hash"], rows["trial"], strict=True)
+    found = {key: None if value != value else float(value) for key, value in zip(keys, rows["value"], strict=True)}
+    wanted = [[(task.id, task.content_hash, trial) for trial in range(job.n_trials)] for task in job.tasks]
+    n_lacking = sum(key not in found for trials in wanted for key in trials)
+    if n_lacking:
+        raise EngineError(
+            f"{n_lacking} episodes of run `{job.spec.run_id}` failed in the engine, and a look needs all of a block. "
+            f"What was finished is stored; the same command plays the rest."
+        )
+    return [[found[key] for key in trials] for trials in wanted]
+
+
+def _check_groups(groups: Mapping[str, Sequence[Job]], block: int) -> None:
+    if block < 1:
+        raise ConfigError(f"a block must have at least 1 task; got {block}.")
+    for name, jobs in groups.items():
+        orders = {tuple((task.id, task.content_hash) for task in job.tasks) for job in jobs}
+        if len(orders) != 1 or () in orders:
+            raise ConfigError(
+                f"the jobs of group `{name}` must have the same tasks in the same order, at least one; got {len(orders)} "
+                f"different lists."
+            )
 
 
 def regrade(store: Store, job: Job) -> None:

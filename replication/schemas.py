@@ -195,8 +195,51 @@ class Analysis:
     rho: float = MISSING  # of published rows: correlation of the two arms over tasks
     unstated_runs: int = MISSING  # assumed where the source states none
     unscored: list[str] = MISSING  # policies that a verdict must survive
+    bounds: list[str] = MISSING  # policies whose outcome is reported beside it
     n_simulations: int = MISSING  # of the A/A check
     simulation_seed: int = MISSING
+
+
+@dataclass
+class Monitor:
+    """A stopping rule that looks at two arms after each block of tasks."""
+
+    enabled: bool = False
+    treatment: str = ""  # arm or role
+    control: str = ""
+    alpha: float = 0.05  # chance, over all looks at a scale's benchmark, of a difference that is not there
+    sesoi: float = 0.05  # smallest effect of interest, a fraction: a difference within it is futile to pursue
+    block: int = 20  # tasks between looks
+    min_blocks: int = 1  # before the first decision
+
+
+@dataclass
+class Plan:
+    """What the planner assumes where nothing was measured, and what it looks for."""
+
+    treatment: str = MISSING
+    control: str = MISSING
+    data: str | None = None  # frozen study to measure from; None: the study itself, if it was collected
+    sesoi: float = MISSING  # smallest effect of interest
+    pass_rate: float = MISSING  # of both arms
+    icc: float = MISSING  # between-task share of the single-run variance
+    rho: float = MISSING  # correlation of the arms' success probabilities over tasks
+    tau: float = MISSING  # SD between training runs of an arm
+    prompt_tokens: float = MISSING  # per episode
+    completion_tokens: float = MISSING  # per episode
+    probe_prompt_tokens: float = MISSING  # per prediction of the probe
+    probe_completion_tokens: float = MISSING  # per prediction of the probe
+    tokens_per_s: float = MISSING  # prompt and completion, of one engine
+    training_tokens_per_s: float = MISSING  # of one training run
+    hours_per_task: float = MISSING  # of making one more task of one benchmark
+    currency: str = MISSING
+    price_per_hour: float = MISSING  # of an engine or a training run
+    price_per_million_prompt_tokens: float = MISSING
+    price_per_million_completion_tokens: float = MISSING
+    budget: float | None = None  # hours, or money where there is a price; None: what the two arms cost as they stand
+    max_tasks: int = MISSING  # per benchmark
+    max_trials: int = MISSING  # per task and training run
+    max_runs: int = MISSING  # per arm
 
 
 @dataclass
@@ -231,6 +274,8 @@ class Root:
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)
     analysis: Analysis = field(default_factory=Analysis)
+    plan: Plan = field(default_factory=Plan)
+    monitor: Monitor = field(default_factory=Monitor)
     tracking: Tracking = field(default_factory=Tracking)
     paths: Paths = field(default_factory=Paths)
 

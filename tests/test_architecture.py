@@ -21,12 +21,17 @@ ALLOWED = {
     "training": {"benchmarks", "scaffolds"},
     "runner": {"episodes", "store", "progress"},
     "config": COLLECT,
-    "train": ENTRY, "run": ENTRY, "bases": ENTRY | {"train"}, "calibrate": ENTRY | {"train", "run"},
+    # run asks stats.monitor for its stopping rule and for nothing else.
+    "train": ENTRY, "run": ENTRY | {"stats"}, "bases": ENTRY | {"train"}, "calibrate": ENTRY | {"train", "run"},
     "plan": ENTRY | {"stats"}, "replicate": set(),
     "show": {"benchmarks", "scaffolds", "episodes"},
-    "verdicts": {"claims", "evidence", "store", "stats"},
+    "reanalysis": {"evidence", "stats", "tables"},
+    "rules": {"stats", "tables"},
+    "verdicts": {"claims", "evidence", "store", "stats", "rules"},
+    "audit": {"evidence", "stats", "figures", "tables"},
     "report": {"claims", "evidence", "store", "verdicts", "figures", "tables", "cli", "schemas"},
-    "paper": {"claims", "evidence", "store", "verdicts", "stats", "figures", "tables", "report", "cli", "schemas"},
+    "paper": {"claims", "evidence", "store", "verdicts", "stats", "figures", "tables", "report", "cli", "schemas",
+              "reanalysis", "rules"},
 }  # fmt: skip
 """What a module may import of ours besides records, errors, interfaces and itself: one direction, two halves."""
 

@@ -10,9 +10,9 @@ from parts import expert_script, noisy_script, prompt_of
 
 from replication import cli, config, paper, run, runner, schemas
 from replication.engines.scripted import ScriptedEngine
+from replication.rules.parts import Settings
 from replication.store import Store
 from replication.training.runs import WEIGHTS, weights_sha256
-from replication.verdicts import Settings
 
 ROOT = schemas.CONF.parent
 

@@ -12,12 +12,13 @@ import pytest
 from replication import paper
 from replication.errors import AnalysisError
 from replication.records import Episode, RunSpec, Sampling, Score, Task
+from replication.rules.parts import Settings
 from replication.store import Store
-from replication.verdicts import Settings
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "conf/claim"
 SCALES = (("s", 0.0015), ("xs", 0.0005))
+PUBLISHED_FIGURES = {f"{name}.svg" for name in ("forest_published", "fragility", "tipping", "grim", "pairs")}
 ARMS = {"base": 0.1, "agent_sft": 0.4, "lwm_then_sft": 0.6, "sft_then_lwm_rl": {"xs": 0.5}}
 
 
@@ -140,9 +141,10 @@ def test_reanalysis_needs_no_store_and_says_that_nothing_was_run(folder):
     built = build(folder)
     assert numbers(folder)["collected"] is None
     assert {v.study for v in built.verdicts} == {"reanalysis"}
-    assert [p.relative_to(folder).as_posix() for p in built.outputs] == [
-        "data/verdicts.json", "data/published.csv", "data/numbers.json", "figures/forest_published.svg", "paper.pdf"
-    ]  # fmt: skip
+    written = {p.relative_to(folder).as_posix() for p in built.outputs}
+    assert {f"figures/{name}" for name in PUBLISHED_FIGURES} <= written
+    assert {"data/verdicts.json", "data/published.csv", "data/numbers.json", "paper.pdf"} <= written
+    assert {"data/reanalysis/pairs.csv", "data/reanalysis/audit_tipping.csv", "data/reanalysis/drift.csv"} <= written
     assert (folder / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -153,8 +155,8 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
     assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
     assert {path.name for path in (folder / "data/controlled").iterdir()} == set(paper.FROZEN)
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        "forest_published.svg", "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
-    }  # fmt: skip
+        "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
+    } | PUBLISHED_FIGURES  # fmt: skip
     estimates = pd.read_csv(folder / "data/estimates.csv").query("target == 'T3' and policy == 'exclude'")
     printed = {row["benchmark"]: row["T3"] for row in numbers(folder)["collected"]["comparisons"][0]["rows"]}
     assert printed == {r.benchmark: interval(r.value, r.low, r.high) for r in estimates.itertuples()}
@@ -171,7 +173,7 @@ def test_second_build_from_frozen_data_alone_gives_the_same_bytes(folder, collec
 def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
     build(folder, "controlled", "controlled", collected)
     build(folder)
-    assert {path.name for path in (folder / "figures").iterdir()} == {"forest_published.svg"}
+    assert {path.name for path in (folder / "figures").iterdir()} == PUBLISHED_FIGURES
     assert {path.name for path in (folder / "data").glob("*.csv")} == {"published.csv"}
 
 

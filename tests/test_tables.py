@@ -11,8 +11,9 @@ from replication.claims import load_claims
 from replication.errors import AnalysisError
 from replication.evidence import load_benchmarks, load_scores
 from replication.records import Estimate, to_json
+from replication.rules.parts import Data
 from replication.tables import blocks, markdown, points, verdict_markdown, verdict_text
-from replication.verdicts import Data, decide
+from replication.verdicts import decide
 
 CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
 VERDICTS = decide(

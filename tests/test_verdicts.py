@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from replication.claims import load_claims
-from replication.evidence import load_benchmarks, load_scores
-from replication.verdicts import Data, decide, per_scale, tabulate
+from replication.evidence import load_benchmarks, load_pairs, load_scores
+from replication.rules.parts import Data
+from replication.verdicts import decide, per_scale, tabulate
 
 CLAIMS = load_claims(Path(__file__).parents[1] / "conf/claim")
 PUBLISHED = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
@@ -57,7 +58,8 @@ def test_published_average_is_above_zero_for_these_checkpoints_and_silent_on_the
 @pytest.mark.parametrize(
     "claim, reason",
     [
-        ("B", "arm `general` is not in the published table; it holds sft, sft_lwm_rl"),
+        ("A4", "a control with as much training on observations is not among them"),
+        ("B", "no table of published pairs of models was given"),
         ("C", "each arm has 1 score per benchmark and metric"),
         ("D", r"1 scale \(35B\) was published"),
         ("E", "arm `general` is not in the published table"),
@@ -76,7 +78,7 @@ def test_large_gain_everywhere_is_replicated(make_scores):
     verdict = only("A1", data)
     assert verdict.original.value == pytest.approx(0.071, abs=5e-4)
     assert verdict.scope == "organisms; scale tiny; scaffold compact; benchmarks " + ", ".join(SUITE)
-    assert set(verdict.criteria) == {"exclude", "fail"}
+    assert set(verdict.criteria) == {"exclude", "fail", "bounds"}
 
 
 def test_loss_everywhere_is_not_replicated(make_scores):
@@ -97,7 +99,7 @@ def test_no_gain_measured_well_is_not_replicated_and_measured_badly_inconclusive
 
 def test_gain_on_all_but_one_is_not_shown_on_all(make_scores):
     good = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, benchmarks=SUITE[:3], n_runs=5)
-    null = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=("web",), n_runs=5)
+    null = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=("web",), n_runs=5, seed=1)
     verdict = only("A2", study(pd.concat([good, null], ignore_index=True)))
     assert verdict.outcome == "inconclusive"
     assert verdict.reason.endswith("weakest: web")
@@ -234,7 +236,7 @@ def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
     )
     detail = {(v.claim_id, v.scope.split("; ")[1]): v for v in per_scale(CLAIMS, study(scores))}
     assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
-    assert {claim for claim, _ in detail} == {"A1", "A2", "B", "C", "E"}
+    assert {claim for claim, _ in detail} == {"A1", "A2", "A3", "A4", "B", "C", "E"}
     tiny = study(scores[scores["scale"] == "tiny"])
     assert detail["A1", "scale tiny"].replication == only("A1", tiny).replication
     assert detail["A1", "scale tiny"].outcome == "replicated" != detail["A1", "scale small"].outcome
@@ -246,3 +248,93 @@ def test_tables_of_a_reanalysis_have_no_estimates_of_ours():
     assert tables.estimates is None
     assert len(tables.rows) == 7
     assert set(tables.published["interval"]) == {"T1", "T2", "unpaired"}
+
+
+# --- published pairs of models ----------------------------------------------------------------------------------------
+
+
+PAIRS = dataclasses.replace(PUBLISHED, model_pairs=load_pairs())
+
+
+def test_general_models_below_their_agent_tuned_partners_refute_the_claim_about_all_benchmarks():
+    (verdict,) = decide([c for c in CLAIMS if c.id == "B"], PAIRS)
+    assert (verdict.target, verdict.outcome) == ("T3", "not_replicated")
+    assert "16 of 16 pairs on bfcl_v3, 7 of 8 pairs on bfcl_v4" in verdict.reason
+    assert verdict.replication.high < 0
+    assert verdict.criteria["below_zero_after_holm"] == ["bfcl_v3", "bfcl_v4"]
+
+
+def test_pairs_that_lean_the_other_way_show_one_benchmark_of_seven_and_no_more():
+    swapped = load_pairs().rename(columns={"p_agent": "p_general", "p_general": "p_agent"})
+    (verdict,) = decide([c for c in CLAIMS if c.id == "B"], dataclasses.replace(PAIRS, model_pairs=swapped))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.replication.low > 0
+    (trend,) = decide([c for c in CLAIMS if c.id == "D2"], dataclasses.replace(PAIRS, model_pairs=swapped))
+    assert (trend.outcome, trend.replication.low > 0) == (
+        "inconclusive",
+        True,
+    )  # the band holds 0 at the smallest sizes
+
+
+def test_gap_of_pairs_at_the_largest_size_decides_about_larger_scale():
+    (verdict,) = decide([c for c in CLAIMS if c.id == "D2"], PAIRS)
+    assert (verdict.target, verdict.outcome) == ("T3", "not_replicated")
+    assert verdict.replication.high < 0.03
+    assert "at 70B" in verdict.reason
+    assert verdict.criteria["band"][-1]["params_b"] == 70
+
+
+# --- rows, targets, bounds --------------------------------------------------------------------------------------------
+
+ENVIRONMENTS = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
+
+
+def test_environments_with_the_published_gain_replicate_the_rows_that_can_be_replicated(make_scores):
+    scores = make_scores(
+        {"agent_sft": 0.3, "lwm_then_sft": 0.5}, benchmarks=ENVIRONMENTS, n_runs=5, n_tasks=200, tau=0.005
+    )
+    verdict = only("A3", study(scores))
+    assert verdict.outcome == "replicated"
+    criteria = verdict.criteria["exclude"]
+    assert criteria["uninformative"] == ["terminal"]  # z = 1.48 there: no replication of any size could succeed
+    assert len(criteria["replicated"]) == 6
+    assert len(criteria["panels"]["calling"]) == 20
+
+
+def test_environments_without_a_gain_refute_rows_but_never_the_uninformative_one(make_scores):
+    scores = make_scores(
+        {"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=ENVIRONMENTS, n_runs=5, n_tasks=400, tau=0.005
+    )
+    verdict = only("A3", study(scores))
+    assert verdict.outcome == "not_replicated"
+    assert "terminal" not in verdict.criteria["exclude"]["refuted"]
+    assert "original uninformative: terminal" in verdict.reason
+
+
+def test_average_effect_is_judged_against_the_published_one_by_every_criterion(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE))
+    names = [c["name"] for c in only("A1", data).criteria["exclude"]["replication_criteria"]]
+    assert {"sceptical p-value, golden", "small telescopes", "Q test", "equivalence to no effect"} <= set(names)
+
+
+def test_claim_is_inconclusive_overall_where_targets_disagree():
+    verdicts = decide([c for c in CLAIMS if c.id == "P"], PUBLISHED)
+    assert [(v.target, v.outcome, v.overall) for v in verdicts] == [
+        ("T1", "replicated", "inconclusive"),
+        ("T2", "not_replicated", "inconclusive"),
+    ]
+
+
+def test_claim_is_decided_overall_where_targets_agree(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE))
+    assert {v.overall for v in decide([c for c in CLAIMS if c.id == "A1"], data)} == {"replicated"}
+
+
+def test_record_says_what_missing_scores_could_change_at_worst_and_at_best(make_scores):
+    scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE)
+    complete = only("A1", study(scores)).criteria["bounds"]
+    assert complete["worst"] == complete["best"]
+    scores.loc[scores.sample(frac=0.1, random_state=0).index, "value"] = np.nan
+    bounds = only("A1", study(scores)).criteria["bounds"]
+    assert bounds["best"]["value"] - bounds["worst"]["value"] == pytest.approx(0.2, abs=0.02)  # a tenth of each arm
+    assert (bounds["worst"]["outcome"], bounds["best"]["outcome"]) == ("not_replicated", "replicated")

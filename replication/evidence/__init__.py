@@ -1,10 +1,18 @@
 """Published numbers as CSV files, each row with its source, and the loader that refuses doubtful rows.
 
-`published_scores.csv`  one row per table, arm, benchmark and metric, as printed
+`published_scores.csv`  table 9 of the paper, one row per arm, benchmark and metric, as printed
 `benchmarks.csv`        the benchmarks those rows speak about
+`paper_tables.csv`      the paper's other tables and figures
+`public_scores.csv`     the public model of the same size, beside the paper's two arms
+`pairs.csv`             agent-tuned models and general ones of the same base on one official leaderboard
+`other_pairs.csv`       such pairs from other publications
+`general.csv`           general models on the same leaderboard
+`attempts.csv`          what others measured or reported
+`drift.csv`             what became of the paper's sentences in the press
+`unspecified.csv`       what the paper leaves open, per benchmark
 
-A table of one's own is read by the same loader: `load_scores(Path("mine.csv"))`. Not checked: whether a source says
-what the row says it does; that is for a reader.
+`python -m replication.evidence` prints them. A table of one's own is read by the same loaders:
+`load_scores(Path("mine.csv"))`. Not checked: whether a source says what the row says it does; that is for a reader.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +26,11 @@ FOLDER = Path(__file__).parent
 
 SCORE_TYPES = ("binary", "bounded", "composite")
 CERTAINTIES = ("read", "inferred")
+BASES = ("read", "inferred", "alternative", "unknown")
+"""How the general partner of a pair is known to be its base: `alternative` is a second candidate, `unknown` is not one."""
+
+STATED = ("yes", "partly", "no")
+DRIFTS = ("kept", "widened", "changed", "mixed up", "reversed", "invented")
 
 
 def load_scores(path: Path = FOLDER / "published_scores.csv") -> pd.DataFrame:
@@ -66,6 +79,150 @@ def load_benchmarks(path: Path = FOLDER / "benchmarks.csv") -> pd.DataFrame:
     )  # fmt: skip
 
 
+def load_tables(path: Path = FOLDER / "paper_tables.csv") -> pd.DataFrame:
+    """Read the paper's other tables: as `load_scores`, with `experiment` and `start` (the model it began from).
+
+    n_tasks, n_clusters and runs are empty where no source states them. Added: `value` (fraction), `decimals`.
+    """
+    table = _read(
+        path,
+        key=["table", "start", "arm", "benchmark", "metric"],
+        columns={
+            "table": _text, "experiment": _text, "start": str, "arm": _text, "benchmark": _text, "metric": _text,
+            "value_percent": _percent, "n_tasks": _optional(_count), "n_clusters": _optional(_count),
+            "runs": _optional(_count), **_ORIGIN,
+        },
+    )  # fmt: skip
+    return _with_fractions(table, {"value_percent": "value"})
+
+
+def load_public(path: Path = FOLDER / "public_scores.csv") -> pd.DataFrame:
+    """Read scores of a public model beside those of the paper's two arms.
+
+    `published_in` names the publication, the same score may stand in several. `sft_percent`, `lwm_rl_percent` are empty
+    where the paper prints no such metric. Added: `value`, `sft`, `lwm_rl` (fractions) and `decimals`.
+    """
+    table = _read(
+        path,
+        key=["model", "benchmark", "metric", "published_in"],
+        columns={
+            "model": _text, "benchmark": _text, "metric": _text, "value_percent": _percent,
+            "sft_percent": _maybe_percent, "lwm_rl_percent": _maybe_percent, "n_tasks": _count, "runs": _optional(_count),
+            "published_in": _text, **_ORIGIN,
+        },
+    )  # fmt: skip
+    return _with_fractions(table, {"value_percent": "value", "sft_percent": "sft", "lwm_rl_percent": "lwm_rl"})
+
+
+def load_pairs(path: Path = FOLDER / "pairs.csv") -> pd.DataFrame:
+    """Read scores of an agent-tuned model and of a general model of the same base, one row per benchmark and metric.
+
+    Columns of the file
+    -------------------
+    pair, family : name of the pair, and of the series of agent-tuned models it belongs to
+    agent, general, general_mode : the two models; FC or Prompt for the general one, may be empty
+    base_identity : how the general model is known to be the base: read, inferred, alternative (a second candidate for the
+        same agent), unknown (no base, or a comparator that is not one)
+    params_b, active_b : size, and active parameters of a mixture of experts, billions
+    agent_percent, general_percent : as printed; one of them may be empty, not both
+    n_tasks, n_clusters : items, and independent items they are worth; empty where unknown
+    runs : empty where the source does not say
+    agent_date, general_date : dates of the leaderboard update, both set and unequal where they differ
+
+    Added: `p_agent`, `p_general` (fractions) and `same_update` (both values stand in one publication or update).
+    `n_clusters` of a composite is 1/sum(w^2/n) over its parts, which takes the parts' variances as equal.
+    """
+    table = _read(
+        path,
+        key=["pair", "benchmark", "metric", "agent_date", "general_date", "measured_by"],
+        columns={
+            "pair": _text, "family": _text, "agent": str, "general": str, "general_mode": str,
+            "base_identity": _one_of(BASES), "params_b": _positive, "active_b": _optional(_positive), "licence": str,
+            "benchmark": _text, "metric": _text, "agent_percent": _maybe_percent, "general_percent": _maybe_percent,
+            "n_tasks": _optional(_count), "n_clusters": _optional(_count), "runs": _optional(_count),
+            "agent_date": _maybe_date, "general_date": _maybe_date, "measured_by": _text, **_ORIGIN,
+        },
+    )  # fmt: skip
+    empty = (table["agent_percent"] == "") & (table["general_percent"] == "")
+    if empty.any():
+        message = (
+            f"{path.name}, row {_line(empty)}, columns `agent_percent`, `general_percent`: one of the two is needed."
+        )
+        raise EvidenceError(message)
+    table = _with_fractions(table, {"agent_percent": "p_agent", "general_percent": "p_general"})
+    table["same_update"] = (table["agent_date"] == table["general_date"]) & (table["general_percent"] != "")
+    return table.drop(columns="decimals")
+
+
+def load_general(path: Path = FOLDER / "general.csv") -> pd.DataFrame:
+    """Read scores of general models: model, family, params_b, active_b, mode, measured_by, date, benchmark, metric, value.
+
+    Added: `value` (fraction), `decimals`.
+    """
+    table = _read(
+        path,
+        key=["model", "mode", "measured_by", "date", "benchmark", "metric"],
+        columns={
+            "model": _text, "family": _text, "params_b": _positive, "active_b": _optional(_positive), "mode": str,
+            "measured_by": _text, "date": _maybe_date, "benchmark": _text, "metric": _text, "value_percent": _percent,
+            "n_tasks": _count, "n_clusters": _count, "runs": _optional(_count), "licence": str, **_ORIGIN,
+        },
+    )  # fmt: skip
+    return _with_fractions(table, {"value_percent": "value"})
+
+
+def load_attempts(path: Path = FOLDER / "attempts.csv") -> pd.DataFrame:
+    """Read what others measured: attempt, date, model, setup, benchmark, value and comparator_value in `unit`, finding.
+
+    Values keep their text and may be empty; `date` is free text, since some span days or give the month only.
+    `replicates_table9` is yes where the attempt repeats the paper's experiment.
+    """
+    return _read(
+        path,
+        key=["attempt", "benchmark", "setup"],
+        columns={
+            "attempt": _text, "date": str, "model": str, "setup": _text, "benchmark": str, "value": _maybe_number,
+            "comparator": str, "comparator_value": _maybe_number, "unit": str, "n_tasks": _optional(_count),
+            "runs": _optional(_count), "replicates_table9": _one_of(("yes", "no")), "finding": _text, **_ORIGIN,
+        },
+    )  # fmt: skip
+
+
+def load_drift(path: Path = FOLDER / "drift.csv") -> pd.DataFrame:
+    """Read what the press made of the paper, one row per sentence: paper, press (paraphrased), drift, needed, exists.
+
+    `claim` is the proposition it bears on; `drift` is one of DRIFTS; `needed` and `exists` say which evidence the
+    sentence in the press would need, and which there is.
+    """
+    return _read(
+        path,
+        key=["id"],
+        columns={
+            "id": _text, "claim": _one_of(("A", "B", "C", "D", "E", "P")), "paper": _text, "press": _text, "outlet": _text,
+            "drift": _one_of(DRIFTS), "needed": str, "exists": _text, **_ORIGIN,
+        },
+    )  # fmt: skip
+
+
+def load_unspecified(path: Path = FOLDER / "unspecified.csv") -> pd.DataFrame:
+    """Read what the paper leaves open: benchmark, setting, stated (yes, partly, no), known, nearest public value."""
+    return _read(
+        path,
+        key=["benchmark", "setting"],
+        columns={
+            "benchmark": _text, "setting": _text, "stated": _one_of(STATED), "known": str, "nearest": str, **_ORIGIN,
+        },
+    )  # fmt: skip
+
+
+def _with_fractions(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Add fractions of printed percentages, NaN where empty, and the printed decimals of the first column."""
+    for printed, name in columns.items():
+        table[name] = pd.to_numeric(table[printed]) / 100
+    table["decimals"] = table[next(iter(columns))].str.partition(".")[2].str.len()
+    return table
+
+
 def _read(path: Path, key: list[str], columns: Mapping[str, Callable]) -> pd.DataFrame:
     """Read a CSV file as text and convert it column by column; an error names row (line of the file) and column."""
     try:
@@ -93,9 +250,15 @@ def _read(path: Path, key: list[str], columns: Mapping[str, Callable]) -> pd.Dat
     table = pd.DataFrame(converted)
     repeated = table.duplicated(key)
     if repeated.any():
-        line = int(repeated.to_numpy().argmax()) + 2
-        raise EvidenceError(f"{path.name}, row {line}, columns `{'`, `'.join(key)}`: repeats an earlier row.")
+        raise EvidenceError(
+            f"{path.name}, row {_line(repeated)}, columns `{'`, `'.join(key)}`: repeats an earlier row."
+        )
     return table
+
+
+def _line(wrong: pd.Series) -> int:
+    """Number the first wrong row as a line of the file."""
+    return int(wrong.to_numpy().argmax()) + 2
 
 
 def _text(text: str) -> str:
@@ -135,12 +298,27 @@ def _count(text: str) -> int:
 
 
 def _percent(text: str) -> str:
-    """Keep the printed digits; a value between 0 and 1 is taken for a fraction, which is what it nearly always is."""
-    number = _positive(text) if text not in ("0", "0.0", "0.00") else 0.0
-    if 0 < number < 1:
-        raise ValueError("must be a percentage, this looks like a fraction")
+    """Keep the printed digits; a value between 0 and 1 is taken for a fraction unless a percent sign says otherwise."""
+    bare = text.removesuffix("%").strip()
+    number = _positive(bare) if bare not in ("0", "0.0", "0.00") else 0.0
+    if 0 < number < 1 and bare == text:
+        raise ValueError("must be a percentage, this looks like a fraction (below one percent, write the sign: 0.50%)")
     if number > 100:
         raise ValueError("must be at most 100")
+    return bare
+
+
+def _maybe_percent(text: str) -> str:
+    return _percent(text) if text else ""
+
+
+def _maybe_number(text: str) -> str:
+    try:
+        finite = not text or abs(float(text)) < float("inf")
+    except ValueError:
+        finite = False
+    if not finite:
+        raise ValueError("must be a finite number or empty")
     return text
 
 
@@ -151,3 +329,25 @@ def _date(text: str) -> str:
         return datetime.date.fromisoformat(text).isoformat()
     except ValueError:
         raise ValueError("must be a date YYYY-MM-DD") from None
+
+
+def _maybe_date(text: str) -> str:
+    return _date(text) if text else ""
+
+
+_ORIGIN = {"source": _text, "date_read": _date, "certainty": _one_of(CERTAINTIES), "note": str}
+"""The columns with which every table ends."""
+
+TABLES: Mapping[str, tuple[str, Callable[..., pd.DataFrame]]] = {
+    "scores": ("published_scores.csv", load_scores),
+    "benchmarks": ("benchmarks.csv", load_benchmarks),
+    "paper_tables": ("paper_tables.csv", load_tables),
+    "public": ("public_scores.csv", load_public),
+    "pairs": ("pairs.csv", load_pairs),
+    "other_pairs": ("other_pairs.csv", load_pairs),
+    "general": ("general.csv", load_general),
+    "attempts": ("attempts.csv", load_attempts),
+    "drift": ("drift.csv", load_drift),
+    "unspecified": ("unspecified.csv", load_unspecified),
+}
+"""Every table by name: its file here and its loader."""

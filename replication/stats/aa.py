@@ -10,7 +10,7 @@ from scipy import stats
 
 from replication.errors import AnalysisError
 from replication.stats.arms import arm_arrays
-from replication.stats.differences import Pair
+from replication.stats.differences import Pair, add_run_variance
 
 
 class FalsePositives(NamedTuple):
@@ -54,7 +54,7 @@ def false_positives(
     arms = [_checked(array) for array in scores]
     m = _same_number_of_runs(arms)
     value, tasks, per_df = np.zeros(n_simulations), np.zeros(n_simulations), np.zeros(n_simulations)
-    runs = np.zeros((2, n_simulations, m))
+    runs, noise = np.zeros((2, n_simulations, m)), np.zeros(n_simulations)
     for pair in pseudo_arms(arms, n_simulations=n_simulations, rng=rng):
         treatment, control = (np.asarray(arm) for arm in pair[:2])
         difference = treatment.mean(axis=1) - control.mean(axis=1)
@@ -64,11 +64,15 @@ def false_positives(
         tasks += variance
         per_df += variance**2 / (n - 1)
         runs += np.stack([treatment.mean(axis=2), control.mean(axis=2)]) / len(arms)
+        for arm in (treatment, control):
+            residual = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=2, keepdims=True)
+            residual += arm.mean(axis=(1, 2))[:, None, None]
+            noise += (residual**2).sum(axis=(1, 2)) / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
     # Satterthwaite's df; a simulated study without any variance has an interval of width 0 whatever they are
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
-    both = tasks + runs.var(axis=2, ddof=1).sum(axis=0) / m
+    both = add_run_variance(tasks, df, runs, noise)
     t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
-    t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, 2 * m - 2) * np.sqrt(both)
+    t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
     return FalsePositives(
         t2=float(t2.mean()),
         t3=float(t3.mean()),

@@ -14,8 +14,12 @@ from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 from replication.stats.intervals import t_estimate
 
-Unscored = Literal["raise", "exclude", "fail"]
-"""raise: refuse. exclude: drop the item in both arms. fail: count the missing score as 0."""
+Unscored = Literal["raise", "exclude", "fail", "best", "worst"]
+"""raise: refuse. exclude: drop the item in both arms. fail: count the missing score as 0. best, worst: bounds that hold
+whatever the missing scores were, 1 in the treatment and 0 in the control, or the reverse (Horowitz & Manski 2000)."""
+
+FILLED = {"fail": (0.0, 0.0), "best": (1.0, 0.0), "worst": (0.0, 1.0)}
+"""Missing scores of treatment and control under each policy that fills them in."""
 
 
 class Pair(NamedTuple):
@@ -38,6 +42,13 @@ class RunMeans(NamedTuple):
     """(n_training_runs,)"""
 
 
+class TotalVariance(NamedTuple):
+    """The variance of a T3 difference."""
+
+    value: NDArray[np.float64]
+    df: NDArray[np.float64]
+
+
 class _Variance(NamedTuple):
     """A variance and the degrees of freedom it was estimated with."""
 
@@ -54,6 +65,8 @@ class _Parts(NamedTuple):
     tasks: float
     tasks_df: float
     runs: RunMeans
+    run_noise: float
+    """What tasks and trials alone make run means differ, as a variance of the difference of the arms."""
     n_tasks: int
     n_trials: int
     n_unscored: int
@@ -77,8 +90,12 @@ def paired_difference(
         (s2_A + s2_B)/(n k m); Welch-Satterthwaite df; needs two trials.
     T2: SE^2 = G/(G-1) sum_c (sum_{i in c} (D_i - mean))^2 / n_items^2, G tasks, t with G - 1 df; with one item per task
         this is Var(D)/n.
-    T3: SE^2 = SE_T2^2 + tau_A^2/m_A + tau_B^2/m_B, t with m_A + m_B - 2 df; needs two training runs per arm. tau is the
-        SD of the run means, which holds trial noise too, so the interval is slightly conservative.
+    T3: SE^2 = SE_T2^2 + tau_A^2/m_A + tau_B^2/m_B, Satterthwaite df; needs two training runs per arm. tau^2 is the
+        variance of the run means less what trial noise and run x task interaction explain of it (their mean square is in
+        SE_T2 already), at least 0.
+
+    Changed: T3 at first counted that noise twice and took m_A + m_B - 2 df for the whole variance. With three runs per
+    arm its 95 % interval then held the truth in 98.4 to 99.9 % of simulated studies, now in 94 to 96 %.
     """
     return mean_paired_difference([Pair(treatment, control, clusters)], target=target, level=level, unscored=unscored)
 
@@ -112,9 +129,9 @@ def mean_paired_difference(
         method = "paired by task, t"
     if target == "T3":
         arms = _over_benchmarks(parts)
-        variance += sum(float(runs.var(ddof=1)) / len(runs) for runs in arms)
-        df = sum(len(runs) for runs in arms) - 2.0
-        method = "paired by task plus training-run variance, t"
+        noise = sum(part.run_noise for part in parts) / n**2
+        variance, df = map(float, add_run_variance(variance, df, arms, noise))
+        method = "paired by task plus training-run variance, t (Satterthwaite)"
     return t_estimate(
         value,
         variance**0.5,
@@ -127,6 +144,29 @@ def mean_paired_difference(
         n_training_runs=n_runs,
         n_unscored=sum(part.n_unscored for part in parts),
     )
+
+
+def add_run_variance(variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLike], noise: ArrayLike) -> TotalVariance:
+    """Add what training runs contribute to a variance that holds everything else; elementwise over arrays (...).
+
+    runs : per arm the means (..., n_training_runs) of its training runs; their variance over their number is added.
+    noise : the part of that that `variance` holds already; what is left is at least 0.
+    Satterthwaite's df (1946); the variance between runs enters as what was measured times what is left of it, halfway
+    between the two on the log scale: the first covers too much where nothing is left, the second too little where noise is
+    a small part (simulated). Never below the smallest number of training runs less one and never above `df`, so that T3 is
+    never narrower than T2.
+    """
+    arms = [np.asarray(arm, float) for arm in runs]
+    own = [arm.shape[-1] - 1 for arm in arms]
+    shares = [arm.var(axis=-1, ddof=1) / arm.shape[-1] for arm in arms]
+    variance = np.asarray(variance, float)
+    raw = sum(shares)
+    between = np.maximum(raw - noise, 0.0)
+    total = variance + between
+    kept = np.divide(between, raw, out=np.zeros_like(total), where=raw > 0)
+    spread = variance**2 / df + kept * sum(share**2 / free for share, free in zip(shares, own, strict=True))
+    own_df = np.divide(total**2, spread, out=np.full_like(total, min(own)), where=spread > 0)
+    return TotalVariance(total, np.minimum(np.maximum(own_df, min(own)), df))
 
 
 def run_means(pairs: Sequence[Pair], *, unscored: Unscored = "raise") -> RunMeans:
@@ -149,13 +189,15 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
     n_unscored = int(np.isnan(treatment).sum() + np.isnan(control).sum())
     if n_unscored and unscored == "raise":
         raise AnalysisError(f"{n_unscored} scores are missing; choose unscored='exclude' or unscored='fail'.")
-    if unscored == "fail":
-        treatment, control = np.nan_to_num(treatment), np.nan_to_num(control)
+    if unscored in FILLED:
+        treatment, control = (
+            np.nan_to_num(arm, nan=filled) for arm, filled in zip((treatment, control), FILLED[unscored], strict=True)
+        )
     elif unscored == "exclude":
         complete = ~(np.isnan(treatment).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
         treatment, control, clusters = treatment[:, :, complete], control[:, :, complete], clusters[complete]
     elif unscored != "raise":
-        raise AnalysisError(f"`unscored` must be raise, exclude or fail; got {unscored!r}.")
+        raise AnalysisError(f"`unscored` must be raise, exclude, fail, best or worst; got {unscored!r}.")
     if treatment.size == 0 or control.size == 0:
         raise AnalysisError("no task is scored in both arms.")
 
@@ -175,6 +217,7 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
         tasks=float((sums**2).sum()) / len(difference) ** 2 * n_clusters / max(n_clusters - 1, 1),
         tasks_df=max(n_clusters - 1.0, 1.0),
         runs=RunMeans(treatment.mean(axis=(1, 2)), control.mean(axis=(1, 2))),
+        run_noise=_run_noise(treatment, code) + _run_noise(control, code),
         n_tasks=n_clusters,
         n_trials=n_trials,
         n_unscored=n_unscored,
@@ -196,6 +239,21 @@ def _trial_noise(scores: NDArray[np.float64]) -> _Variance:
     """Variance that trial noise gives to an arm's mean."""
     m, k, n = scores.shape
     return _Variance(float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1)))
+
+
+def _run_noise(scores: NDArray[np.float64], clusters: NDArray[np.intp]) -> float:
+    """Variance of the mean of an arm's run means that run x task interaction and trial noise explain; 0 with one run.
+
+    Mean square of y_rt - y_r - y_t + y over (n m), residuals summed within each task's items.
+    """
+    means = scores.mean(axis=1)
+    m, n = means.shape
+    if m < 2:
+        return 0.0
+    residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    sums = np.stack([np.bincount(clusters, weights=row) for row in residual])
+    g = sums.shape[1]
+    return float((sums**2).sum()) / (n**2 * m * (m - 1)) * g / max(g - 1, 1)
 
 
 def _sum(variances: Sequence[float], dfs: Sequence[float]) -> _Variance:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from replication.errors import AnalysisError
@@ -22,6 +23,11 @@ MEAN, POOLED = "mean of these", "random effects"
 
 ALL = "all"
 """In column `scale`: the average over the scales that both arms have."""
+
+
+FLOOR_BELOW = 5
+"""With fewer benchmarks the Hartung-Knapp error does not fall below the classic one. With more, the floor would make a
+95 % interval of differences that are all 0 miss them in 1 % of studies instead of 5 %."""
 
 
 class Pooled(NamedTuple):
@@ -57,8 +63,23 @@ def pooled_published(estimates: Sequence[Estimate], *, level: float) -> Pooled:
     return _pooled(estimates, level)
 
 
+def pooled_pairs(value: ArrayLike, se: ArrayLike, n: ArrayLike, k: ArrayLike, *, level: float) -> Estimate:
+    """Average differences of pairs of models, all (n_pairs,), as a sample of pairs; `n` items and `k` runs of each.
+
+    T3: each model of a pair is one training run, and how methods differ between pairs is in the random effect.
+    """
+    value, se = np.asarray(value, float), np.asarray(se, float)
+    fit = random_effects(value, se, level=level, floor=value.size < FLOOR_BELOW)
+    return Estimate(
+        value=fit.mean, low=fit.low, high=fit.high, level=level, se=fit.se, df=fit.df, p_one_sided=fit.p_one_sided,
+        p_two_sided=fit.p_two_sided, method=f"random effects over {value.size} pairs, REML, Hartung-Knapp, t", target="T3",
+        n_tasks=int(np.max(n)), n_trials=int(np.min(k)), n_training_runs=value.size,
+    )  # fmt: skip
+
+
 def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarray] = (), **changes) -> Pooled:
-    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=True, runs=runs)
+    floor = len(estimates) < FLOOR_BELOW
+    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=floor, runs=runs)
     method = f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t"
     return Pooled(
         dataclasses.replace(

@@ -9,7 +9,8 @@ import pytest
 from replication.claims import load_claims
 from replication.evidence import load_benchmarks, load_scores
 from replication.figures import compute, curves, forest, probe, scales, style
-from replication.verdicts import Data, tabulate
+from replication.rules.parts import Data
+from replication.verdicts import tabulate
 
 CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
 

@@ -12,10 +12,11 @@ import pytest
 from replication import scaffolds, schemas
 from replication.benchmarks import suite
 from replication.claims import load_claims
-from replication.evidence import load_benchmarks, load_scores
+from replication.evidence import load_benchmarks, load_pairs, load_scores
 from replication.records import Message, to_json
+from replication.rules.parts import Data, Settings
 from replication.training import corpora
-from replication.verdicts import Data, Settings, decide
+from replication.verdicts import decide
 
 HERE = Path(__file__).parent
 
@@ -58,7 +59,12 @@ def test_verdicts_on_the_published_table_are_as_they_were():
 
     settings = Settings(**OmegaConf.to_object(OmegaConf.load(schemas.CONF / "analysis" / "default.yaml")))
     data = Data(
-        study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks(), settings=settings
+        study="reanalysis",
+        kind="reanalysis",
+        published=load_scores(),
+        benchmarks=load_benchmarks(),
+        model_pairs=load_pairs(),
+        settings=settings,
     )
 
     def rounded(value):

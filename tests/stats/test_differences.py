@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from replication.errors import AnalysisError
-from replication.stats.differences import Pair, mean_paired_difference, paired_difference
+from replication.stats.differences import Pair, add_run_variance, mean_paired_difference, paired_difference
 
 RNG = np.random.default_rng(20261123)
 A = RNG.random((3, 4, 25)).round(2)
@@ -33,10 +33,49 @@ def test_arms_change_places_and_the_sign_changes():
 
 def test_t3_adds_the_variance_between_training_runs():
     t2, t3 = (paired_difference(B, A, target=target) for target in ("T2", "T3"))
-    tau2 = B.mean(axis=(1, 2)).var(ddof=1) + A.mean(axis=(1, 2)).var(ddof=1)
-    assert t3.se**2 == pytest.approx(t2.se**2 + tau2 / 3, rel=1e-12)
-    assert t3.df == 4
-    assert t3.high - t3.value == pytest.approx(stats.t(4).ppf(0.975) * t3.se)
+    runs = [arm.mean(axis=(1, 2)).var(ddof=1) / 3 for arm in (B, A)]
+    noise = 0.0
+    for means in (B.mean(axis=1), A.mean(axis=1)):
+        residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+        noise += (residual**2).sum() / (2 * 24) / (3 * 25)
+    between = max(sum(runs) - noise, 0)
+    assert t3.se**2 == pytest.approx(t2.se**2 + between, rel=1e-12)
+    spread = t2.se**4 / 24 + between / sum(runs) * sum(share**2 / 2 for share in runs)
+    assert t3.df == pytest.approx(t3.se**4 / spread)
+    assert t3.high - t3.value == pytest.approx(stats.t(t3.df).ppf(0.975) * t3.se)
+
+
+def test_run_variance_is_what_the_runs_show_beyond_their_noise():
+    runs = [np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.2, 0.5])]
+    shares = [0.01 / 3, 0.03 / 3]
+    total = add_run_variance(0.002, 50.0, runs, 0.001)
+    assert total.value == pytest.approx(0.002 + sum(shares) - 0.001)
+    kept = (sum(shares) - 0.001) / sum(shares)
+    assert total.df == pytest.approx(total.value**2 / (0.002**2 / 50 + kept * sum(s**2 / 2 for s in shares)))
+
+
+@pytest.mark.parametrize("noise", [0.02, 1.0])
+def test_runs_that_differ_by_noise_only_add_nothing(noise):
+    total = add_run_variance(0.002, 50.0, [np.array([0.4, 0.5]), np.array([0.5, 0.6])], noise)
+    assert total == (pytest.approx(0.002), 50)
+
+
+def test_run_variance_never_has_more_df_than_the_tasks_nor_fewer_than_the_runs():
+    many = np.linspace(0, 1, 30)
+    assert add_run_variance(0.01, 2.0, [many, many], 0.0).df == 2
+    assert add_run_variance(0.0, 50.0, [np.array([0.0, 1.0, 0.0]), np.array([0.5, 0.5, 0.5])], 0.3).df == 2
+
+
+def test_interaction_of_runs_and_tasks_is_not_counted_as_spread_between_runs():
+    arm = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])[:, None]
+    t2, t3 = (paired_difference(arm, np.zeros_like(arm), target=target) for target in ("T2", "T3"))
+    assert t3.se == t2.se
+
+
+def test_bounds_fill_missing_scores_against_and_for_the_treatment():
+    treatment, control = np.array([1.0, np.nan, 0.0, 1.0]), np.array([0.0, 0.0, np.nan, 1.0])
+    value = {p: paired_difference(treatment, control, target="T2", unscored=p).value for p in ("worst", "fail", "best")}
+    assert value == {"worst": 0.0, "fail": 0.25, "best": 0.5}
 
 
 def test_t1_with_one_training_run_is_the_noise_of_trials_alone():
@@ -116,7 +155,7 @@ def test_unscored_is_refused_excluded_or_failed_as_asked():
         (np.array([np.inf, 1]), np.ones(2), {}, "infinite scores"),
         (np.ones((1, 1, 1, 2)), np.ones(2), {}, "or a suffix"),
         (np.ones(2), np.ones(2), {"level": 1.5}, "`level` must lie between 0 and 1"),
-        (np.ones(2), np.ones(2), {"unscored": "zero"}, "must be raise, exclude or fail"),
+        (np.ones(2), np.ones(2), {"unscored": "zero"}, "must be raise, exclude, fail, best or worst"),
         (np.ones(2), np.ones(2), {"clusters": [1]}, "one task per item"),
     ],
 )

@@ -85,8 +85,16 @@ def test_random_effects_of_the_method_have_the_weights_of_t2_and_the_variance_of
     weight /= weight.sum()
     runs = [np.stack([np.asarray(p[0][arm]).mean(axis=(1, 2)) for p in groups.values()], 1) @ weight for arm in (0, 1)]
     assert t3.estimate.value == t2.estimate.value
-    assert t3.estimate.se == pytest.approx(math.sqrt(t2.estimate.se**2 + sum(r.var(ddof=1) / 3 for r in runs)))
-    assert (t2.estimate.df, t3.estimate.df) == (3, 3)
+    scores = [np.stack([np.asarray(p[0][arm]).mean(axis=(1, 2)) for p in groups.values()], 1) for arm in (0, 1)]
+    own = [s - s.mean(0) - (s @ weight)[:, None] + s.mean(0) @ weight for s in scores]
+    noise = sum(((weight * residual) ** 2).sum() / (3 * 2) * 4 / 3 for residual in own)
+    between = sum(r.var(ddof=1) / 3 for r in runs) - noise
+    assert between > 0
+    assert t3.estimate.se == pytest.approx(math.sqrt(t2.estimate.se**2 + between))
+    assert t2.estimate.df == 3
+    shares = [r.var(ddof=1) / 3 for r in runs]
+    spread = t2.estimate.se**4 / 3 + between / sum(shares) * sum(share**2 / 2 for share in shares)
+    assert t3.estimate.df == pytest.approx(t3.estimate.se**4 / spread)
     assert (t3.fit.q, t3.fit.q_p) == (t2.fit.q, t2.fit.q_p)
     assert (t2.estimate.target, t3.estimate.target) == ("T2", "T3")
 
@@ -104,7 +112,7 @@ def test_interval_for_the_method_is_never_narrower_than_the_one_for_tasks(n_benc
     for common in (0.0, 0.05):
         groups = study(rng, n_benchmarks=n_benchmarks, n_runs=3, common=common, own=0.0)
         t2, t3 = (pooled(groups, target=target, level=0.95).estimate for target in ("T2", "T3"))
-        assert t3.high - t3.low > t2.high - t2.low
+        assert t3.high - t3.low >= t2.high - t2.low
 
 
 def test_more_benchmarks_do_not_average_a_shared_run_shift_out():

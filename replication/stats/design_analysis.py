@@ -1,0 +1,55 @@
+"""Say what a significant estimate of a given design would be worth: power, sign error, exaggeration."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from replication.errors import AnalysisError
+
+
+class DesignAnalysis(NamedTuple):
+    """Three answers about a design, elementwise."""
+
+    power: NDArray[np.float64]
+    """Chance of a significant estimate."""
+    type_s: NDArray[np.float64]
+    """Chance that a significant estimate has the wrong sign."""
+    exaggeration: NDArray[np.float64]
+    """Type M: mean of |estimate|/|effect| over significant estimates; infinite at effect 0."""
+
+
+def two_sided_power(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) -> NDArray[np.float64]:
+    """Compute the power of the two-sided z-test at `alpha` for true `effect` and standard error `se` (broadcast).
+
+    P(Z > z - l) + P(Z < -z - l), l = effect/se, z the 1 - alpha/2 quantile: both tails count, so it is alpha at effect 0.
+    """
+    right, left = _tails(effect, se, alpha)
+    return (right + left)[()]
+
+
+def design_analysis(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) -> DesignAnalysis:
+    """Compute power, type S error and exaggeration for true `effect` and standard error `se` (broadcast).
+
+    Gelman & Carlin 2014; closed forms of Lu, Qiu & Deng 2018, l = |effect|/se: type S = P(Z < -z - l)/power,
+    exaggeration = [phi(l + z) + phi(l - z) + l (Phi(l + z) + Phi(l - z) - 1)]/(l power).
+    """
+    right, left = _tails(effect, se, alpha)
+    power, z = right + left, stats.norm.isf(alpha / 2)
+    ratio = np.abs(np.asarray(effect, float)) / np.asarray(se, float)
+    norm = stats.norm
+    mean = norm.pdf(ratio + z) + norm.pdf(ratio - z) + ratio * (norm.cdf(ratio + z) + norm.cdf(ratio - z) - 1)
+    exaggeration = np.divide(mean, ratio * power, out=np.full(np.shape(ratio), np.inf), where=ratio > 0)
+    return DesignAnalysis(power[()], (left / power)[()], exaggeration[()])
+
+
+def _tails(effect: ArrayLike, se: ArrayLike, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the chances of significance with the right and with the wrong sign."""
+    effect, se = np.asarray(effect, float), np.asarray(se, float)
+    if not 0 < alpha < 1:
+        raise AnalysisError(f"`alpha` must lie between 0 and 1; got {alpha}.")
+    if effect.size == 0 or se.size == 0 or not (np.isfinite(effect).all() and np.isfinite(se).all() and (se > 0).all()):
+        raise AnalysisError(f"`effect` must be finite and `se` above 0; got {effect.tolist()}, {se.tolist()}.")
+    ratio, z = np.abs(effect) / se, stats.norm.isf(alpha / 2)
+    return np.asarray(stats.norm.sf(z - ratio)), np.asarray(stats.norm.sf(z + ratio))

@@ -1,0 +1,293 @@
+"""Test whether printed digits can come from whole numbers: GRIM and its relatives, in exact arithmetic.
+
+Printed numbers are passed as strings, so that their decimals count; nothing is computed in floating point except the
+chance levels. Limits: a score that any real number can reach (a continuous rubric, F1) leaves only its range to test, and
+a percentage says nothing once n k g reaches 10^(D + 2).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from replication.errors import AnalysisError
+
+Rounding = Literal["half_up", "half_even", "half_down", "truncate", "either_half"]
+ROUNDINGS = ("half_up", "half_even", "half_down", "truncate", "either_half")
+"""`either_half` accepts half-up and half-down."""
+
+
+class RoundedRuns(NamedTuple):
+    """Whether a printed mean can be the mean of per-run values that were rounded first."""
+
+    possible: bool
+    spread_tasks: int | None
+    """Smallest distance between the lowest and the highest run, in tasks, with which it can; None where it cannot."""
+    spread_points: float | None
+
+
+class SmallerDenominators(NamedTuple):
+    """Fits of all printed numbers at denominators below the stated one."""
+
+    hits: tuple[tuple[int, int], ...]
+    """(runs, tasks) at which every number fits."""
+    n_tried: int
+    expected_hits: float
+    """Expected number of hits were the digits random."""
+
+
+def mean_is_consistent(mean: str, n: int, items: int = 1, *, rounding: Rounding = "either_half") -> bool:
+    """Test a printed mean of n people x `items` whole-number items: does some integer total print as it?
+
+    GRIM (Brown & Heathers 2017). mean : digits as printed, any sign. Half-up and half-down are both accepted by default.
+    """
+    value, decimals = _parse(mean)
+    _check_counts(n=n, items=items)
+    low, high = _total_range(value, 10**decimals, n * items, rounding)
+    return low <= high
+
+
+def chance_of_inconsistency(n: int, items: int = 1, decimals: int = 2) -> float:
+    """Compute the share of random means with `decimals` decimals that GRIM would catch: max(0, 1 - n items/10^D).
+
+    decimals : of the mean on its own scale, so a percentage with two decimals has four (Brown & Heathers 2017).
+    """
+    _check_counts(n=n, items=items)
+    return max(0.0, float(Fraction(10**decimals - n * items, 10**decimals)))
+
+
+def totals(
+    printed: str, n: int, k: int = 1, *, grain: int = 1, rounding: Rounding = "half_up", scale: int = 100
+) -> tuple[int, ...]:
+    """List the whole totals T in [0, n k grain] for which scale T/(n k grain) prints as `printed`.
+
+    printed : average over k runs of n tasks, a percentage unless `scale` is 1. grain : credit steps per task (1 for
+    pass/fail). Empty: the number cannot come from that design under that rounding.
+    """
+    value, decimals = _parse(printed)
+    _check_counts(n=n, k=k, grain=grain)
+    size = n * k * grain
+    low, high = _total_range(value, scale * 10**decimals, size, rounding)
+    return tuple(range(max(low, 0), min(high, size) + 1))
+
+
+def chance_of_fit(n: int, k: int = 1, *, decimals: int = 2, grain: int = 1) -> float:
+    """Compute P0 = min(1, (n k grain + 1)/(100 10^D + 1)), the chance that a random percentage fits by accident."""
+    _check_counts(n=n, k=k, grain=grain)
+    return min(1.0, (n * k * grain + 1) / (100 * 10**decimals + 1))
+
+
+def mean_of_rounded_runs(printed: str, n: int, k: int, *, run_decimals: int) -> RoundedRuns:
+    """Test a percentage as the mean of k run percentages that were each rounded to `run_decimals`, then rounded again.
+
+    All combinations of the n + 1 values that a run of n pass/fail tasks can print are allowed (half-up throughout); the
+    sums they reach are kept as bits of one integer. What is plausible is judged afterwards, by the smallest spread.
+    """
+    value, decimals = _parse(printed)
+    _check_counts(n=n, k=k)
+    unit = 10**run_decimals
+    values = [(2 * 100 * unit * t + n) // (2 * n) for t in range(n + 1)]
+    # Sums S with S/(k unit) printing as value/10^decimals.
+    low, high = _total_range(value, 10**decimals, k * unit, "half_up")
+
+    def reaches(window: Sequence[int]) -> bool:
+        base = window[0]
+        lowest, highest = max(low - k * base, 0), min(high, k * window[-1]) - k * base
+        if lowest > highest:
+            return False
+        sums = 1
+        steps = [v - base for v in dict.fromkeys(window)]
+        keep = (1 << (highest + 1)) - 1
+        for _ in range(k):
+            reached = 0
+            for step in steps:
+                reached |= sums << step
+            sums = reached & keep
+        return sums >> lowest != 0
+
+    def fits(spread: int) -> bool:
+        # A window can hold the mean only if the mean lies between its ends.
+        return any(
+            reaches(values[start : start + spread + 1])
+            for start in range(n + 1 - spread)
+            if k * values[start] <= high and k * values[start + spread] >= low
+        )
+
+    if not fits(n):
+        return RoundedRuns(False, None, None)
+    # Whatever fits in a window fits in a wider one, so double the spread, then halve the gap.
+    bottom, top = -1, 0
+    while not fits(top):
+        bottom, top = top, min(max(2 * top, 1), n)
+    while top - bottom > 1:
+        middle = (bottom + top) // 2
+        bottom, top = (bottom, middle) if fits(middle) else (middle, top)
+    return RoundedRuns(True, top, 100 * top / n)
+
+
+def smaller_denominators(
+    printed: Sequence[str], n: int, *, ks: Sequence[int] = (1, 2, 3, 4, 5), from_share: str = "0.93", limit: int = 3500
+) -> SmallerDenominators:
+    """Search denominators k n', from_share n <= n' <= n (rounded down), that all printed percentages fit, half-up.
+
+    Failed tasks that were left out would show as such a fit. Designs with k n' >= `limit` are skipped: nearly anything
+    fits them. Compare hits with `expected_hits`, the sum over the designs tried of the product of P0.
+    """
+    _check_counts(n=n, limit=limit)
+    decimals = [_parse(number)[1] for number in printed]
+    if not printed:
+        raise AnalysisError("`printed` must hold at least one number; got none.")
+    first = max(1, math.floor(Fraction(from_share) * n))
+    tried = [(k, m) for k in ks for m in range(first, n + 1) if k * m < limit]
+    hits = tuple((k, m) for k, m in tried if all(totals(number, m, k) for number in printed))
+    expected = sum(math.prod(chance_of_fit(m, k, decimals=d) for d in decimals) for k, m in tried)
+    return SmallerDenominators(hits, len(tried), float(expected))
+
+
+def binary_sd_is_consistent(mean: str, sd: str, n: int, *, rounding: Rounding = "either_half") -> bool:
+    """Test a printed SD over n pass/fail tasks against their printed mean, both fractions (DEBIT, Heathers & Brown 2019).
+
+    sd^2 = n/(n - 1) p (1 - p) must print as `sd` for a total that prints as `mean`; exact, so stricter than the interval
+    form.
+    """
+    _check_counts(n=n)
+    if n < 2:
+        raise AnalysisError(f"`n` must be at least 2 for an SD; got {n}.")
+    return any(
+        _root_prints_as(Fraction(total * (n - total), n * (n - 1)), sd, rounding)
+        for total in totals(mean, n, scale=1, rounding=rounding)
+    )
+
+
+def run_sd_is_consistent(mean: str, sd: str, n: int, k: int, *, rounding: Rounding = "either_half") -> bool:
+    """Test a printed mean and SD (n - 1 form) over k runs of n pass/fail tasks, both percentages (GRIMMER for runs).
+
+    GRIMMER (Anaya 2016; Allard 2018) with the run as person and 1/n as item: some whole run totals t_i in [0, n] must
+    have a sum that prints as the mean and a sum of squares that prints as the SD. Decided exactly, not by parity alone.
+    """
+    _check_counts(n=n, k=k)
+    if k < 2:
+        raise AnalysisError(f"`k` must be at least 2 for an SD over runs; got {k}.")
+    for total in totals(mean, n, k, rounding=rounding):
+        for squares in _squares_range(total, n, k, sd, rounding):
+            deviation = Fraction(k * squares - total * total, k * (k - 1))
+            if _root_prints_as(Fraction(10_000, n * n) * deviation, sd, rounding) and _reachable(total, squares, k, n):
+                return True
+    return False
+
+
+def difference_is_consistent(a: str, b: str, printed: str) -> bool:
+    """Test a printed difference b - a against the two printed numbers, each anything that rounds to its digits."""
+    (a_low, a_high), (b_low, b_high), (low, high) = (_span(number) for number in (a, b, printed))
+    return b_low - a_high <= high and low <= b_high - a_low
+
+
+def relative_gain_is_consistent(a: str, b: str, printed: str) -> bool:
+    """Test a printed relative gain 100 (b - a)/a, in percent, against the two printed numbers; a must be above 0."""
+    (a_low, a_high), (b_low, b_high), (low, high) = (_span(number) for number in (a, b, printed))
+    if a_low <= 0:
+        raise AnalysisError(f"a relative gain needs a base above 0; got {a!r}.")
+    return 100 * (b_low / a_high - 1) <= high and low <= 100 * (b_high / a_low - 1)
+
+
+def weighted_mean_is_consistent(parts: Sequence[str], weights: Sequence[str], printed: str) -> bool:
+    """Test a printed weighted mean against its printed parts; weights as strings, at least 0, summing to 1 (to 1e-9)."""
+    shares = [Fraction(weight) for weight in weights]
+    off = abs(sum(shares, Fraction(-1)))
+    if len(shares) != len(parts) or off > Fraction(1, 10**9) or any(share < 0 for share in shares):
+        raise AnalysisError(f"`weights` must match the {len(parts)} parts and sum to 1; got {list(weights)}.")
+    spans = [_span(part) for part in parts]
+    low, high = _span(printed)
+    return (
+        sum(w * s[0] for w, s in zip(shares, spans, strict=True)) <= high
+        and sum(w * s[1] for w, s in zip(shares, spans, strict=True)) >= low
+    )
+
+
+def _span(printed: str) -> tuple[Fraction, Fraction]:
+    value, decimals = _parse(printed)
+    return Fraction(2 * value - 1, 2 * 10**decimals), Fraction(2 * value + 1, 2 * 10**decimals)
+
+
+def _squares_range(total: int, n: int, k: int, sd: str, rounding: Rounding) -> range:
+    """Sums of squares near the printed SD, of the parity of the total (t^2 and t are even or odd together)."""
+    value, decimals = _parse(sd)
+    unit = 10**decimals
+
+    def squares(points: Fraction) -> Fraction:
+        return (points * n / 100) ** 2 * (k - 1) + Fraction(total * total, k)
+
+    low = math.floor(squares(Fraction(max(value - 1, 0), unit)))
+    high = math.ceil(squares(Fraction(value + 1, unit)))
+    low += (low - total) % 2
+    return range(low, high + 1, 2)
+
+
+@lru_cache(maxsize=65_536)
+def _reachable(total: int, squares: int, k: int, most: int) -> bool:
+    """Whether k whole numbers in [0, most] have this sum and this sum of squares; the largest one is tried first."""
+    if k * squares < total * total or not 0 <= total <= k * most or squares > total * most:
+        return False
+    if k == 1:
+        return squares == total * total
+    if k == 2:
+        gap = 2 * squares - total * total
+        root = math.isqrt(gap)
+        return root * root == gap and (total + root) % 2 == 0 and total >= root and total + root <= 2 * most
+    # The largest is at least the mean, and at most mean + sqrt((k - 1)(squares/k - mean^2)).
+    above = (k - 1) * (k * squares - total * total)
+    highest = min(most, (total + math.isqrt(above)) // k)
+    return any(
+        _reachable(total - top, squares - top * top, k - 1, top) for top in range(-(-total // k), highest + 1)
+    )  # fmt: skip
+
+
+def _root_prints_as(square: Fraction, printed: str, rounding: Rounding) -> bool:
+    """Whether sqrt(square) prints as `printed`, decided on the squares."""
+    value, decimals = _parse(printed)
+    low, high, low_in, high_in = _ends(value, rounding)
+    x = square * (2 * 10**decimals) ** 2
+    above = low < 0 or x > low * low or (low_in and x == low * low)
+    return above and (x < high * high or (high_in and x == high * high))
+
+
+def _ends(value: int, rounding: Rounding) -> tuple[int, int, bool, bool]:
+    """Ends of what prints as `value`, in half units of the last digit, and whether each end belongs to it."""
+    if rounding not in ROUNDINGS:
+        raise AnalysisError(f"`rounding` must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
+    if rounding == "truncate":
+        if value < 0:
+            return 2 * value - 2, 2 * value, False, True
+        return 2 * value, 2 * value + 2, True, False
+    even = value % 2 == 0
+    low_in, high_in = {
+        "half_up": (True, False), "half_down": (False, True), "half_even": (even, even), "either_half": (True, True),
+    }[rounding]  # fmt: skip
+    return 2 * value - 1, 2 * value + 1, low_in, high_in
+
+
+def _total_range(value: int, per_unit: int, size: int, rounding: Rounding) -> tuple[int, int]:
+    """First and last whole T for which per_unit T/size, in units of the last digit, prints as `value`."""
+    low, high, low_in, high_in = _ends(value, rounding)
+    twice = 2 * per_unit
+    first, first_rest = divmod(low * size, twice)
+    last, last_rest = divmod(high * size, twice)
+    first += 1 if first_rest or not low_in else 0
+    last -= 1 if not last_rest and not high_in else 0
+    return first, last
+
+
+def _parse(printed: str) -> tuple[int, int]:
+    """Read a printed number as a whole number of units of its last digit, and its decimals."""
+    if not isinstance(printed, str) or not re.fullmatch(r"-?\d+(\.\d*)?|-?\.\d+", printed):
+        raise AnalysisError(f"a printed number must be a string of digits such as '33.25'; got {printed!r}.")
+    whole, _, rest = printed.partition(".")
+    return int(whole + rest), len(rest)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count != int(count) or count < 1:
+            raise AnalysisError(f"`{name}` must be a whole number of at least 1; got {count}.")

@@ -1,0 +1,163 @@
+"""Compare or combine an original and its replication by classical rules.
+
+theta_o, theta_r : estimates; s_o, s_r : standard errors, above 0; all broadcast. Normal reference. `tau`: SD of the effect
+between the two settings, where the replication is not a direct one; each setting has its own draw.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from replication.errors import AnalysisError
+
+
+class QTest(NamedTuple):
+    """Heterogeneity of two studies, elementwise."""
+
+    q: NDArray[np.float64]
+    p: NDArray[np.float64]
+
+
+class Pooled(NamedTuple):
+    """Fixed-effect mean of two studies, elementwise."""
+
+    value: NDArray[np.float64]
+    se: NDArray[np.float64]
+    z: NDArray[np.float64]
+    p_two_sided: NDArray[np.float64]
+
+
+class PredictionInterval(NamedTuple):
+    """Where the estimate of a replication is expected, elementwise."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    se: NDArray[np.float64]
+
+
+class HarmonicMean(NamedTuple):
+    """Harmonic mean chi-square test."""
+
+    z2: NDArray[np.float64]
+    """n^2/sum(1/z^2); 0 if any z is 0."""
+    p: NDArray[np.float64]
+    """NaN where signs disagree: then p only exceeds its largest value for agreeing signs."""
+
+
+def q_test(theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike, *, tau: float = 0.0) -> QTest:
+    """Test that two studies estimate one effect: Q = (theta_o - theta_r)^2/(s_o^2 + s_r^2 + 2 tau^2), chi-square, 1 df."""
+    theta_o, s_o, theta_r, s_r = checked_studies(theta_o, s_o, theta_r, s_r, tau=tau)
+    q = np.square(theta_o - theta_r) / (s_o**2 + s_r**2 + 2 * tau**2)
+    return QTest(q[()], stats.chi2.sf(q, 1))
+
+
+def pooled(theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike) -> Pooled:
+    """Pool two studies by inverse variance; selection of the original, where there is any, stays in the mean."""
+    theta_o, s_o, theta_r, s_r = checked_studies(theta_o, s_o, theta_r, s_r)
+    precision = 1 / s_o**2 + 1 / s_r**2
+    value = (theta_o / s_o**2 + theta_r / s_r**2) / precision
+    se = 1 / np.sqrt(precision)
+    return Pooled(value[()], se[()], (value / se)[()], 2 * stats.norm.sf(np.abs(value / se)))
+
+
+def prediction_interval(
+    theta_o: ArrayLike, s_o: ArrayLike, s_r: ArrayLike, *, level: float = 0.95, tau: float = 0.0
+) -> PredictionInterval:
+    """Predict the replication's estimate: theta_o -+ z sqrt(s_o^2 + s_r^2 + 2 tau^2) (Patil, Peng & Leek 2016)."""
+    theta_o, s_o, _, s_r = checked_studies(theta_o, s_o, theta_o, s_r, tau=tau)
+    return _interval(theta_o, np.sqrt(s_o**2 + s_r**2 + 2 * tau**2), level)
+
+
+def shrunken_prediction_interval(
+    theta_o: ArrayLike, s_o: ArrayLike, s_r: ArrayLike, *, level: float = 0.95, tau: float = 0.0
+) -> PredictionInterval:
+    """Predict the replication's estimate after empirical-Bayes shrinkage (Pawel & Held 2020).
+
+    v = s_o^2 + tau^2, s = max(0, 1 - v/theta_o^2): mean s theta_o, variance s v + s_r^2 + tau^2.
+    """
+    theta_o, s_o, _, s_r = checked_studies(theta_o, s_o, theta_o, s_r, tau=tau)
+    v = s_o**2 + tau**2
+    shrinkage = 1 - v / np.maximum(np.square(theta_o), v)
+    return _interval(shrinkage * theta_o, np.sqrt(shrinkage * v + s_r**2 + tau**2), level)
+
+
+def significant_same_direction(
+    theta_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike, *, level: float = 0.025
+) -> NDArray[np.bool_]:
+    """Say whether z_r > z_{1-level} in the direction of the original (one-sided); never for an original of 0."""
+    theta_o, _, theta_r, s_r = checked_studies(theta_o, s_r, theta_r, s_r)
+    _check_level(level)
+    return (np.sign(theta_o) * theta_r / s_r > stats.norm.isf(level))[()]
+
+
+def original_in_replication_interval(
+    theta_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike, *, level: float = 0.95
+) -> NDArray[np.bool_]:
+    """Say whether |theta_o - theta_r| <= z s_r. Ignores s_o: two equal studies pass 83 % of the time, not 95 %."""
+    theta_o, _, theta_r, s_r = checked_studies(theta_o, s_r, theta_r, s_r)
+    _check_level(level)
+    return (np.abs(theta_o - theta_r) <= stats.norm.isf((1 - level) / 2) * s_r)[()]
+
+
+def harmonic_mean_test(z: ArrayLike, *, alternative: Literal["one-sided", "two-sided"] = "one-sided") -> HarmonicMean:
+    """Test several studies at once so that each must contribute (Held 2020, JRSS C).
+
+    z : (n_studies, ...). z_H^2 = n^2/sum(1/z^2); if all signs agree p = P(chi2_1 > z_H^2)/2^n in their common direction,
+    two-sided twice that.
+    """
+    z = np.asarray(z, float)
+    if z.ndim == 0 or z.shape[0] < 2 or z.size == 0 or not np.isfinite(z).all():
+        raise AnalysisError(f"`z` needs at least 2 studies along its first axis, all finite; got {z.tolist()}.")
+    if alternative not in ("one-sided", "two-sided"):
+        raise AnalysisError(f"`alternative` must be one-sided or two-sided; got {alternative!r}.")
+    n, some_zero = z.shape[0], (z == 0).any(axis=0)
+    z2 = np.where(some_zero, 0.0, n**2 / (1 / np.square(np.where(z == 0, 1.0, z))).sum(axis=0))
+    agree = (z >= 0).all(axis=0) | (z <= 0).all(axis=0)
+    p = np.where(agree, stats.chi2.sf(z2, 1) / 2 ** (n if alternative == "one-sided" else n - 1), np.nan)
+    return HarmonicMean(z2[()], p[()])
+
+
+def edgington(p_o: ArrayLike, p_r: ArrayLike, *, weight: float = 1.0) -> NDArray[np.float64]:
+    """Combine two one-sided p-values by their sum E = p_o + weight p_r (Edgington 1972; weighted Held et al. 2024).
+
+    The chance of a smaller sum of U_1 + r U_2: [E^2 - (E - 1)_+^2 - (E - r)_+^2]/(2 r), which is E^2/(2 r) for small E.
+    """
+    p_o, p_r = np.broadcast_arrays(np.asarray(p_o, float), np.asarray(p_r, float))
+    if p_o.size == 0 or not ((p_o >= 0) & (p_o <= 1) & (p_r >= 0) & (p_r <= 1)).all():
+        raise AnalysisError(f"p-values must lie in [0, 1]; got {p_o.tolist()} and {p_r.tolist()}.")
+    if not 0 < weight < np.inf:
+        raise AnalysisError(f"`weight` of the replication must be above 0; got {weight}.")
+    total = p_o + weight * p_r
+    area = total**2 - np.square((total - 1).clip(min=0)) - np.square((total - weight).clip(min=0))
+    return np.clip(area / (2 * weight), 0.0, 1.0)[()]
+
+
+def checked_studies(
+    theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike, *, tau: float = 0.0
+) -> tuple[NDArray[np.float64], ...]:
+    """Broadcast both studies; refuse what is not finite, standard errors not above 0, a negative `tau`."""
+    try:
+        studies = np.broadcast_arrays(*(np.asarray(x, float) for x in (theta_o, s_o, theta_r, s_r)))
+    except ValueError as error:
+        raise AnalysisError(f"estimates and standard errors must have shapes that broadcast; got {error}.") from error
+    if studies[0].size == 0 or not all(np.isfinite(x).all() for x in studies):
+        raise AnalysisError(f"estimates and standard errors must be finite; got {[x.tolist() for x in studies]}.")
+    if not ((studies[1] > 0) & (studies[3] > 0)).all():
+        raise AnalysisError(f"`s_o` and `s_r` must be above 0; got {studies[1].tolist()}, {studies[3].tolist()}.")
+    if not 0 <= tau < np.inf:
+        raise AnalysisError(f"`tau` must be at least 0; got {tau}.")
+    return tuple(studies)
+
+
+def _interval(centre: NDArray, se: NDArray, level: float) -> PredictionInterval:
+    _check_level(level)
+    half = stats.norm.isf((1 - level) / 2) * se
+    return PredictionInterval((centre - half)[()], (centre + half)[()], centre[()], se[()])
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
