@@ -340,6 +340,7 @@ def _verdict(verdict: Verdict) -> dict[str, Json]:
 
     return {
         "claim": verdict.claim_id, "target": verdict.target, "outcome": verdict.outcome.replace("_", " "),
+        "overall": verdict.overall.replace("_", " "),
         "estimate": points(verdict.replication), "reason": verdict.reason,
     }  # fmt: skip
 
@@ -409,6 +410,7 @@ def _collected(
         "figures": {name: figure(name) for name in ("curves", "compute", "scales", "probe")},
         "means": _means(tables.means, list(scales["scale"])),
         "spread": _spread(further.spread, list(scales["scale"]), data.settings.level),
+        "second": _second(further.second_opinions),
         "aa": _aa(further.aa, list(scales["scale"]), data.settings.level),
         "comparisons": _comparisons(tables, data.settings),
         "left_out": [
@@ -506,6 +508,16 @@ def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json
         ],
         "allowed": percent(1 - level, 0), "error": percent(aa["error"].max()), "t2_highest": percent(aa["t2"].max()),
         "t3_highest": percent(aa["t3"].max()), "holds": bool((aa["t3"] <= 1 - level + 2 * aa["error"]).all()),
+    }  # fmt: skip
+
+
+def _second(opinions: pd.DataFrame) -> dict[str, Json]:
+    from replication.tables import fixed
+
+    ratios = opinions["width_ratio"].dropna()
+    return {
+        "n": len(ratios), "n_differ": int(opinions["widths_differ"].fillna(False).astype(bool).sum()),
+        "lowest": fixed(ratios.min(), 2), "highest": fixed(ratios.max(), 2),
     }  # fmt: skip
 
 

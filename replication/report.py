@@ -14,6 +14,14 @@ from replication.tables import markdown, verdict_markdown, verdict_text
 OUTPUTS = (
     ("Table 1, published scores with recomputed intervals", "stats/audit.py", "paper/data/published.csv"),
     ("Figure 1, forest of the published scores", "figures/forest.py", "paper/figures/forest_published.svg"),
+    (
+        "Table of designs and repeats, table of digits, fragility map, tipping points, GRIM strip",
+        "stats/audit.py",
+        "paper/figures/{fragility,tipping,grim}.svg",
+    ),
+    ("Agent-tuned against general models, by size", "figures/pairs.py", "paper/figures/pairs.svg"),
+    ("Claim drift, settings left open, and every table of the reanalysis", "reanalysis.py", "paper/data/reanalysis/"),
+    ("Differences by other methods", "stats/second_opinions.py", "paper/data/second_opinions.csv"),
     ("Tables of levels, of scores per episode and of probe answers", "run.py", "paper/data/<study>/"),
     ("Table of training runs and compute", "train.py", "paper/data/<study>/training.csv"),
     ("Compute per training run", "figures/compute.py", "paper/figures/compute.svg"),

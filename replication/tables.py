@@ -127,8 +127,11 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     """Print verdicts as one short Markdown table per study, its scope in front; reasons stand in the paper."""
     parts = []
     for study, scope, of_study in blocks(verdicts):
-        rows = [[v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication)] for v in of_study]
-        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points"]
+        rows = [
+            [v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication), v.overall.replace("_", " ")]
+            for v in of_study
+        ]
+        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "All targets"]
         parts.append(f"**`{study}`**: {scope}\n\n{markdown(head, rows)}")
     return "\n\n".join([*parts, NOTE])
 

@@ -45,5 +45,6 @@ From the score table
     aa              how often an arm differs from itself
 
 Targets of inference: T1 these tasks and checkpoints (trial noise), T2 tasks like these (and these checkpoints), T3 the
-training method (tasks, trials and training runs). Nothing of ours but records and errors is imported. Score arrays are (n_training_runs, n_trials, n_tasks).
+training method (tasks, trials and training runs). Score arrays are (n_training_runs, n_trials, n_tasks). Nothing of ours
+but records and errors is imported.
 """

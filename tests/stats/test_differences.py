@@ -40,7 +40,7 @@ def test_t3_adds_the_variance_between_training_runs():
         noise += (residual**2).sum() / (2 * 24) / (3 * 25)
     between = max(sum(runs) - noise, 0)
     assert t3.se**2 == pytest.approx(t2.se**2 + between, rel=1e-12)
-    spread = t2.se**4 / 24 + between / sum(runs) * sum(share**2 / 2 for share in runs)
+    spread = t2.se**4 / 24 + (between / sum(runs)) ** 0.25 * sum(share**2 / 2 for share in runs)
     assert t3.df == pytest.approx(t3.se**4 / spread)
     assert t3.high - t3.value == pytest.approx(stats.t(t3.df).ppf(0.975) * t3.se)
 
@@ -50,7 +50,7 @@ def test_run_variance_is_what_the_runs_show_beyond_their_noise():
     shares = [0.01 / 3, 0.03 / 3]
     total = add_run_variance(0.002, 50.0, runs, 0.001)
     assert total.value == pytest.approx(0.002 + sum(shares) - 0.001)
-    kept = (sum(shares) - 0.001) / sum(shares)
+    kept = ((sum(shares) - 0.001) / sum(shares)) ** 0.25
     assert total.df == pytest.approx(total.value**2 / (0.002**2 / 50 + kept * sum(s**2 / 2 for s in shares)))
 
 
