@@ -68,7 +68,9 @@ def published_average(claim: Claim, data: Data, target: Target, policy: Unscored
     """Random-effects mean over the published rows, decided as `average_effect` in every cell of the (icc, rho) grid."""
     rows = published_rows(claim, data)
     if target == "T3":
-        raise AnalysisError("one checkpoint per arm was published, so the spread between training runs is unknown.")
+        raise AnalysisError(
+            "one checkpoint per arm was scored and neither is public, so the spread between training runs is unknown."
+        )
     settings = data.settings
     cells = {(icc, rho) for icc in claim.parameters["icc"] for rho in claim.parameters["rho"]}
     level = 1 - claim.parameters["alpha"]
@@ -185,39 +187,43 @@ def on_pairs(with_pairs: "Rule", without: "Rule") -> "Rule":
     return rule
 
 
-def published_lacks(requirement: Callable[[Claim, Data, pd.DataFrame], str]) -> Callable[..., Answer]:
+def published_lacks(requirement: Callable[[Claim, Data], str]) -> Callable[..., Answer]:
     """Make a rule that a table of printed scores cannot answer; `requirement` reads in the table what is missing."""
 
     def rule(claim: Claim, data: Data, target: Target, policy: Unscored) -> Answer:
-        raise AnalysisError(requirement(claim, data, published_rows(claim, data)))
+        raise AnalysisError(requirement(claim, data))
 
     return rule
 
 
-def _needs_control(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
+def _needs_control(claim: Claim, data: Data) -> str:
     arms = ", ".join(f"`{arm}`" for arm in sorted(set(data.published["arm"])))
     return (
         f"the published table has the arms {arms}; a control with as much training on observations is not among them."
     )
 
 
-def _needs_scaffolds(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
+def _needs_scaffolds(claim: Claim, data: Data) -> str:
     arms = data.published[data.published["arm"].isin(published_names(claim))]
     per_cell = int(arms.groupby(["arm", "benchmark", "metric"]).size().max())
     return f"each arm has {per_cell} score per benchmark and metric, so no second protocol to compare."
 
 
-def _needs_scales(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
+def _needs_scales(claim: Claim, data: Data) -> str:
     arms = data.published[data.published["arm"].isin(published_names(claim))]
     scales = sorted(arms["params_b"].dropna().unique())
     return f"{len(scales)} scale ({', '.join(map(size, scales))}) was published; a trend needs 3."
 
 
-def _needs_costs(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
-    return "the published table has no token counts or training compute."
+def _needs_costs(claim: Claim, data: Data) -> str:
+    costs = [column for column in data.published if "token" in column or "cost" in column]
+    return (
+        f"the published table prints scores and {len(costs)} columns of tokens, prices or training compute; its checkpoints "
+        "are not public, so none can be measured."
+    )
 
 
-def _needs_tasks(claim: Claim, data: Data, rows: pd.DataFrame) -> str:
+def _needs_tasks(claim: Claim, data: Data) -> str:
     return "the published table has no scores per task or training run."
 
 

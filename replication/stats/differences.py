@@ -154,10 +154,10 @@ def add_run_variance(variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLik
     """Add what training runs contribute to a variance that holds everything else; elementwise over arrays (...).
 
     runs : per arm the means (..., n_training_runs) of its training runs; their variance over their number is added.
-    noise : the part of that that `variance` holds already; what is left is at least 0.
-    Satterthwaite's df (1946). The variance between runs enters with the power `RUN_SHARE` of the share that is left of it: with
-    power 0 intervals cover too much where nothing is left, with power 1 too little where much is (simulated). Never below the
-    smallest number of training runs less one, never above `df`, so that T3 is never narrower than T2.
+    noise : the part of it that is in `variance` already; what is left is at least 0.
+    Satterthwaite's df (1946). The variance between runs enters with the power `RUN_SHARE` of the share that is left of it:
+    with power 0 intervals cover too much where nothing is left, with power 1 too little where much is (simulated). Never
+    below the smallest number of training runs less one, never above `df`, so that T3 is never narrower than T2.
     """
     arms = [np.asarray(arm, float) for arm in runs]
     own = [arm.shape[-1] - 1 for arm in arms]
