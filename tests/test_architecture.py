@@ -98,7 +98,7 @@ import replication.paper, replication.stats, replication.verdicts, replication.s
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
-@pytest.mark.parametrize("entry", ["run", "train", "paper"])
+@pytest.mark.parametrize("entry", ["run", "train", "paper", "plan"])
 def test_help_imports_nothing_slow(entry):
     code = f"""
 import runpy, sys

@@ -33,7 +33,7 @@ def test_study_composes_and_its_name_is_its_file(study):
     assert cfg.study.name == study and cfg.study.scope
 
 
-@pytest.mark.parametrize("group", ["engine", "sampling", "training", "analysis"])
+@pytest.mark.parametrize("group", ["engine", "sampling", "training", "analysis", "plan", "monitor"])
 def test_every_choice_of_a_group_composes(group):
     for file in (schemas.CONF / group).glob("*.yaml"):
         composed(f"{group}={file.stem}")
