@@ -150,12 +150,14 @@ def mean_paired_difference(
     )
 
 
-def add_run_variance(variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLike], noise: ArrayLike) -> TotalVariance:
+def add_run_variance(
+    variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLike], noise: ArrayLike, *, share: float = RUN_SHARE
+) -> TotalVariance:
     """Add what training runs contribute to a variance that holds everything else; elementwise over arrays (...).
 
     runs : per arm the means (..., n_training_runs) of its training runs; their variance over their number is added.
     noise : the part of it that is in `variance` already; what is left is at least 0.
-    Satterthwaite's df (1946). The variance between runs enters with the power `RUN_SHARE` of the share that is left of it:
+    Satterthwaite's df (1946). The variance between runs enters with the power `share` of the part that is left of it:
     with power 0 intervals cover too much where nothing is left, with power 1 too little where much is (simulated). Never
     below the smallest number of training runs less one, never above `df`, so that T3 is never narrower than T2.
     """
@@ -166,7 +168,7 @@ def add_run_variance(variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLik
     raw = sum(shares)
     between = np.maximum(raw - noise, 0.0)
     total = variance + between
-    kept = np.divide(between, raw, out=np.zeros_like(total), where=raw > 0) ** RUN_SHARE
+    kept = np.divide(between, raw, out=np.zeros_like(total), where=raw > 0) ** share
     spread = variance**2 / df + kept * sum(share**2 / free for share, free in zip(shares, own, strict=True))
     own_df = np.divide(total**2, spread, out=np.full_like(total, min(own)), where=spread > 0)
     return TotalVariance(total, np.minimum(np.maximum(own_df, min(own)), df))

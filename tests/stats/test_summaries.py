@@ -93,7 +93,7 @@ def test_random_effects_of_the_method_have_the_weights_of_t2_and_the_variance_of
     assert t3.estimate.se == pytest.approx(math.sqrt(t2.estimate.se**2 + between))
     assert t2.estimate.df == 3
     shares = [r.var(ddof=1) / 3 for r in runs]
-    spread = t2.estimate.se**4 / 3 + (between / sum(shares)) ** 0.25 * sum(share**2 / 2 for share in shares)
+    spread = t2.estimate.se**4 / 3 + between / sum(shares) * sum(share**2 / 2 for share in shares)
     assert t3.estimate.df == pytest.approx(max(t3.estimate.se**4 / spread, 2))  # no fewer than three runs have
     assert (t3.fit.q, t3.fit.q_p) == (t2.fit.q, t2.fit.q_p)
     assert (t2.estimate.target, t3.estimate.target) == ("T2", "T3")
