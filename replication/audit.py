@@ -20,7 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import yaml
+
 from replication.errors import AnalysisError, EvidenceError, exit_on_error
+from replication.schemas import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +37,11 @@ OPTIONAL = ("n_clusters", "score_type", "source", "date_read")
 METRIC = "score"
 """What the only number of a benchmark is called in a short table."""
 
-ICC = RHO = 0.5
-"""Between-task share and task correlation of the intervals; how much hangs on them is part of the report."""
-LEVEL, UNSTATED_RUNS, SESOI = 0.95, 1, 0.03
-"""Of intervals; runs assumed where nobody says; smallest effect of interest, a band in the forest and nothing else."""
-ICCS = (0.35, 0.5, 0.7)
+_ANALYSIS, _CLAIM = (yaml.safe_load((CONF / name).read_text()) for name in ("analysis/default.yaml", "claim/A1.yaml"))
+ICC, RHO, LEVEL, UNSTATED_RUNS = (_ANALYSIS[key] for key in ("icc", "rho", "level", "unstated_runs"))
+"""As in the study `reanalysis`; how much hangs on icc and rho is part of the report."""
+ICCS, SESOI = (_CLAIM["parameters"][key] for key in ("icc", "sesoi"))
+"""Of the grid; smallest effect of interest, a band in the forest and nothing else."""
 PLAIN = ("one run, unpaired", "stated runs, rho 0", "stated runs, rho .5", "stated runs, rho .7",
          "stated runs, rho .5, checkpoint SD 1", "T1, stated runs, icc .5")  # fmt: skip
 """Scenarios that the report prints; all stand in scenarios.csv."""
@@ -144,7 +147,6 @@ def audit_table(scores: "pd.DataFrame", arms: Sequence[str] = (), *, name: str =
     arms : treatment, control; empty where the table holds exactly two, the second to appear being the treatment. Of a
     benchmark with several metrics its composite is compared, else the first that both arms have.
     """
-    import numpy as np
 
     from replication.stats import audit, fragility, summaries
 
@@ -155,16 +157,14 @@ def audit_table(scores: "pd.DataFrame", arms: Sequence[str] = (), *, name: str =
     ks = sorted({1, 3, 5, *rows["k"]})
     runs = sorted({*range(1, 6), *rows["k"]})
     report = audit.report(rows, icc=ICC, rho=RHO, iccs=ICCS, ks=ks, digit_runs=runs, alpha=1 - LEVEL)
-    iccs, rhos = np.linspace(0.05, 0.95, 19), np.linspace(0, 0.95, 20)
-    farthest = min(max(0.03, 1.15 * report.tipping["stated runs"].max()), 0.2)
-    taus = np.linspace(0, farthest, 401)
+    farthest = report.tipping["stated runs"].max()
     return Audit(
         treatment=treatment,
         control=control,
         report=report,
         estimates=summaries.published_estimates(rows, icc=ICC, rho=RHO, level=LEVEL),
-        fragility_map=fragility.grid(rows, iccs, rhos, level=LEVEL),
-        tipping_steps=fragility.tipping_curve(rows, taus, icc=ICC, rho=RHO, alpha=1 - LEVEL),
+        fragility_map=fragility.surface(rows, level=LEVEL),
+        tipping_steps=fragility.tipping_steps(rows, farthest, icc=ICC, rho=RHO, alpha=1 - LEVEL),
         turning_all={icc: audit.turning_point(rows, icc=icc, alpha=1 - LEVEL) for icc in ICCS},
         left_out=left_out,
     )

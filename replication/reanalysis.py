@@ -26,13 +26,6 @@ NEWER = "Qwen3"
 """Family of general models that is newer than the bases of the agent-tuned ones."""
 
 
-SURFACE_ICC, SURFACE_RHO, SURFACE_TAU = (
-    np.linspace(0.05, 0.95, 37),
-    np.linspace(0, 0.95, 39),
-    np.linspace(0, 0.045, 181),
-)
-
-
 class Settings(NamedTuple):
     """What is fixed in conf/analysis and conf/claim."""
 
@@ -75,10 +68,11 @@ def analyse(rows: pd.DataFrame, published: pd.DataFrame, arms: tuple[str, str], 
     first = gaps[LEADERBOARDS[0]]
     line = matched.size_trend(first, level=level)
     sizes = np.geomspace(first["params_b"].min(), first["params_b"].max(), 60)
+    read = audit.report(rows, icc=icc, rho=rho, alpha=1 - level)
     return Reanalysis(
-        audit=audit.report(rows, icc=icc, rho=rho, alpha=1 - level),
-        surface=fragility.grid(rows, SURFACE_ICC, SURFACE_RHO, level=level),
-        tipping=fragility.tipping_curve(rows, SURFACE_TAU, icc=icc, rho=rho, alpha=1 - level),
+        audit=read,
+        surface=fragility.surface(rows, level=level),
+        tipping=fragility.tipping_steps(rows, read.tipping["stated runs"].max(), icc=icc, rho=rho, alpha=1 - level),
         composite=audit.composite(published, "bfcl_v4", *arms, items=WORTH),
         gaps=gaps,
         sensitivity={name: matched.sensitivity(pairs, name, "overall", **how) for name in LEADERBOARDS},
@@ -102,8 +96,7 @@ def tables(r: Reanalysis) -> dict[str, pd.DataFrame]:
         "pairs_sensitivity": pd.concat(
             [table.assign(leaderboard=name) for name, table in r.sensitivity.items()], ignore_index=True
         ),
-        "pairs_band": r.band, "newer_general": r.newer, "public_model": r.public, "drift": r.drift,
-        "unspecified": r.unspecified,
+        "fragility_map": r.surface, "tipping_steps": r.tipping, "pairs_band": r.band, "newer_general": r.newer,
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ OUTPUTS = (
         "paper/figures/{fragility,tipping,grim}.svg",
     ),
     ("Agent-tuned against general models, by size", "figures/pairs.py", "paper/figures/pairs.svg"),
-    ("Claim drift, settings left open, and every table of the reanalysis", "reanalysis.py", "paper/data/reanalysis/"),
+    ("Every table of the reanalysis", "reanalysis.py", "paper/data/reanalysis/"),
     ("Differences by other methods", "stats/second_opinions.py", "paper/data/second_opinions.csv"),
     ("Tables of levels, of scores per episode and of probe answers", "run.py", "paper/data/<study>/"),
     ("Table of training runs and compute", "train.py", "paper/data/<study>/training.csv"),

@@ -28,7 +28,7 @@ ALLOWED = {
     "reanalysis": {"evidence", "stats", "tables"},
     "rules": {"stats", "tables"},
     "verdicts": {"claims", "evidence", "store", "stats", "rules"},
-    "audit": {"evidence", "stats", "figures", "tables"},
+    "audit": {"evidence", "stats", "figures", "tables", "schemas"},
     "report": {"claims", "evidence", "store", "verdicts", "figures", "tables", "cli", "schemas"},
     "paper": {"claims", "evidence", "store", "verdicts", "stats", "figures", "tables", "report", "cli", "schemas",
               "reanalysis", "rules"},

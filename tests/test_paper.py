@@ -144,7 +144,11 @@ def test_reanalysis_needs_no_store_and_says_that_nothing_was_run(folder):
     written = {p.relative_to(folder).as_posix() for p in built.outputs}
     assert {f"figures/{name}" for name in PUBLISHED_FIGURES} <= written
     assert {"data/verdicts.json", "data/published.csv", "data/numbers.json", "paper.pdf"} <= written
-    assert {"data/reanalysis/pairs.csv", "data/reanalysis/audit_tipping.csv", "data/reanalysis/drift.csv"} <= written
+    assert {
+        "data/reanalysis/pairs.csv",
+        "data/reanalysis/audit_tipping.csv",
+        "data/reanalysis/fragility_map.csv",
+    } <= written
     assert (folder / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 

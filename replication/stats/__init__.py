@@ -9,7 +9,6 @@ Estimates and intervals
     paired_bayes    pass counts of two arms on few tasks -> posterior of their difference
     pass_at_k       scores over trials -> pass@k and pass^k
     judge           labels and judge scores -> prediction-powered mean
-    missing         score arrays with gaps -> bounds over all that the missing scores could have been
 Tests without a distribution
     resampling      one weight matrix for all columns: multinomial, Poisson, crossed
     max_t           resamples -> max-T, Romano-Wolf, simultaneous bands

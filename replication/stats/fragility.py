@@ -285,6 +285,19 @@ def tipping_curve(
     )
 
 
+def surface(rows: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """Compute T2 of every row at its stated runs over a fine rectangle of icc and rho, for a map; columns as of `grid`."""
+    return grid(rows, np.linspace(0.05, 0.95, 19), np.linspace(0, 0.95, 20), level=level)
+
+
+def tipping_steps(
+    rows: pd.DataFrame, farthest: float, *, icc: float = 0.5, rho: float = 0.5, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Compute `tipping_curve` in fine steps, from no checkpoint SD to beyond `farthest`, the last row's, 3 to 20 points."""
+    last = min(max(0.03, 1.15 * farthest), 0.2)
+    return tipping_curve(rows, np.linspace(0, last, 401), icc=icc, rho=rho, alpha=alpha)
+
+
 def required(
     rows: pd.DataFrame,
     *,
