@@ -37,25 +37,25 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 	$(PY) -m pytest $(ARGS)
 
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
-	$(PY) -m replication.replicate study=$(STUDY) $(ARGS)
+	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
 
 train: $(full) ## Train the organisms of STUDY
-	$(PY) -m replication.train study=$(STUDY) $(ARGS)
+	$(PY) -m replication train study=$(STUDY) $(ARGS)
 
 run: $(full) ## Play the missing episodes of STUDY into the store
-	$(PY) -m replication.run study=$(STUDY) $(ARGS)
+	$(PY) -m replication run study=$(STUDY) $(ARGS)
 
 plan: $(any) ## Print what STUDY costs, what it could detect, and a better use of the same budget
-	@$(PY) -m replication.plan study=$(STUDY) $(ARGS)
+	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
-	$(PY) -m replication.paper study=$(STUDY) $(ARGS)
+	$(PY) -m replication paper study=$(STUDY) $(ARGS)
 
 audit: $(any) ## Audit a table of scores of your own: TABLE=mine.csv, ARGS='treatment control' where it holds more arms
-	@$(PY) -m replication.audit $(if $(TABLE),"$(TABLE)") $(ARGS)
+	@$(PY) -m replication audit $(if $(TABLE),"$(TABLE)") $(ARGS)
 
 evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' prints these tables
-	@$(PY) -m replication.evidence $(ARGS)
+	@$(PY) -m replication evidence $(ARGS)
 
 # Which task is shown or played, and through which scaffold; ARGS takes the rest, e.g. ARGS='index=3 tool_syntax=llama3'.
 TASK     ?= terminal
@@ -65,20 +65,20 @@ SCAFFOLD ?= compact
 chosen   := task=$(TASK) level=$(LEVEL) seed=$(SEED) scaffold=$(SCAFFOLD)
 
 show: $(any) ## Print what a model sees of TASK at LEVEL with SEED through SCAFFOLD, and an expert's episode
-	@$(PY) -m replication.show $(chosen) $(ARGS)
+	@$(PY) -m replication show $(chosen) $(ARGS)
 
 play: $(any) ## Act in TASK yourself, in the terminal
-	@$(PY) -m replication.show mode=play $(chosen) $(ARGS)
+	@$(PY) -m replication show mode=play $(chosen) $(ARGS)
 
 bench: $(full) ## Measure speed: store, suite, runner; ratios side by side in one run
 	@for file in tests/performance/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file $(ARGS) || exit 1; done
 
 TRAINING ?= bases
 bases: $(full) ## Train the missing base models that the arms of STUDY start from
-	$(PY) -m replication.bases study=$(STUDY) training=$(TRAINING) $(ARGS)
+	$(PY) -m replication bases study=$(STUDY) training=$(TRAINING) $(ARGS)
 
 calibrate: $(full) ## Choose the levels of STUDY per scale on the calibration split, into conf/levels
-	$(PY) -m replication.calibrate study=$(STUDY) $(ARGS)
+	$(PY) -m replication calibrate study=$(STUDY) $(ARGS)
 
 lint: $(any) ## Check style and formatting
 	$(PY) -m ruff check .

@@ -200,7 +200,7 @@ class Episode:
     n_completion_tokens: int
     seeds: tuple[int, ...]
     """One per turn, as sent to the engine."""
-    seconds_s: float
+    wall_s: float
     """Wall time; shared with all episodes in flight."""
 
     @property

@@ -103,7 +103,7 @@ def make_curves():
                         rows.append((arm, scale, seed, step, step * 4096, loss, 1e-3, step * 0.1, phase, reward))
         return pd.DataFrame(
             rows,
-            columns=["arm", "scale", "training_seed", "step", "n_tokens", "loss", "lr", "seconds_s", "phase", "reward"],
+            columns=["arm", "scale", "training_seed", "step", "n_tokens", "loss", "lr", "wall_s", "phase", "reward"],
         )
 
     return make

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from replication import scaffolds
-from replication.benchmarks import suite
+from replication.collect import scaffolds
+from replication.collect.benchmarks import suite
+from replication.collect.runner import Job
+from replication.collect.scaffolds.native import SYNTAXES
 from replication.records import Request, RunSpec, Sampling, Task, stable_seed
-from replication.runner import Job
-from replication.scaffolds.native import SYNTAXES
 
 SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""

@@ -1,7 +1,6 @@
-"""The import table of the design, and late imports, held by reading the source."""
+"""The import law of README, late imports, and one place for each kind of thing; checked by reading the source."""
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,108 +8,128 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "replication"
-FREE = {"records", "errors", "interfaces"}
-COLLECT = {"engines", "benchmarks", "scaffolds", "training", "runner", "store", "schemas"}
-ENTRY = {"cli", "schemas", "config", "runner", "store", "training", "tracking", "progress"}
+BASE = ("records", "errors", "files", "text")
 
-ALLOWED = {
-    "records": set(), "errors": set(), "interfaces": {"records"},
-    "claims": set(), "evidence": set(), "store": set(), "stats": set(), "figures": set(), "tables": set(),
-    "engines": set(), "benchmarks": set(), "scaffolds": set(), "episodes": set(), "progress": set(),
-    "schemas": set(), "cli": {"schemas"}, "tracking": {"schemas"},
-    "training": {"benchmarks", "scaffolds"},
-    "runner": {"episodes", "store", "progress"},
-    "config": COLLECT,
-    # run asks stats.monitor for its stopping rule and for nothing else.
-    "train": ENTRY, "run": ENTRY | {"stats"}, "bases": ENTRY | {"train"}, "calibrate": ENTRY | {"train", "run"},
-    "plan": ENTRY | {"stats"}, "replicate": set(),
-    "show": {"benchmarks", "scaffolds", "episodes"},
-    "reanalysis": {"evidence", "stats", "tables"},
-    "rules": {"stats", "tables"},
-    "verdicts": {"claims", "evidence", "store", "stats", "rules"},
-    "audit": {"evidence", "stats", "figures", "tables", "schemas"},
-    "report": {"claims", "evidence", "store", "verdicts", "figures", "tables", "cli", "schemas"},
-    "paper": {"claims", "evidence", "store", "verdicts", "stats", "figures", "tables", "report", "cli", "schemas",
-              "reanalysis", "rules"},
+LAW = {
+    "records": (), "errors": (), "files": BASE, "text": BASE,
+    "settings": BASE,
+    "store": (*BASE, "settings"),
+    "collect": (*BASE, "settings", "store"),
+    "analyse": (*BASE, "settings", "store"),
+    "analyse.stats": ("records", "errors"),
+    "publish": (*BASE, "settings", "store", "analyse"),
+    "commands": (*BASE, "settings", "store", "collect", "analyse", "publish"),
+    "__main__": (*BASE, "settings"),
 }  # fmt: skip
-"""What a module may import of ours besides records, errors, interfaces and itself: one direction, two halves."""
+"""What a part of the package may import of ours, besides itself; the longest matching name counts. No exemptions."""
+
+KINDS = ("engines", "benchmarks", "scaffolds")
+"""Kinds of parts of `collect`: none imports another; `build` picks them and `episodes` knows only their interfaces."""
 
 HEAVY = {"torch", "vllm", "transformers", "wandb", "tokenizers", "safetensors"}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def part(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported(path: Path) -> set[str]:
+    """Every module of ours that a file imports, relative to the package; `from a import b` counts as both a and a.b."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            assert node.module
-            found |= {node.module} if node.module != "replication" else {f"replication.{a.name}" for a in node.names}
-    return found
+            assert node.level == 0 and node.module, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("replication.") for name in found if name.startswith("replication.")} - {"__version__"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_module_imports_only_what_the_table_allows(path):
-    me = part(path)
-    if me == "__init__":
-        assert not imported(path)
-        return
-    assert me in ALLOWED, f"`{me}` is not in the import table: add it to the design and to this test"
-    ours = {name.split(".")[1] for name in imported(path) if name.startswith("replication.")} - {"__version__"}
-    extra = ours - ALLOWED[me] - FREE - {me}
-    assert not extra, f"{path.name} imports {sorted(extra)}, which the table does not allow for `{me}`"
+def within(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
 
 
-@pytest.mark.parametrize("name", ["records", "errors"])
-def test_records_and_errors_need_the_standard_library_only(name):
-    for module in imported(PACKAGE / f"{name}.py"):
-        assert module.split(".")[0] in sys.stdlib_module_names
+def each(sources=SOURCES):
+    return pytest.mark.parametrize("path", sources, ids=lambda path: dotted(path) or "replication")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@each([path for path in SOURCES if dotted(path)])
+def test_a_part_imports_only_what_the_law_allows(path):
+    parts = [part for part in LAW if within(dotted(path), part)]
+    assert parts, f"`{dotted(path)}` is in none of the parts {', '.join(LAW)}"
+    part = max(parts, key=len)
+    allowed = (*LAW[part], part)
+    outside = sorted(name for name in imported(path) if not any(within(name, other) for other in allowed))
+    assert not outside, f"`{dotted(path)}` may import {', '.join(allowed)}; it imports {', '.join(outside)}"
+
+
+@each([path for path in SOURCES if dotted(path).split(".")[:1] == ["collect"]])
+def test_engines_benchmarks_and_scaffolds_meet_only_in_build(path):
+    me = dotted(path)
+    own = next((kind for kind in KINDS if within(me, f"collect.{kind}")), None)
+    others = [kind for kind in KINDS if kind != own]
+    if own or me == "collect.episodes":
+        assert not [name for name in imported(path) for kind in others if within(name, f"collect.{kind}")]
+
+
+def test_the_package_itself_imports_nothing_and_records_and_errors_only_the_standard_library():
+    assert not imported(PACKAGE / "__init__.py")
+    for name in ("records", "errors"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert all(module.split(".")[0] in sys.stdlib_module_names for module in names)
+
+
+@each()
 def test_heavy_packages_are_imported_inside_functions(path):
-    tree = ast.parse(path.read_text())
-    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    top = [
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
     assert not {name.split(".")[0] for name in names} & HEAVY
 
 
-def test_analysis_half_works_without_the_packages_of_the_collect_half():
+def test_analysis_works_without_the_packages_that_collecting_needs():
+    modules = [
+        dotted(path) for path in SOURCES if dotted(path).split(".")[0] in ("analyse", "publish", "store", "commands")
+    ]
     code = f"""
 import sys
+from importlib import import_module
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {sorted(HEAVY)}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import replication.paper, replication.stats, replication.verdicts, replication.store, replication.run, replication.train
+for module in {modules}:
+    import_module("replication." + module)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
-@pytest.mark.parametrize("entry", ["run", "train", "paper", "plan"])
-def test_help_imports_nothing_slow(entry):
+@pytest.mark.parametrize("command", ["run", "train", "paper", "plan", "audit"])
+def test_help_imports_nothing_slow(command):
     code = f"""
-import runpy, sys
-sys.argv = ["replication.{entry}", "--help"]
-try:
-    runpy.run_module("replication.{entry}", run_name="__main__")
-except SystemExit:
-    pass
-slow = {{"torch", "vllm", "transformers", "pandas", "scipy", "matplotlib", "wandb", "numpy"}} & set(sys.modules)
+import sys
+from replication.__main__ import main
+main([{command!r}, "--help"])
+slow = {{"torch", "vllm", "transformers", "pandas", "scipy", "matplotlib", "wandb", "numpy", "hydra"}} & set(sys.modules)
 assert not slow, slow
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent,
-                          env=os.environ | {"HYDRA_FULL_ERROR": "1"})  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stderr
-    assert "study" in done.stdout
+    assert command in done.stdout
+
+
+def test_every_command_is_listed_and_every_listed_command_exists():
+    from replication.__main__ import OTHER_COMMANDS, STUDY_COMMANDS
+
+    files = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {"__init__"}
+    assert files == set(STUDY_COMMANDS) | set(OTHER_COMMANDS)

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from replication import cli, config, schemas
+from replication import settings
+from replication.collect import build
+from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
-from replication.interfaces import ModelRef
 
-ROOT = schemas.CONF.parent
-STUDIES = sorted(p.stem for p in (schemas.CONF / "study").glob("*.yaml"))
+ROOT = settings.CONF.parent
+STUDIES = sorted(p.stem for p in (settings.CONF / "study").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
 def hydra_conf():
-    schemas.register()
-    with initialize_config_dir(str(schemas.CONF), version_base="1.3"):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         yield
 
 
 def composed(*overrides):
-    return cli.checked(compose("config", overrides=list(overrides)))
+    return settings.checked(compose("config", overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -35,13 +36,13 @@ def test_study_composes_and_its_name_is_its_file(study):
 
 @pytest.mark.parametrize("group", ["engine", "sampling", "training", "analysis", "plan", "monitor"])
 def test_every_choice_of_a_group_composes(group):
-    for file in (schemas.CONF / group).glob("*.yaml"):
+    for file in (settings.CONF / group).glob("*.yaml"):
         composed(f"{group}={file.stem}")
 
 
 def test_arms_of_a_study_differ_in_their_phases_only():
     cfg = composed("study=controlled")
-    runs = config.training_runs(cfg)
+    runs = build.training_runs(cfg)
     n_runs = {
         arm_name: (len(arm.scales) or len(cfg.scales)) * len(arm.training_seeds or cfg.study.training_seeds)
         for arm_name, arm in cfg.arms.items()
@@ -67,7 +68,7 @@ def test_budgets_of_the_arms_are_matched_and_orders_are_as_named(study):
 
 
 def test_warm_up_reads_only_environments_of_its_domain():
-    for run in config.training_runs(composed("study=controlled")):
+    for run in build.training_runs(composed("study=controlled")):
         for phase in run.phases:
             names = sorted({name for name, _ in phase.benchmarks})
             if phase.corpus.startswith(("transitions", "predictions")):
@@ -78,16 +79,16 @@ def test_warm_up_reads_only_environments_of_its_domain():
 
 def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_are_spread_over_them():
     cfg = composed("study=controlled", "+scales.xs.levels={terminal: [1, 1, 2]}", "benchmarks.terminal.n_tasks=10")
-    assert config.levels(cfg, "terminal", "xs") == (1, 1, 2)
-    (run, *_) = config.training_runs(cfg)
-    served = config.Served(
+    assert build.levels(cfg, "terminal", "xs") == (1, 1, 2)
+    (run, *_) = build.training_runs(cfg)
+    served = build.Served(
         ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
         labels={"arm": run.arm, "scale": "xs", "params_b": 0.001, "training_seed": 0},
     )
-    (job,) = [job for job in config.jobs(cfg, served) if job.spec.benchmark == "terminal"]
+    (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
     levels = [task.level for task in job.tasks]
     assert (levels.count(1), levels.count(2)) == (6, 4) and len({task.id for task in job.tasks}) == 10
-    (probe,) = [job for job in config.probe_jobs(cfg, served) if job.spec.benchmark == "terminal"]
+    (probe,) = [job for job in build.probe_jobs(cfg, served) if job.spec.benchmark == "terminal"]
     assert {task.split for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
     assert probe.spec.run_id != job.spec.run_id
 
@@ -112,14 +113,14 @@ def test_value_out_of_range_is_named(override, message):
 
 def test_unknown_parts_are_named():
     with pytest.raises(ConfigError, match="`domain` of a phase is 'both'"):
-        config.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
+        build.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
     with pytest.raises(ConfigError, match=r"has no finished checkpoint .*make train"):
-        config.served(composed("paths.results=nowhere"))
+        build.served(composed("paths.results=nowhere"))
 
 
 def run_entry(entry, *overrides):
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-m", f"replication.{entry}", *overrides]
+    command = [sys.executable, "-m", "replication", entry, *overrides]
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
@@ -143,7 +144,7 @@ def test_wrong_command_line_is_one_clear_error_and_a_failing_exit_code(arguments
 def test_misspelt_key_in_a_file_is_named(tmp_path):
     import shutil
 
-    shutil.copytree(schemas.CONF, tmp_path / "conf")
+    shutil.copytree(settings.CONF, tmp_path / "conf")
     arm = tmp_path / "conf" / "arm" / "agent_sft.yaml"
     arm.write_text(arm.read_text().replace("n_tokens", "n_token"))
     done = run_entry("train", "--config-dir", str(tmp_path / "conf"), "--config-path", str(tmp_path / "conf"))
@@ -157,5 +158,5 @@ def test_results_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
 
 
 def test_conf_names_no_path_of_a_machine():
-    for file in Path(schemas.CONF).rglob("*.yaml"):
+    for file in Path(settings.CONF).rglob("*.yaml"):
         assert "/home/" not in file.read_text() and "/root" not in file.read_text(), file

@@ -8,21 +8,23 @@ import pytest
 from hydra import compose, initialize_config_dir
 from parts import expert_script, noisy_script, prompt_of
 
-from replication import cli, config, paper, run, runner, schemas
-from replication.engines.scripted import ScriptedEngine
-from replication.rules.parts import Settings
+from replication import settings
+from replication.analyse.rules.parts import Settings
+from replication.collect import build, runner
+from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.training.runs import WEIGHTS, weights_sha256
+from replication.commands import paper, run
 from replication.store import Store
-from replication.training.runs import WEIGHTS, weights_sha256
 
-ROOT = schemas.CONF.parent
+ROOT = settings.CONF.parent
 
 
 @pytest.fixture
 def cfg(tmp_path):
-    schemas.register()
-    with initialize_config_dir(str(schemas.CONF), version_base="1.3"):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         tasks = ["benchmarks.terminal.n_tasks=30", "benchmarks.calling.n_tasks=30", "study.n_trials=2"]
-        cfg = cli.checked(
+        cfg = settings.checked(
             compose("config", overrides=["study=controlled_tiny", f"paths.results={tmp_path}/results", *tasks])
         )
     # Every kind of thing once is enough: two benchmarks, two scales, an arm at one of them, one that is not trained.
@@ -33,24 +35,24 @@ def cfg(tmp_path):
 
 def pretend_trained(cfg) -> None:
     """Write the records of training runs, as far as collecting and analysing read them."""
-    for at, training_run in enumerate(config.training_runs(cfg)):
-        folder = config.training_folder(cfg, training_run)
+    for at, training_run in enumerate(build.training_runs(cfg)):
+        folder = build.training_folder(cfg, training_run)
         folder.mkdir(parents=True)
         (folder / WEIGHTS).write_bytes(bytes([at]))
         record = {
             "arm": training_run.arm, "scale": training_run.scale, "training_seed": training_run.training_seed,
             "training_run": training_run.name, "params_b": 0.0009, "weights_sha256": weights_sha256(folder),
-            "n_tokens": 1000, "flops": 1e9, "seconds_s": 1.0,
+            "n_tokens": 1000, "flops": 1e9, "wall_s": 1.0,
         }  # fmt: skip
         (folder / "training.json").write_text(json.dumps(record))
         rows = "\n".join(f"{i},episodes,{100 * i},{3 / (i + 1)},0.01,{i}" for i in range(10))
-        (folder / "curve.csv").write_text(f"step,phase,n_tokens,loss,lr,seconds_s\n{rows}\n")
+        (folder / "curve.csv").write_text(f"step,phase,n_tokens,loss,lr,wall_s\n{rows}\n")
 
 
 def play(cfg):
     """Collect with scripts: the treatment plays the expert, the control errs in a third of its turns."""
     store = Store(Path(cfg.paths.results) / "store")
-    work = [(model, [*config.jobs(cfg, model), *config.probe_jobs(cfg, model)]) for model in config.served(cfg)]
+    work = [(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)]) for model in build.served(cfg)]
     for model, jobs in work:
         make = expert_script if model.labels["arm"] == "lwm_then_sft" else noisy_script
         scripts = {task.prompt: make(job) for job in jobs for task in job.tasks if job.spec.scaffold != "probe"}
@@ -62,12 +64,12 @@ def play(cfg):
     run._write_index(cfg, store, work)
 
 
-def build(cfg, out: Path):
+def build_paper(cfg, out: Path):
     out.mkdir(exist_ok=True)
     for name in ("paper.typ", "refs.bib"):
         shutil.copy(ROOT / "paper" / name, out / name)
     return paper.build(
-        cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=out, claims=schemas.CONF / "claim",
+        cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=out, claims=settings.CONF / "claim",
         settings=Settings(**vars(cfg.analysis)),
     )  # fmt: skip
 
@@ -75,7 +77,7 @@ def build(cfg, out: Path):
 def test_better_arm_shows_in_the_verdicts_and_everything_is_written(cfg, tmp_path):
     pretend_trained(cfg)
     play(cfg)
-    built = build(cfg, tmp_path / "paper")
+    built = build_paper(cfg, tmp_path / "paper")
     ours = {(v.claim_id, v.target): v for v in built.verdicts if v.study == "controlled_tiny"}
     assert ours["A2", "T2"].outcome == "replicated" and ours["A2", "T2"].replication.value > 0.2
     assert ours["B", "T3"].outcome == "not_testable" and "general" in ours["B", "T3"].reason
@@ -86,10 +88,10 @@ def test_better_arm_shows_in_the_verdicts_and_everything_is_written(cfg, tmp_pat
 def test_paper_is_built_from_frozen_data_alone_and_byte_for_byte(cfg, tmp_path):
     pretend_trained(cfg)
     play(cfg)
-    build(cfg, tmp_path / "paper")
+    build_paper(cfg, tmp_path / "paper")
     before = {p: p.read_bytes() for p in (tmp_path / "paper").rglob("*") if p.is_file()}
     shutil.rmtree(cfg.paths.results)
-    build(cfg, tmp_path / "paper")
+    build_paper(cfg, tmp_path / "paper")
     assert {p: p.read_bytes() for p in (tmp_path / "paper").rglob("*") if p.is_file()} == before
 
 
@@ -100,6 +102,6 @@ def test_complete_study_starts_no_engine(cfg, monkeypatch, capsys):
     def refuse(cfg):
         raise AssertionError("an engine was built")
 
-    monkeypatch.setattr(config, "engine", refuse)
+    monkeypatch.setattr(build, "engine", refuse)
     run.main(cfg)
     assert "runs are complete" in capsys.readouterr().out

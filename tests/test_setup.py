@@ -237,7 +237,7 @@ def test_nvidia_driver_is_found_by_a_working_nvidia_smi(checkout: Checkout) -> N
 ])  # fmt: skip
 def test_finished_environment_is_used_as_it_is(checkout: Checkout, installed: str, goal: list[str]) -> None:
     checkout.installed(installed)
-    assert checkout.first_command(*goal).startswith(".venv/bin/python -m replication.")
+    assert checkout.first_command(*goal).startswith(".venv/bin/python -m replication ")
 
 
 @pytest.mark.parametrize("change", ["requirements/cpu.lock", "pyproject.toml"])

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from replication import scaffolds, schemas
-from replication.benchmarks import suite
-from replication.claims import load_claims
-from replication.evidence import load_benchmarks, load_pairs, load_scores
+from replication.analyse.claims import load_claims
+from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
+from replication.analyse.rules.parts import Data, Settings
+from replication.analyse.verdicts import decide
+from replication.collect import scaffolds
+from replication.collect.benchmarks import suite
+from replication.collect.training import corpora
 from replication.records import Message, to_json
-from replication.rules.parts import Data, Settings
-from replication.training import corpora
-from replication.verdicts import decide
+from replication.settings import CONF
 
 HERE = Path(__file__).parent
 
@@ -57,7 +58,7 @@ def test_training_documents_read_as_they_did(name):
 def test_verdicts_on_the_published_table_are_as_they_were():
     from omegaconf import OmegaConf
 
-    settings = Settings(**OmegaConf.to_object(OmegaConf.load(schemas.CONF / "analysis" / "default.yaml")))
+    settings = Settings(**OmegaConf.to_object(OmegaConf.load(CONF / "analysis" / "default.yaml")))
     data = Data(
         study="reanalysis",
         kind="reanalysis",
@@ -74,5 +75,5 @@ def test_verdicts_on_the_published_table_are_as_they_were():
             return {k: rounded(v) for k, v in value.items()}
         return [rounded(v) for v in value] if isinstance(value, list) else value
 
-    verdicts = [rounded(to_json(v)) for v in decide(load_claims(schemas.CONF / "claim"), data)]
+    verdicts = [rounded(to_json(v)) for v in decide(load_claims(CONF / "claim"), data)]
     hold("reanalysis_verdicts.json", json.dumps(verdicts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

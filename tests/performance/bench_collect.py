@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from parts import expert_script, make_job
 
-from replication import runner
-from replication.engines.scripted import ScriptedEngine
-from replication.episodes import play
+from replication.collect import runner
+from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.episodes import play
 from replication.records import Reply
 from replication.store import Store
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from replication.stats.resampling import bootstrap_benchmark_mean, bootstrap_benchmarks
+from replication.analyse.stats.resampling.weights import bootstrap_benchmark_mean, bootstrap_benchmarks
 
 N_BENCHMARKS, N_TASKS, N_COLUMNS = 7, 200, 80
 MAX_S, MAX_RATIO = 0.2, 3.0

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from replication.benchmarks import suite
+from replication.collect.benchmarks import suite
 
 MIN_TASKS, MIN_STEPS = 1_000, 20_000
 """Wanted in a second."""

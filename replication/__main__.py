@@ -1,0 +1,98 @@
+"""The command line: `python -m replication COMMAND ...`; every command is imported when it is called.
+
+Commands of a study take Hydra overrides, such as `study=controlled_tiny seed=1`; the others take their own arguments.
+"""
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+STUDY_COMMANDS = {
+    "train": "train the missing organisms of a study",
+    "run": "play the missing episodes of a study into the store, then write its index",
+    "plan": "print what a study costs and what it could detect",
+    "paper": "build figures, tables, verdicts and paper of a study",
+    "bases": "train the missing base models that the arms start from",
+    "calibrate": "choose the levels of a study per scale on the calibration split",
+}
+"""Hydra composes conf/ with the arguments, and `main` is called with the checked `settings.Root`."""
+
+OTHER_COMMANDS = {
+    "replicate": "run a study from start to verdicts: train, run, paper",
+    "audit": "audit a table of published scores: TABLE.csv [treatment control]",
+    "evidence": "print or check the tables of published numbers",
+    "show": "print a task as a model sees it, or play it",
+    "readme": "rewrite the generated blocks of README.md from the frozen verdicts",
+    "suite_page": "rewrite the page of the generated environments",
+}
+"""`main` is called with the list of arguments."""
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ("study", "engine", "training", "sampling", "analysis", "plan", "monitor")
+"""Groups of conf/ of which a command line names one choice each."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command and return its exit code; without one, or with `--help`, list the commands."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        print(_listing())
+        return 0
+    if name not in STUDY_COMMANDS | OTHER_COMMANDS:
+        print(f"error: no command {name!r}; the commands are {', '.join(_all())}.", file=sys.stderr)
+        return 2
+    if "-h" in rest or "--help" in rest:
+        print(_help(name))
+        return 0
+    return _call(name, rest)
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    from replication.errors import exit_on_error
+
+    command = import_module(f"replication.commands.{name}")
+    if name in OTHER_COMMANDS:
+        return exit_on_error(command.main)(arguments) or 0
+    import hydra
+
+    from replication import settings
+
+    settings.register()
+
+    @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
+    @exit_on_error
+    def composed(cfg: object) -> None:
+        command.main(settings.checked(cfg))
+
+    sys.argv = [f"python -m replication {name}", *arguments]
+    composed()
+    return 0
+
+
+def _all() -> dict[str, str]:
+    return STUDY_COMMANDS | OTHER_COMMANDS
+
+
+def _listing() -> str:
+    lines = [f"  {name:11}{summary}" for name, summary in _all().items()]
+    usage = "usage: python -m replication COMMAND [ARGUMENT ...]"
+    return "\n".join([usage, "", *lines, "", "`python -m replication COMMAND --help` explains one of them."])
+
+
+def _help(name: str) -> str:
+    """Return the docstring of a command and, for a study's, what conf/ offers; nothing heavy is imported for it."""
+    source = (Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8")
+    parts = [ast.get_docstring(ast.parse(source)) or ""]
+    if name in STUDY_COMMANDS:
+        groups = {group: ", ".join(sorted(f.stem for f in (CONF / group).glob("*.yaml"))) for group in GROUPS}
+        parts.append("Choices, GROUP=CHOICE:" + "".join(f"\n  {group:10}{files}" for group, files in groups.items()))
+        parts.append(
+            "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings.py.\n"
+            "`--cfg job` prints the composed configuration; `--multirun` sweeps over comma-separated values."
+        )
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

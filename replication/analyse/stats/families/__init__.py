@@ -1,0 +1,1 @@
+"""Several benchmarks, scales or hypotheses at once: pooling, trends, multiplicity."""

@@ -1,0 +1,1 @@
+"""Tests and bands from resampled tasks, all columns by the same weights."""

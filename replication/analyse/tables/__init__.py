@@ -1,0 +1,1 @@
+"""Score table in, tables of estimates out; the formulas themselves belong in `stats`."""

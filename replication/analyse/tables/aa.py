@@ -1,0 +1,137 @@
+"""A/A check: two arms that are the same arm with other training seeds, simulated from stored scores."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from replication.analyse.stats.estimates.differences import Pair, add_run_variance
+from replication.analyse.tables.arms import arm_arrays
+from replication.errors import AnalysisError
+
+
+class FalsePositives(NamedTuple):
+    """How often an interval of the mean over the benchmarks says that an arm differs from itself."""
+
+    t2: float
+    """Share of simulated studies. T2 is about these checkpoints, and checkpoints do differ: it may exceed 1 - level."""
+    t3: float
+    """Share of simulated studies; the T3 interval keeps its word when this is at most 1 - level."""
+    error: float
+    """Monte Carlo standard error of a share that is 1 - level in truth."""
+    run_sd: float
+    """SD between training runs of the mean over benchmarks in the model, noise of tasks and trials taken off."""
+
+
+def check(
+    scores: pd.DataFrame, *, level: float, n_simulations: int, rng: np.random.Generator, at_least: int = 3
+) -> pd.DataFrame:
+    """Compare each arm at each scale with itself, where it has `at_least` training runs; `false_positives` in columns.
+
+    Columns: arm, scale, n_training_runs, t2, t3, error, run_sd.
+    """
+    rows = []
+    for (arm, scale), part in scores.groupby(["arm", "scale"], sort=True):
+        arrays = list(arm_arrays(part).values())
+        m = min(len(array) for array in arrays)
+        if m >= at_least:
+            found = false_positives(arrays, level=level, n_simulations=n_simulations, rng=rng)
+            rows.append({"arm": arm, "scale": scale, "n_training_runs": m, **found._asdict()})
+    return pd.DataFrame(rows, columns=["arm", "scale", "n_training_runs", *FalsePositives._fields])
+
+
+def false_positives(
+    scores: Sequence[ArrayLike], *, level: float, n_simulations: int, rng: np.random.Generator
+) -> FalsePositives:
+    """Compare the arm with itself `n_simulations` times, each time with as many training runs as are stored.
+
+    scores : per benchmark (n_training_runs, n_trials, n_tasks), the same training runs on each, none missing.
+    The intervals are those of `differences.mean_paired_difference`.
+    """
+    arms = [_checked(array) for array in scores]
+    m = _same_number_of_runs(arms)
+    value, tasks, per_df = np.zeros(n_simulations), np.zeros(n_simulations), np.zeros(n_simulations)
+    runs, noise = np.zeros((2, n_simulations, m)), np.zeros(n_simulations)
+    for pair in pseudo_arms(arms, n_simulations=n_simulations, rng=rng):
+        treatment, control = (np.asarray(arm) for arm in pair[:2])
+        difference = treatment.mean(axis=1) - control.mean(axis=1)
+        n = difference.shape[1]
+        variance = difference.var(axis=1, ddof=1) / n / len(arms) ** 2
+        value += difference.mean(axis=1) / len(arms)
+        tasks += variance
+        per_df += variance**2 / (n - 1)
+        runs += np.stack([treatment.mean(axis=2), control.mean(axis=2)]) / len(arms)
+        for arm in (treatment, control):
+            residual = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=2, keepdims=True)
+            residual += arm.mean(axis=(1, 2))[:, None, None]
+            noise += (residual**2).sum(axis=(1, 2)) / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
+    # Satterthwaite's df; a simulated study without any variance has an interval of width 0 whatever they are
+    df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
+    both = add_run_variance(tasks, df, runs, noise)
+    t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
+    t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
+    return FalsePositives(
+        t2=float(t2.mean()),
+        t3=float(t3.mean()),
+        error=float(np.sqrt(level * (1 - level) / n_simulations)),
+        run_sd=float(np.sqrt((_run_shifts(arms).mean(axis=0) ** 2).sum())),
+    )
+
+
+def pseudo_arms(scores: Sequence[ArrayLike], *, n_simulations: int, rng: np.random.Generator) -> Iterator[Pair]:
+    """Draw two arms of the same kind for each simulated study, benchmark by benchmark.
+
+    Yields per benchmark a `Pair` of arrays (n_simulations, n_training_runs, n_tasks), scores already averaged over trials.
+    Tasks are drawn with replacement and shared by the two arms. On each task a training run scores the task's mean,
+    plus what a random stored run had there beyond that mean (trial noise, and tasks that suit a run by chance), plus a
+    shift of the run, normal with the stored runs' covariance over benchmarks, less what task noise explains. Not covered:
+    scores are not kept within [0, 1].
+    """
+    arms = [_checked(array) for array in scores]
+    m = _same_number_of_runs(arms)
+    shifts = rng.standard_normal((2, n_simulations, m, m)) @ _run_shifts(arms).T
+    for b, runs in enumerate(arms):
+        n = runs.shape[1]
+        mean = runs.mean(axis=0)
+        # deviations from a mean of m runs are too small by this factor
+        beyond = (runs - mean) * np.sqrt(m / (m - 1))
+        task = rng.integers(n, size=(n_simulations, 1, n))
+        draws = []
+        for arm in range(2):
+            run = rng.integers(m, size=(n_simulations, m, n), dtype=np.uint8 if m < 256 else np.int64)
+            draws.append(mean[task] + beyond[run, task] + shifts[arm, :, :, b, None])
+        yield Pair(*draws)
+
+
+def _run_shifts(arms: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Factor (n_benchmarks, n_training_runs) of the covariance of run shifts over benchmarks: shift = factor @ normals."""
+    rows = []
+    for runs in arms:
+        m, n = runs.shape
+        means = runs.mean(axis=1)
+        noise, spread = runs.var(axis=0, ddof=1).sum() / n**2, means.var(ddof=1)
+        kept = max(0.0, 1 - noise / spread) if spread > 0 else 0.0
+        rows.append((means - means.mean()) * np.sqrt(kept / (m - 1)))
+    return np.array(rows)
+
+
+def _checked(scores: ArrayLike) -> NDArray[np.float64]:
+    """Average over trials: (n_training_runs, n_tasks)."""
+    array = np.asarray(scores, float)
+    array = array.mean(axis=1) if array.ndim == 3 else array
+    if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 2 or np.isnan(array).any():
+        raise AnalysisError(
+            f"the A/A check needs at least 2 training runs and 2 tasks per benchmark and no missing score; got shape "
+            f"{np.shape(scores)}."
+        )
+    return array
+
+
+def _same_number_of_runs(arms: Sequence[NDArray[np.float64]]) -> int:
+    numbers = {len(runs) for runs in arms}
+    if len(numbers) != 1:
+        raise AnalysisError(f"the same training runs must be scored on every benchmark; got {sorted(numbers)} runs.")
+    return numbers.pop()

@@ -1,0 +1,126 @@
+"""Turn the score table into score arrays of two arms, and into means."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from replication.analyse.stats.estimates.differences import Pair
+from replication.errors import AnalysisError
+
+ITEM = ["scale", "scaffold", "task_id", "task_hash"]
+"""What makes an item; the same task in two scaffolds or at two scales is two items of one cluster."""
+
+
+def by_scale(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split a score table by scale, the smallest first."""
+    parts = {str(scale): part for scale, part in scores.groupby("scale", sort=True)}
+    return dict(sorted(parts.items(), key=lambda item: item[1]["params_b"].iloc[0]))
+
+
+def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> dict[str, Pair]:
+    """Pair two arms on each benchmark, over the scales and scaffolds that both arms have.
+
+    A training run is identified by its training seed: seed number i of every scale belongs to replicate i. Trials are the
+    (seed, trial) attempts in order. Episodes that were not played are missing scores.
+    """
+    both = _both_arms(scores, treatment, control)
+    result = {}
+    for benchmark, part in both.groupby("benchmark", sort=True):
+        arrays, index = [], None
+        for arm in (treatment, control):
+            wide = _wide(part[part["arm"] == arm], column)
+            if index is not None and not wide.index.equals(index):
+                different = len(wide.index.symmetric_difference(index))
+                raise AnalysisError(
+                    f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
+                    "identity or content. Collect the missing episodes first."
+                )
+            index = wide.index
+            m = wide.columns.get_level_values("replicate").nunique()
+            arrays.append(wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0))
+        clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
+        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters)
+    return result
+
+
+def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Turn the scores of one arm at one scale into an array (n_training_runs, n_trials, n_tasks) per benchmark.
+
+    A task's score is its mean over scaffolds. Tasks that lack a score in some run or trial are left out.
+    """
+    key = ["benchmark", "task_id", "task_hash", "training_seed"]
+    attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
+    means = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"].agg(_strict_mean)
+    result = {}
+    for benchmark, part in means.groupby("benchmark", sort=True):
+        wide = part.droplevel("benchmark").unstack(["training_seed", "attempt"]).sort_index(axis=1).dropna()
+        m = wide.columns.get_level_values("training_seed").nunique()
+        result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
+    return result
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return values.mean(skipna=False)
+
+
+def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+    """Difference of training run i of the treatment and training run i of the control, per benchmark and averaged.
+
+    Columns: benchmark, replicate, value. Missing scores are left out; the runs of two arms are independent, so which of
+    them share a number is arbitrary: only the spread has a meaning.
+    """
+    both = _both_arms(scores, treatment, control)
+    means = both.groupby(["arm", "benchmark", "replicate"])["value"].mean()
+    difference = (means.loc[treatment] - means.loc[control]).dropna()
+    over_all = difference.groupby("replicate").mean()
+    over_all.index = pd.MultiIndex.from_product([["all"], over_all.index], names=difference.index.names)
+    return pd.concat([difference, over_all]).reset_index()
+
+
+def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean score per arm, scale, scaffold and benchmark; `sd` between the means of its training runs.
+
+    Missing scores are left out and counted in `n_unscored`.
+    """
+    key = ["arm", "scale", "scaffold", "benchmark"]
+    runs = scores.groupby([*key, "training_seed"], dropna=False)["value"].mean()
+    grouped = scores.groupby(key)
+    return pd.DataFrame(
+        {
+            "mean": runs.groupby(key).mean(),
+            "sd": runs.groupby(key).std(ddof=1),
+            "n_training_runs": runs.groupby(key).size(),
+            "n_tasks": grouped["task_id"].nunique(),
+            "n_unscored": grouped["value"].agg(lambda value: int(value.isna().sum())),
+        }
+    ).reset_index()
+
+
+def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+    """Keep the two arms where both exist, with `replicate` and `attempt` numbers."""
+    arms = set(scores["arm"])
+    missing = [arm for arm in (treatment, control) if arm not in arms]
+    if missing:
+        raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
+    cells = ["scale", "scaffold", "benchmark"]
+    part = scores[scores["arm"].isin([treatment, control])]
+    part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
+        ["arm", "scale", "training_seed", "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
+    )
+    if part.empty:
+        raise AnalysisError(f"`{treatment}` and `{control}` share no scale, scaffold and benchmark.")
+    seeds = part.groupby(["arm", "scale"])["training_seed"].nunique(dropna=False).groupby("arm").nunique()
+    if (seeds > 1).any():
+        raise AnalysisError("an arm must have the same number of training runs at every scale that is averaged.")
+    by = ["arm", "scale"]
+    replicate = part["training_seed"].fillna(-1).groupby([part[k] for k in by]).rank("dense").astype(int) - 1
+    item = ["arm", "benchmark", "training_seed", *ITEM]
+    attempt = part.groupby(item, dropna=False).cumcount()
+    return part.assign(replicate=replicate, attempt=attempt)
+
+
+def _wide(part: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Items as rows, (replicate, attempt) as columns, complete: what was not played is NaN."""
+    wide = part.pivot(index=ITEM, columns=["replicate", "attempt"], values=column)
+    levels = [sorted(set(wide.columns.get_level_values(level))) for level in ("replicate", "attempt")]
+    return wide.reindex(columns=pd.MultiIndex.from_product(levels, names=wide.columns.names)).sort_index()

@@ -1,0 +1,85 @@
+"""Each paired difference by other methods, where the t interval rests on few tasks."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from replication.analyse.stats.estimates.differences import Pair, paired_difference
+from replication.analyse.stats.estimates.paired_bayes import compare_widths, paired_posterior_trials
+from replication.analyse.stats.estimates.randomisation import sign_flip_test
+from replication.analyse.tables.arms import by_scale, pairs
+from replication.errors import AnalysisError
+from replication.records import Estimate
+
+FEW_TASKS = 300
+"""Below this the Bayesian interval is computed beside the t interval (Bowyer, Aitchison & Ivanova 2025)."""
+
+
+class Bayes(NamedTuple):
+    """The Bayesian paired interval; empty where scores are not pass or fail, or tasks are many."""
+
+    low: float = np.nan
+    high: float = np.nan
+    width_ratio: float = np.nan
+    widths_differ: bool | None = None
+    """Intervals differ in width by more than a fifth."""
+
+
+def table(
+    scores: pd.DataFrame, treatment: str, control: str, *, level: float, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Compare the T2 interval of each benchmark at each scale with a randomisation test and a Bayesian interval.
+
+    Columns: treatment, control, scale, benchmark, n_tasks, value, low, high, p_two_sided (t); p_sign_flip;
+    bayes_low, bayes_high, width_ratio (Bayesian over t), widths_differ. Tasks with a missing score are left out. Trials of
+    all training runs are pooled for the Bayesian model, which is about these checkpoints, as T2 is.
+    """
+    rows = []
+    for scale, part in by_scale(scores).items():
+        try:
+            by_benchmark = pairs(part, treatment, control)
+        except AnalysisError:
+            continue
+        for benchmark, pair in by_benchmark.items():
+            t = paired_difference(*pair[:2], target="T2", level=level, unscored="exclude", clusters=pair.clusters)
+            complete = _complete(pair)
+            bayes = _bayes(complete, t, rng)
+            rows.append(
+                {
+                    "treatment": treatment, "control": control, "scale": scale, "benchmark": benchmark,
+                    "n_tasks": t.n_tasks, "value": t.value, "low": t.low, "high": t.high, "p_two_sided": t.p_two_sided,
+                    "p_sign_flip": sign_flip_test(_by_task(complete), rng=rng, n_flips=20_000).p_two_sided,
+                    "bayes_low": bayes.low, "bayes_high": bayes.high, "width_ratio": bayes.width_ratio,
+                    "widths_differ": bayes.widths_differ,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _complete(pair: Pair) -> Pair:
+    arms = [np.asarray(arm, float) for arm in pair[:2]]
+    keep = ~np.any([np.isnan(arm).any(axis=(0, 1)) for arm in arms], axis=0)
+    clusters = np.arange(len(keep)) if pair.clusters is None else np.asarray(pair.clusters)
+    return Pair(*(arm[:, :, keep] for arm in arms), clusters[keep])
+
+
+def _by_task(pair: Pair) -> np.ndarray:
+    """Sum of the differences of each task's items, whose sign a task flips as one."""
+    difference = np.asarray(pair.treatment).mean(axis=(0, 1)) - np.asarray(pair.control).mean(axis=(0, 1))
+    _, code = np.unique(pair.clusters, return_inverse=True)
+    return np.bincount(code, weights=difference)
+
+
+def _bayes(pair: Pair, t: Estimate, rng: np.random.Generator) -> Bayes:
+    arms = [np.asarray(arm) for arm in pair[:2]]
+    n = arms[0].shape[2]
+    one_item_each = len(np.unique(pair.clusters)) == n
+    passes = all(np.isin(arm, (0.0, 1.0)).all() for arm in arms)
+    if not (1 < n < FEW_TASKS and one_item_each and passes and t.high > t.low):
+        return Bayes()
+    b, a = (arm.sum(axis=(0, 1)).astype(int) for arm in arms)
+    trials_b, trials_a = (arm.shape[0] * arm.shape[1] for arm in arms)
+    posterior = paired_posterior_trials(a, b, trials_a, trials_b, rng=rng, level=t.level)
+    width = compare_widths(posterior, t)
+    return Bayes(posterior.low, posterior.high, width.ratio, width.differs)

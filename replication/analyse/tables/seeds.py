@@ -1,0 +1,36 @@
+"""Spread between training runs of the same arm, which differ in nothing but their seed."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from replication.analyse.tables.summaries import MEAN
+
+
+def run_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average the scores of each training run per benchmark, and over its benchmarks with equal weight.
+
+    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, value. Missing scores are left out.
+    """
+    key = ["arm", "scale", "training_seed"]
+    single = scores.groupby([*key, "benchmark"])["value"].mean().reset_index()
+    mean = single.groupby(key)["value"].mean().reset_index().assign(benchmark=MEAN)
+    return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "value"]]
+
+
+def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
+    """Test whether the arms spread equally over their training runs (Brown & Forsythe 1974), per scale and benchmark.
+
+    runs : as `run_scores` returns it; arms with one training run are left out.
+    Columns: scale, benchmark, n_arms, n_training_runs (all arms), statistic, p; a benchmark on which no run differs from
+    its arm's median has no statistic. With three runs per arm the test finds gross differences only.
+    """
+    rows = []
+    for (scale, benchmark), part in runs.dropna(subset="value").groupby(["scale", "benchmark"], sort=False):
+        groups = [group["value"].to_numpy() for _, group in part.groupby("arm") if len(group) > 1]
+        if len(groups) < 2:
+            continue
+        varies = any(np.ptp(np.abs(group - np.median(group))) > 0 for group in groups)
+        test = stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
+        rows.append((scale, benchmark, len(groups), sum(map(len, groups)), float(test[0]), float(test[1])))
+    return pd.DataFrame(rows, columns=["scale", "benchmark", "n_arms", "n_training_runs", "statistic", "p"])

@@ -1,0 +1,189 @@
+"""Tables of estimates for figures and CSV files: one row per benchmark, target and missing-data policy."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from replication.analyse.stats.design.power import minimal_detectable_effect
+from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
+from replication.analyse.stats.families.meta import RandomEffects, random_effects
+from replication.analyse.stats.printed import audit, audit_model
+from replication.analyse.tables.arms import by_scale, pairs
+from replication.errors import AnalysisError
+from replication.records import Estimate, Target
+
+MEAN, POOLED = "mean of these", "random effects"
+"""Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
+
+ALL = "all"
+"""In column `scale`: the average over the scales that both arms have."""
+
+
+FLOOR_BELOW = 5
+"""With fewer benchmarks the Hartung-Knapp error does not fall below the classic one. With more, the floor would make a
+95 % interval of differences that are all 0 miss them in 1 % of studies instead of 5 %."""
+
+
+class Pooled(NamedTuple):
+    """A random-effects mean as an estimate, and the fit it comes from."""
+
+    estimate: Estimate
+    fit: RandomEffects
+
+
+def pooled(
+    groups: Mapping[str, Sequence[Pair]], *, target: Target, level: float, unscored: Unscored = "raise"
+) -> Pooled:
+    """Average the differences of several groups (benchmarks, or scaffolds) as a sample of their kind, for T2 or T3.
+
+    The T2 differences are averaged by `meta.random_effects` with its floor; T3 adds the training runs that all groups share.
+    """
+    how = {"level": level, "unscored": unscored}
+    estimates = {name: mean_paired_difference(pairs_, target="T2", **how) for name, pairs_ in groups.items()}
+    still = [name for name, estimate in estimates.items() if not estimate.se]
+    if still:
+        raise AnalysisError(
+            f"`{still[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
+        )
+    runs = []
+    if target == "T3":
+        by_group = [run_means(pairs_, unscored=unscored) for pairs_ in groups.values()]
+        runs = [np.stack(arm, axis=1) for arm in zip(*by_group, strict=True)]
+    return _pooled(list(estimates.values()), level, runs=runs, target=target)
+
+
+def pooled_published(estimates: Sequence[Estimate], *, level: float) -> Pooled:
+    """Average printed differences of several benchmarks as a sample of benchmarks."""
+    return _pooled(estimates, level)
+
+
+def pooled_pairs(value: ArrayLike, se: ArrayLike, n: ArrayLike, k: ArrayLike, *, level: float) -> Estimate:
+    """Average differences of pairs of models, all (n_pairs,), as a sample of pairs; `n` items and `k` runs of each.
+
+    T3: each model of a pair is one training run, and how methods differ between pairs is in the random effect.
+    """
+    value, se = np.asarray(value, float), np.asarray(se, float)
+    fit = random_effects(value, se, level=level, floor=value.size < FLOOR_BELOW)
+    return Estimate(
+        value=fit.mean, low=fit.low, high=fit.high, level=level, se=fit.se, df=fit.df, p_one_sided=fit.p_one_sided,
+        p_two_sided=fit.p_two_sided, method=f"random effects over {value.size} pairs, REML, Hartung-Knapp, t", target="T3",
+        n_tasks=int(np.max(n)), n_trials=int(np.min(k)), n_training_runs=value.size,
+    )  # fmt: skip
+
+
+def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarray] = (), **changes) -> Pooled:
+    floor = len(estimates) < FLOOR_BELOW
+    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=floor, runs=runs)
+    method = f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t"
+    return Pooled(
+        dataclasses.replace(
+            estimates[0], value=fit.mean, low=fit.low, high=fit.high, level=level, se=fit.se, df=fit.df,
+            p_one_sided=fit.p_one_sided, p_two_sided=fit.p_two_sided,
+            method=method + (" with training-run variance" if runs else ""),
+            n_tasks=sum(e.n_tasks for e in estimates), n_trials=min(e.n_trials for e in estimates),
+            n_unscored=sum(e.n_unscored for e in estimates), **changes,
+        ), fit,
+    )  # fmt: skip
+
+
+def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
+    """Estimate each row of an audited table (`audit.compare`) for T1 and T2, as one unpaired run, and pooled for T2."""
+    table = []
+    for row in rows.itertuples():
+        for target in ("T1", "T2"):
+            estimate = audit_model.difference(
+                row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=level
+            )  # fmt: skip
+            table.append({"benchmark": row.name, "interval": target, **dataclasses.asdict(estimate)})
+        single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
+        table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
+    t2 = [audit_model.difference(r.p_a, r.p_b, r.n, r.k, icc=icc, rho=rho, level=level) for r in rows.itertuples()]
+    if len(t2) > 1:
+        table.append(
+            {"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(pooled_published(t2, level=level).estimate)}
+        )
+    return pd.DataFrame(table)
+
+
+def collected_estimates(
+    scores: pd.DataFrame, treatment: str, control: str, *, level: float, power: float, policies: Iterable[Unscored]
+) -> pd.DataFrame:
+    """Estimate treatment minus control on each benchmark, over exactly these benchmarks, and over benchmarks like these.
+
+    Column `scale` is `ALL` for the average over the scales that both arms have; where these are several, each follows on
+    its own, with `params_b`. Rows that the data cannot support (T1 with one trial, T3 with one training run) are left out;
+    benchmarks like these have no T1. `half_width` is that of the interval. `low_all_scales` and `high_all_scales` hold at
+    all scales of the comparison together (Bonferroni, as claim D is decided). `mde` is the minimal detectable effect of
+    the design as run, at two-sided 1 - level.
+    """
+    scales = {scale: part for scale, part in by_scale(scores).items() if {treatment, control} <= set(part["arm"])}
+    table = []
+    for scale, part in {ALL: scores, **(scales if len(scales) > 1 else {})}.items():
+        params_b = np.nan if scale == ALL else part["params_b"].iloc[0]
+        by_benchmark = pairs(part, treatment, control)
+        for policy in policies:
+            for name, estimate in _estimates(by_benchmark, level, policy):
+                together = _half_width(estimate, 1 - (1 - level) / max(len(scales), 1))
+                several = scale != ALL
+                table.append(
+                    {
+                        "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
+                        "benchmark": name, "policy": policy, **dataclasses.asdict(estimate),
+                        "half_width": (estimate.high - estimate.low) / 2,
+                        "low_all_scales": estimate.value - together if several else np.nan,
+                        "high_all_scales": estimate.value + together if several else np.nan,
+                        "mde": minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power),
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(table)
+
+
+def _estimates(by_benchmark: Mapping[str, Pair], level: float, policy: Unscored) -> list[tuple[str, Estimate]]:
+    """Name and estimate of each row that the data supports, T1 before T2 before T3."""
+    rows = []
+    groups = {name: [pair] for name, pair in by_benchmark.items()}
+    for target in ("T1", "T2", "T3"):
+        how = {"target": target, "level": level, "unscored": policy}
+        for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
+            with contextlib.suppress(AnalysisError):
+                rows.append((name, mean_paired_difference(pairs_, **how)))
+        if target != "T1":
+            with contextlib.suppress(AnalysisError):
+                rows.append((POOLED, pooled(groups, **how).estimate))
+    return rows
+
+
+def _half_width(estimate: Estimate, level: float) -> float:
+    return float(stats.t(estimate.df).ppf((1 + level) / 2)) * estimate.se
+
+
+def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
+    """Average each training run's curve over windows of equal steps within its phases, about `n_points` per run.
+
+    curves : columns arm, scale, training_seed, step, phase, n_tokens, loss, reward; so are those returned.
+    """
+    run = ["arm", "scale", "training_seed"]
+    ordered = curves.sort_values([*run, "step"], kind="stable")
+    width = np.ceil(ordered.groupby(run)["step"].transform("size") / n_points)
+    phases = ordered.groupby([*run, "phase"])
+    # What is left over joins the last window: a point of one step would look like news.
+    n_windows = np.maximum(phases["step"].transform("size") // width, 1)
+    window = np.minimum(phases.cumcount() // width, n_windows - 1).astype(int)
+    values = ["step", "n_tokens", "loss", "reward"]
+    means = ordered.assign(window=window).groupby([*run, "phase", "window"], sort=False)[values].mean()
+    return means.reset_index().drop(columns="window")
+
+
+def published_family(rows: pd.DataFrame, iccs: Iterable[float], rhos: Iterable[float], alpha: float) -> pd.DataFrame:
+    """Test all rows together in every cell of the grid: T1 over icc (rho does not enter), T2 over icc and rho."""
+    cells: list[tuple[Target, float, float]] = [("T1", icc, 0.0) for icc in iccs]
+    cells += [("T2", icc, rho) for icc in iccs for rho in rhos]
+    return pd.DataFrame(
+        [{"target": t, **audit.family(rows, icc=icc, rho=rho, target=t, alpha=alpha)} for t, icc, rho in cells]
+    )

@@ -1,0 +1,328 @@
+"""Document and inventory work, hard checks first and a rubric after; stands beside QwenClawBench.
+
+The task is a list of chores on papers and stock lists, and a closing report line. Levels grow in the number of chores and
+lines, in the documents that look alike, and each brings something new:
+
+    level      1     2     3     4     5
+    turns      5     8    16    23    52   mean of the expert
+    chores     1     2     3     5     8
+    lines    1-3   1-3   2-4   2-4   4-6   entries to be made for one chore, before corrections
+    others     1     2     3     5     9   documents that no chore needs
+    new           restock (compare with the minimum, subtract)
+                        papers that correct a paper, deliveries (add), the sum in the report
+                              house rules that forbid items
+                                    corrections of corrections, a limit for each order
+
+Score, as QwenClawBench's hybrid tasks (scripts/lib_grading.py, e4eefcf): half hard checks, half rubric, and the rubric
+counts 0 where under 0.75 of the hard checks pass. There are three, so any failed one costs the rubric:
+
+    complete      every wanted entry stands with its value
+    nothing_else  no other entry stands
+    report        name and numbers of the report are right and no other number stands in it
+
+The rubric is the mean of five points: share of the wanted entries that stand; none of them was made before its papers
+were read; no call failed; the report has the wanted form and nothing else; the episode was closed by an answer. As long
+as no wanted entry stands, every check and point is 0. The value is the penalised score; both are in the details.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from replication.collect.benchmarks.suite import GeneratedTask, Grade
+from replication.collect.benchmarks.suite.kit import NUMBER, act, text, tool, validate_call
+from replication.collect.benchmarks.suite.words import Lexicon
+from replication.collect.interfaces import Action
+from replication.records import Call, Json, Task
+
+NAME = "office"
+VERSION = "1"
+DOMAIN = "out"
+
+CHORES = {
+    1: ("count", "order"),
+    2: ("count", "order", "restock"),
+    3: ("count", "order", "restock", "deliver"),
+    4: ("count", "order", "restock", "deliver"),
+    5: ("count", "order", "restock", "deliver"),
+}
+"""count: take over counts into a stock list. order: order what a form asks for. restock: order up to the minimum.
+deliver: add what came to a stock list."""
+N_CHORES = {1: 1, 2: 2, 3: 3, 4: 5, 5: 8}
+N_LINES = {1: (1, 3), 2: (1, 3), 3: (2, 4), 4: (2, 4), 5: (4, 6)}
+N_CORRECTIONS = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2}
+"""Papers at most that correct a paper one after the other."""
+N_OTHER_ITEMS = {1: 1, 2: 2, 3: 2, 4: 3, 5: 3}
+"""Items of a stock list that a chore leaves alone."""
+N_OTHERS = {1: 1, 2: 2, 3: 3, 4: 5, 5: 9}
+N_FORBIDDEN = {1: 0, 2: 0, 3: 0, 4: 2, 5: 4}
+
+THRESHOLD = 0.75
+ITEMS = (
+    "lamp", "desk", "door", "bike", "table", "parcel", "ticket", "bill", "pen", "cup", "box", "chair", "clock", "rope",
+    "tape", "glue", "brush", "paint", "nail", "saw", "hammer", "plate", "bowl", "fork", "knife", "spoon", "lid", "jar",
+    "bag", "mat", "rug", "soap", "towel", "bulb", "cable", "plug", "switch", "wire", "screw", "hook", "shelf", "bench",
+    "stool", "vase", "frame", "mirror", "basket", "bucket", "broom", "sponge", "candle", "stamp", "folder", "stapler",
+    "ruler", "eraser", "marker", "chalk", "board", "map", "globe", "bell", "key", "lock", "chain", "ladder", "pump",
+    "hose", "tap", "pipe", "crate", "tray", "needle", "thread", "button", "hinge", "handle", "carpet",
+)  # fmt: skip
+
+TOOLS = {
+    t.name: t
+    for t in (
+        tool("list", "List all documents."),
+        tool("read", "Show a document.", doc=text("name of the document")),
+        tool("set", "Change the count of an item in a stock list.", doc=text("stock list"), item=text("item"), count=NUMBER),
+        tool("order", "Order an item; a new amount replaces the old, 0 cancels.", item=text("item"), amount=NUMBER),
+        tool("report", "Hand in the report line; a new one replaces the old one.", line=text("the line")),
+    )
+}  # fmt: skip
+
+
+class World:
+    """Papers, stock lists with counts and minima, and what was entered, ordered and reported so far."""
+
+    def __init__(self, setup: Mapping[str, Json]):
+        self._papers: dict[str, list[str]] = setup["papers"]
+        self._stocks: dict[str, dict[str, list[int]]] = setup["stocks"]
+        self.entries: dict[str, int] = {}
+        """`document item` or `order item` to the new value; what is set back is no entry."""
+        self.seen: dict[str, int] = {}
+        """Number of documents that had been read when an entry was first made."""
+        self.read: list[str] = []
+        """Documents in the order of their first reading."""
+        self.line: str | None = None
+        self.failed = False
+
+    def step(self, call: Call) -> str:
+        """Run one call; whatever is wrong with it is said in the returned line."""
+        result = validate_call(call, TOOLS) or getattr(self, f"_{call.name}")(**call.arguments)
+        self.failed = self.failed or result.startswith("error")
+        return result
+
+    def _list(self) -> str:
+        return "\n".join(sorted([*self._papers, *self._stocks]))
+
+    def _read(self, doc: str) -> str:
+        if doc not in self._papers and doc not in self._stocks:
+            return f"error: no document {doc[:40]}"
+        if doc not in self.read:
+            self.read.append(doc)
+        if doc in self._papers:
+            return "\n".join(self._papers[doc])
+        return "\n".join(
+            f"{item} {self.entries.get(f'{doc} {item}', count)} min {least}"
+            for item, (count, least) in self._stocks[doc].items()
+        )
+
+    def _set(self, doc: str, item: str, count: int) -> str:
+        if doc not in self._stocks:
+            return f"error: no stock list {doc[:40]}"
+        if item not in self._stocks[doc]:
+            return f"error: no item {item[:40]}"
+        return self._enter(f"{doc} {item}", count, self._stocks[doc][item][0])
+
+    def _order(self, item: str, amount: int) -> str:
+        if item not in ITEMS:
+            return f"error: no item {item[:40]}"
+        return self._enter(f"order {item}", amount, 0)
+
+    def _enter(self, entry: str, value: int, before: int) -> str:
+        if value < 0:
+            return "error: below 0"
+        self.seen.setdefault(entry, len(self.read))
+        self.entries[entry] = value
+        if value == before:
+            del self.entries[entry]
+        return "ok"
+
+    def _report(self, line: str) -> str:
+        self.line = line
+        return "ok"
+
+
+def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
+    """Make chores with their documents, house rules, and the expert's way through."""
+    n = N_CHORES[level]
+    asker, rules, *names = lexicon.names(2 + N_OTHERS[level] + n * (2 + N_CORRECTIONS[level]))
+    others, free = names[: N_OTHERS[level]], iter(names[N_OTHERS[level] :])
+    n_lines = [lexicon.whole(*N_LINES[level]) for _ in range(n)]
+    n_items = sum(n_lines) + N_OTHER_ITEMS[level] * n
+    items = iter(lexicon.several(ITEMS, n_items))
+    desk = _Desk(lexicon, level, free)
+    # An item belongs to one chore, so that chores cannot contradict each other.
+    for count in n_lines:
+        wanted = [next(items) for _ in range(count)]
+        desk.take(lexicon.pick(CHORES[level]), wanted, [next(items) for _ in range(N_OTHER_ITEMS[level])])
+    if level > 3:
+        desk.forbid(f"{rules}-plan", limit=lexicon.whole(20, 30) if level > 4 else None)
+    for name in others:
+        paper = f"{name}-{lexicon.pick(('log', 'order', 'memo'))}"
+        desk.papers[paper] = [f"{item} {lexicon.whole(1, 40)}" for item in lexicon.several(ITEMS, 3)]
+
+    numbers = [len(desk.entries), *([sum(desk.entries.values())] if level > 2 else [])]
+    line = " ".join(map(str, (asker, *numbers)))
+    what = "the number of entries made" + (" and their sum" if level > 2 else "")
+    sentences = [f"{asker} asks: {lexicon.pick(('; ', ', then ')).join(desk.sentences)}"]
+    if level > 2:
+        sentences.append("a paper named after see corrects the one before, and no drops an item")
+    if level > 3:
+        sentences.append(lexicon.pick((f"orders must keep to {rules}-plan", f"mind {rules}-plan in all orders")))
+    sentences.append(lexicon.pick((f"at last report {asker} and {what}", f"close with the report {asker} and {what}")))
+    return GeneratedTask(
+        prompt=". ".join(sentences), tools=tuple(TOOLS.values()),
+        setup={"papers": desk.papers, "stocks": desk.stocks},
+        key={"entries": desk.entries, "sources": desk.sources, "line": line},
+        expert=(*desk.expert(), act("report", line=line), Action(answer="done")), tags=("tool_use", "planning"),
+    )  # fmt: skip
+
+
+def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
+    """Score the hard checks and the rubric as the module's docstring says."""
+    wanted, entries, line = key["entries"], world.entries, world.line or ""
+    right = [entry for entry, value in wanted.items() if entries.get(entry) == value]
+    name, *numbers = key["line"].split()
+    words = line.split()
+    checks = {
+        "complete": len(right) == len(wanted),
+        "nothing_else": entries.keys() <= wanted.keys(),
+        "report": name in words and [word for word in words if word.isdecimal()] == numbers,
+    }
+    points = {
+        "entries": len(right) / len(wanted),
+        "read_first": all(set(key["sources"][entry]) <= set(world.read[: world.seen[entry]]) for entry in right),
+        "no_error": not world.failed,
+        "form": words == key["line"].split(),
+        "answered": isinstance(answer, str) and not answer.isspace() and answer != "",
+    }
+    hard = sum(checks.values()) / len(checks) if right else 0.0
+    rubric = sum(points.values()) / len(points) if right else 0.0
+    penalised = (hard + (rubric if hard >= THRESHOLD else 0.0)) / 2
+    details = {"penalised": penalised, "raw": (hard + rubric) / 2, "hard": hard, "rubric": rubric, **checks, **points}
+    return Grade(value=penalised, details=details)
+
+
+def describe(setup: Mapping[str, Json]) -> str:
+    """Write out all documents as they would be read."""
+    world = World(setup)
+    docs = (*setup["papers"], *setup["stocks"])
+    return "\n".join(f"{doc}\n{world.step(Call(name='read', arguments={'doc': doc}))}" for doc in docs)
+
+
+def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
+    """Read another document or one that is not there, enter a wrong value, order something else, or report too early."""
+    papers, stocks = list(task.setup["papers"]), task.setup["stocks"]
+    kind = lexicon.pick(("list", "read", "read", "lost", "set", "order", "order", "report"))
+    stock = lexicon.pick(list(stocks)) if stocks else lexicon.pick(papers)
+    item = lexicon.pick(list(stocks.get(stock, ITEMS)))
+    wrong = {
+        "list": act("list"),
+        "read": act("read", doc=lexicon.pick([*papers, *stocks])),
+        "lost": act("read", doc=f"{lexicon.name()}-log"),
+        "set": act("set", doc=stock, item=item, count=lexicon.whole(0, 99)),
+        "order": act("order", item=item, amount=lexicon.whole(1, 99)),
+        "report": act("report", line=f"{lexicon.name()} {lexicon.number()}"),
+    }[kind]
+    return wrong if wrong != action else act("list")
+
+
+class _Desk:
+    """The documents while they are being written, and what the chores lead to."""
+
+    def __init__(self, lexicon: Lexicon, level: int, names: Iterator[str]):
+        self._lexicon, self._level, self._names = lexicon, level, names
+        self._chores: list[tuple[list[str], list[str]]] = []
+        self._rules: list[str] = []
+        self.papers: dict[str, list[str]] = {}
+        self.stocks: dict[str, dict[str, list[int]]] = {}
+        self.sentences: list[str] = []
+        self.entries: dict[str, int] = {}
+        self.sources: dict[str, list[str]] = {}
+        """Entry to the documents that must be read before it is made."""
+
+    def take(self, kind: str, wanted: list[str], others: list[str]) -> None:
+        """Write the documents of one chore and note the entries it asks for."""
+        lexicon = self._lexicon
+        stock = f"{next(self._names)}-stock"
+        if kind == "restock":
+            rows = {item: _row(lexicon, item in wanted) for item in lexicon.shuffled([*wanted, *others])}
+            amounts = {item: least - count for item, (count, least) in rows.items() if count < least}
+            sources = [stock]
+        else:
+            sources, amounts = self._paper(f"{next(self._names)}-{'order' if kind == 'order' else 'log'}", wanted)
+        if kind in ("count", "deliver"):
+            # More than any paper says: a count that is taken over always changes the list.
+            rows = {
+                item: [lexicon.whole(41, 99), lexicon.whole(1, 40)] for item in lexicon.shuffled([*wanted, *others])
+            }
+        if kind == "deliver":
+            amounts = {item: rows[item][0] + amount for item, amount in amounts.items()}
+            sources = [*sources, stock]
+        if kind != "order":
+            self.stocks[stock] = rows
+        target = stock if kind in ("count", "deliver") else "order"
+        entries = {f"{target} {item}": amount for item, amount in amounts.items()}
+        self.entries |= entries
+        self.sources |= dict.fromkeys(entries, sources)
+        self._chores.append((sources, list(entries)))
+        paper = sources[0]
+        self.sentences.append(lexicon.pick({
+            "count": (f"enter the counts of {paper} in {stock}", f"set {stock} to the counts of {paper}"),
+            "order": (f"order what {paper} asks for", f"order all of {paper}"),
+            "restock": (f"order what is under its min in {stock}, up to the min", f"fill up {stock} to the min by orders"),
+            "deliver": (f"add what came by {paper} to {stock}", f"raise the counts of {stock} by {paper}"),
+        }[kind]))  # fmt: skip
+
+    def forbid(self, doc: str, limit: int | None) -> None:
+        """Write house rules, and take what they forbid out of the orders."""
+        ordered = [entry for entry in self.entries if entry.startswith("order ")]
+        # One order must be left, or a task of orders alone could end without an entry.
+        struck = self._lexicon.several(ordered, min(N_FORBIDDEN[self._level], max(len(ordered) - 1, 0)))
+        self.papers[doc] = [f"no {entry.removeprefix('order ')}" for entry in struck]
+        if limit:
+            self.papers[doc].append(f"at most {limit} of an item")
+        self.papers[doc] = self.papers[doc] or ["no rules"]
+        self._rules = [doc]
+        for entry in ordered:
+            self.sources[entry] = [doc, *self.sources[entry]]
+            self.entries[entry] = min(self.entries[entry], limit or self.entries[entry])
+        for entry in struck:
+            del self.entries[entry], self.sources[entry]
+
+    def expert(self) -> list[Action]:
+        """Read the rules, then for each chore its papers, and make its entries."""
+        actions = [act("read", doc=doc) for doc in self._rules]
+        for sources, entries in self._chores:
+            actions += [act("read", doc=doc) for doc in sources]
+            for entry in entries:
+                target, item = entry.split(" ")
+                if entry not in self.entries:
+                    continue
+                value = self.entries[entry]
+                order = act("order", item=item, amount=value)
+                actions.append(order if target == "order" else act("set", doc=target, item=item, count=value))
+        return actions
+
+    def _paper(self, doc: str, wanted: list[str]) -> tuple[list[str], dict[str, int]]:
+        # A paper, and below it papers that change or drop lines of those before; returns all of them and what holds.
+        lexicon = self._lexicon
+        amounts = {item: lexicon.whole(1, 40) for item in wanted}
+        self.papers[doc] = [f"{item} {amount}" for item, amount in amounts.items()]
+        docs = [doc]
+        for _ in range(lexicon.whole(0, N_CORRECTIONS[self._level])):
+            after = f"{next(self._names)}-memo"
+            self.papers[docs[-1]].append(f"see {after}")
+            changed = lexicon.several(list(amounts), 2)
+            self.papers[after] = []
+            for item in changed:
+                amounts[item] = lexicon.whole(1, 40)
+                self.papers[after].append(f"{item} {amounts[item]}")
+            if len(amounts) > 2 and lexicon.chance(0.5):
+                del amounts[changed[0]]
+                self.papers[after][0] = f"no {changed[0]}"
+            docs.append(after)
+        return docs, amounts
+
+
+def _row(lexicon: Lexicon, low: bool) -> list[int]:
+    # Count and minimum of an item that is, or is not, to be ordered.
+    least = lexicon.whole(10, 40)
+    return [lexicon.whole(0, least - 1) if low else lexicon.whole(least, 60), least]

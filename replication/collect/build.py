@@ -1,0 +1,225 @@
+"""conf/ -> records and live objects: the one place that picks concrete parts.
+
+Everything here takes the typed root of settings.py, checked; nothing below this file knows Hydra or OmegaConf.
+"""
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from replication import settings
+from replication.collect import scaffolds
+from replication.collect.benchmarks import suite
+from replication.collect.benchmarks.probe import Probe
+from replication.collect.interfaces import Benchmark, Engine, ModelRef, Scaffold
+from replication.collect.runner import Job
+from replication.collect.training import loop
+from replication.collect.training.organism import Shape
+from replication.collect.training.rl import RlSettings
+from replication.collect.training.runs import PhasePlan, TrainingRun, finished
+from replication.errors import ConfigError
+from replication.records import Json, RunSpec, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A checkpoint to evaluate, with the labels that the analysis groups by."""
+
+    ref: ModelRef
+    labels: dict[str, Json]
+    tool_syntax: str = "hermes"
+    """How the model writes tool calls; only scaffold `native` asks."""
+
+
+def training_runs(cfg: settings.Root) -> list[TrainingRun]:
+    """List the training runs of a study: arms x scales x training seeds."""
+    return [
+        training_run(cfg, arm_name, scale_name, seed)
+        for scale_name, scale in sorted(cfg.scales.items())
+        for arm_name, arm in sorted(cfg.arms.items())
+        if not arm.scales or scale_name in arm.scales
+        for seed in arm.training_seeds or cfg.study.training_seeds
+    ]
+
+
+def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -> TrainingRun:
+    """Describe one training of an arm at a scale."""
+    chosen = cfg.scales[scale]
+    return TrainingRun(
+        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(chosen), base=str(base_folder(chosen)),
+        phases=tuple(_phase(cfg, phase, chosen) for phase in cfg.arms[arm].phases), recipe=_recipe(cfg),
+        device=cfg.training.device,
+    )  # fmt: skip
+
+
+def bases(cfg: settings.Root) -> list[TrainingRun]:
+    """List the training runs that make the bases of the scales."""
+    return [
+        TrainingRun(
+            arm="base", scale=name, training_seed=scale.base.seed, shape=_shape(scale), base=None,
+            phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=scale.base.n_tokens, lr=scale.base.lr),),
+            recipe=_recipe(cfg), device=cfg.training.device, n_tokenizer_blocks=scale.base.n_tokenizer_blocks,
+        )
+        for name, scale in sorted(cfg.scales.items())
+    ]  # fmt: skip
+
+
+def training_folder(cfg: settings.Root, run: TrainingRun) -> Path:
+    """Say where the checkpoint of a training run is."""
+    return Path(cfg.paths.results) / "training" / run.name
+
+
+def base_folder(scale: settings.Scale) -> Path:
+    """Say where the base of a scale is; relative paths start at the package."""
+    return Path(__file__).resolve().parents[1] / scale.base.path
+
+
+def served(cfg: settings.Root) -> list[Served]:
+    """List the checkpoints of a study: organisms that are trained, and public models."""
+    found = []
+    for run in training_runs(cfg):
+        folder = training_folder(cfg, run)
+        if finished(run, folder) is None:
+            raise ConfigError(
+                f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
+                f"Run `make train STUDY={cfg.study.name}` first."
+            )
+        found.append(organism(run, folder))
+    for name, model in sorted(cfg.models.items()):
+        found.append(
+            Served(
+                ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
+                labels={"arm": model.role, "scale": model.scale, "params_b": model.params_b, "training_seed": 0},
+                tool_syntax=model.tool_syntax,
+            )
+        )
+    return found
+
+
+def organism(run: TrainingRun, folder: Path) -> Served:
+    """Describe the checkpoint of a finished training run."""
+    record = finished(run, folder)
+    assert record is not None, run.name
+    return Served(
+        ref=ModelRef(
+            name=f"organism/{run.arm}/{run.scale}/s{run.training_seed}", path=str(folder),
+            revision=record["weights_sha256"], architecture=f"organism-{run.scale}",
+        ),
+        labels={
+            "arm": run.arm, "scale": run.scale, "params_b": record["params_b"], "training_seed": run.training_seed
+        },
+    )  # fmt: skip
+
+
+def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
+    """Say at which levels a benchmark is trained and played at a scale: calibrated ones, else the benchmark's own."""
+    calibrated = cfg.scales[scale].levels if scale in cfg.scales else {}
+    return tuple(calibrated.get(benchmark, cfg.benchmarks[benchmark].levels))
+
+
+def jobs(cfg: settings.Root, model: Served) -> list[Job]:
+    """List the agent runs of one checkpoint: benchmarks x scaffolds."""
+    return [
+        _job(
+            cfg, model, suite.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
+            sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
+        )
+        for name in sorted(cfg.benchmarks)
+        for scaffold, limits in sorted(cfg.scaffolds.items())
+    ]  # fmt: skip
+
+
+def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
+    """List the runs that probe what one checkpoint knows of the worlds: greedy, one prediction a task."""
+    if not cfg.probe.n_tasks:
+        return []
+    write = scaffolds.load("compact").write
+    return [
+        _job(
+            cfg, model, Probe(suite.load(name), write), scaffolds.load("probe"), cfg.probe.n_tasks,
+            sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
+            limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens), n_trials=1,
+        )
+        for name in sorted(cfg.benchmarks)
+    ]  # fmt: skip
+
+
+def _job(
+    cfg: settings.Root,
+    model: Served,
+    benchmark: Benchmark,
+    scaffold: Scaffold,
+    n_tasks: int,
+    *,
+    sampling: Sampling,
+    limits: settings.Scaffold,
+    n_trials: int,
+) -> Job:
+    spec = RunSpec(
+        model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
+        benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,
+        scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
+        sampling=sampling, seed=cfg.study.seed,
+    )  # fmt: skip
+    chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
+    split = cfg.benchmarks[benchmark.name].split
+    ends = [n_tasks * (i + 1) // len(chosen) for i in range(len(chosen))]
+    per_level: Counter[int] = Counter()
+    for level, low, high in zip(chosen, [0, *ends], ends):
+        per_level[level] += high - low
+    tasks = [
+        task for level, n in sorted(per_level.items()) for task in benchmark.tasks(split, level, n, cfg.study.seed)
+    ]
+    return Job(
+        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=tasks, n_trials=n_trials
+    )  # fmt: skip
+
+
+def engine(cfg: settings.Root) -> Engine:
+    """Build the engine; nothing is started before a checkpoint is loaded."""
+    from replication.collect.engines.vllm import VllmEngine
+
+    e = cfg.engine
+    return VllmEngine(
+        device=e.device, dtype=e.dtype, context=e.context, max_num_seqs=e.max_num_seqs, kv_cache_gib=e.kv_cache_gib,
+        threads=e.threads, multiprocessing=e.multiprocessing, options=dict(e.options),
+    )  # fmt: skip
+
+
+def _shape(scale: settings.Scale) -> Shape:
+    return Shape(
+        hidden=scale.hidden, layers=scale.layers, heads=scale.heads, kv_heads=scale.kv_heads, head_dim=scale.head_dim,
+        intermediate=scale.intermediate, vocabulary=scale.vocabulary, context=scale.context,
+    )  # fmt: skip
+
+
+def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
+    t = cfg.training
+    return loop.TrainingConfig(
+        batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
+        decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
+        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s,
+    )  # fmt: skip
+
+
+def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
+    if phase.domain not in ("all", "in"):
+        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
+    chosen = tuple(
+        (name, tuple(scale.levels.get(name, choice.levels)))
+        for name, choice in sorted(cfg.benchmarks.items())
+        if phase.domain == "all" or choice.domain == "in"
+        for _ in range(choice.weight)
+    )
+    if phase.corpus != "general" and not chosen:
+        raise ConfigError(f"phase `{phase.corpus}` has no benchmark of domain `{phase.domain}` to draw from.")
+    return PhasePlan(
+        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else chosen, n_tokens=phase.n_tokens,
+        lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,
+        rl=_rl(cfg) if phase.corpus.startswith("predictions") else None,
+    )  # fmt: skip
+
+
+def _rl(cfg: settings.Root) -> RlSettings:
+    return RlSettings(**dataclasses.asdict(cfg.training.rl))

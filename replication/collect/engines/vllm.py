@@ -1,0 +1,333 @@
+"""vLLM in process: one engine, many episodes in flight, checkpoints of one architecture swapped in place.
+
+The engine is stepped by a thread of its own, so the event loop is never blocked: a coroutine leaves its request in a
+queue and awaits a future, the thread adds what waits to the running batch before each step (continuous batching).
+
+Two bugs of vLLM 0.32 on the CPU are worked around here; both were found by running, and tests hold the cures:
+per-request seeds crash with chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied
+embeddings at the old weights (so lm_head is packed anew).
+"""
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import itertools
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from replication.collect.interfaces import ModelRef
+from replication.errors import EngineError
+from replication.records import Json, Reply, Request
+
+if TYPE_CHECKING:
+    import torch
+
+
+_PER_PROCESS = {"VLLM_DIST_IDENT", "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"}
+"""vLLM sets these to random names; in a manifest every restart would look like another engine."""
+
+
+class _Waiting(NamedTuple):
+    prompt_ids: list[int]
+    params: Any
+    future: asyncio.Future
+    loop: asyncio.AbstractEventLoop
+
+
+class VllmEngine:
+    """Serves one checkpoint at a time from local folders or hub ids.
+
+    Parameters
+    ----------
+    dtype : float32 on the CPU (there one seed gives one text whatever the batch), bfloat16 on GPUs.
+    context : longest prompt plus reply, tokens.
+    max_num_seqs : requests in one batch at most.
+    kv_cache_gib : memory of the key-value cache; None leaves it to `gpu_memory_utilization`.
+    options : further keyword arguments of vllm.LLM, checked by vLLM.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        dtype: str,
+        context: int,
+        max_num_seqs: int,
+        kv_cache_gib: float | None,
+        threads: int,
+        multiprocessing: bool,
+        options: Mapping[str, Json],
+    ):
+        self._device, self._context, self._threads = device, context, threads
+        self._settings: dict[str, Any] = {
+            "dtype": dtype, "max_model_len": context, "max_num_seqs": max_num_seqs, "use_tqdm_on_load": False, **options,
+        }  # fmt: skip
+        if kv_cache_gib is not None:
+            self._settings["kv_cache_memory_bytes"] = int(kv_cache_gib * 2**30)
+        self._environment = {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(multiprocessing)),
+            "OMP_NUM_THREADS": str(threads),
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+            "TOKENIZERS_PARALLELISM": "false",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        }
+        self._llm: Any = None
+        self._tokenizer: Any = None
+        self._model: ModelRef | None = None
+        self._failure: str | None = None
+        self._ids = itertools.count()
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def load(self, model: ModelRef) -> None:
+        """Serve this checkpoint from now on; swaps weights where the architecture is the same, else starts anew."""
+        self._check_folder(model)
+        if self._llm is None or self._model is None or self._model.architecture != model.architecture:
+            self.close()
+            self._start(model)
+        elif model.path != self._model.path:
+            self._swap(model.path)
+        self._model = model
+
+    def _check_folder(self, model: ModelRef) -> None:
+        # A hub id looks like org/name; whatever exists on disk, or looks like a path, must be a whole checkpoint.
+        path = Path(model.path)
+        is_local = path.exists() or model.path.startswith((".", "/", "~")) or len(path.parts) != 2
+        if is_local and not ((path / "config.json").is_file() and list(path.glob("*.safetensors"))):
+            raise EngineError(
+                f"no checkpoint of `{model.name}` at `{model.path}`: config.json or *.safetensors is missing. "
+                f"Run `make train`, or mend the model's path in conf/."
+            )
+
+    def _start(self, model: ModelRef) -> None:
+        os.environ.update(self._environment)
+        if Path(model.path).exists():
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported ({error}). Run `make install`; it has wheels for Linux x86_64 and aarch64 only."
+            ) from error
+        self._check_threads()
+        try:
+            revision = {} if Path(model.path).exists() else {"revision": model.revision}
+            self._llm = LLM(model=model.path, **revision, **self._settings)
+        except Exception as error:  # vLLM raises many types here; all mean that nothing can be served
+            raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {_first_line(error)}") from error
+        self._tokenizer = self._llm.get_tokenizer()
+        self._failure, self._closed = None, False
+        self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
+        self._thread.start()
+
+    def _check_threads(self) -> None:
+        # OpenMP reads its environment when torch is loaded, and vLLM's attention on the CPU fails in the middle of a run
+        # where that was before us and with another number of threads.
+        if self._device != "cpu" or "torch" not in sys.modules:
+            return
+        import torch
+
+        if torch.get_num_threads() != self._threads:
+            raise EngineError(
+                f"torch was loaded with {torch.get_num_threads()} threads before the engine was started with "
+                f"`engine.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
+            )
+
+    def _swap(self, path: str) -> None:
+        if self._waiting or self._llm.llm_engine.has_unfinished_requests():
+            raise EngineError("`load` was called while requests are in flight; await them first.")
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+        if self._device == "cpu":
+            self._llm.apply_model(_pack_lm_head)
+        self._llm.reset_prefix_cache()
+        # Cached prefixes are gone, but the tokenizer may differ too: same architecture, other vocabulary file.
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if tokenizer.get_vocab() != self._tokenizer.get_vocab():
+            raise EngineError(
+                f"the tokenizer at `{path}` differs from the engine's; give the model its own architecture."
+            )
+        self._tokenizer = tokenizer
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    async def generate(self, request: Request) -> Reply:
+        """Render the chat, sample one reply, wait without blocking."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        if self._failure is not None or self._tokenizer is None:
+            raise EngineError(self._failure or "no checkpoint is loaded; call `load` first.")
+        prompt_ids = self._render(request)
+        room = self._context - len(prompt_ids)
+        if room < 1:
+            return Reply(text="", finish="context", n_prompt_tokens=len(prompt_ids), n_completion_tokens=0)
+        sampling = request.sampling
+        params = SamplingParams(
+            temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
+            max_tokens=min(sampling.max_tokens, room), output_kind=RequestOutputKind.FINAL_ONLY,
+            # The marks around a call are special tokens of some families and would be dropped from the text.
+            skip_special_tokens=not request.tools,
+            structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
+        )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future = loop.create_future()
+        with self._wake:
+            self._waiting.append(_Waiting(prompt_ids, params, future, loop))
+            self._wake.notify()
+        output = (await future).outputs[0]
+        cut_by_context = output.finish_reason == "length" and room < sampling.max_tokens
+        return Reply(
+            text=output.text,
+            finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
+            n_prompt_tokens=len(prompt_ids), n_completion_tokens=len(output.token_ids),
+        )  # fmt: skip
+
+    def _render(self, request: Request) -> list[int]:
+        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        tools = [
+            {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
+            for t in request.tools
+        ]
+        if tools and "tools" not in str(self._tokenizer.chat_template):
+            raise EngineError(
+                "this model's chat template has no tool slot, so it would never see the tools of scaffold `native`. "
+                "Use `react`, `json` or `compact`."
+            )
+        rendered = self._tokenizer.apply_chat_template(
+            messages, tools=tools or None, add_generation_prompt=True, tokenize=False
+        )
+        return self._tokenizer(rendered, add_special_tokens=False).input_ids
+
+    # -- the stepping thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        engine = self._llm.llm_engine
+        flying: dict[str, _Waiting] = {}
+        while True:
+            with self._wake:
+                while not (self._waiting or flying or self._closed):
+                    self._wake.wait()
+                if self._closed:
+                    break
+                arrived = list(self._waiting)
+                self._waiting.clear()
+            try:
+                for waiting in arrived:
+                    request_id = str(next(self._ids))
+                    try:
+                        engine.add_request(request_id, {"prompt_token_ids": waiting.prompt_ids}, waiting.params)
+                    except ValueError as error:  # this request is refused; the engine is well
+                        _settle(waiting, EngineError(f"vLLM refused a request: {_first_line(error)}"))
+                    else:
+                        flying[request_id] = waiting
+                for output in engine.step():
+                    if output.finished:
+                        _settle(flying.pop(output.request_id), output)
+            except Exception as error:  # the engine is lost; every waiting episode must hear of it
+                self._failure = f"vLLM failed while generating: {_first_line(error)}"
+                with self._wake:
+                    arrived = [w for w in arrived if w not in flying.values()] + list(self._waiting)
+                    self._waiting.clear()
+                for waiting in [*flying.values(), *arrived]:
+                    _settle(waiting, EngineError(self._failure))
+                break
+
+    # -- facts ----------------------------------------------------------------------------------------------------
+
+    def describe(self) -> Mapping[str, Json]:
+        """Versions and resolved settings: what a changed default would show up in."""
+        if self._llm is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        import torch
+        import transformers
+        import vllm
+
+        config = self._llm.llm_engine.vllm_config
+        template = self._tokenizer.chat_template or ""
+        return {
+            "engine": "vllm",
+            "version": vllm.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": sys.version.split()[0],
+            "device": self._device,
+            "hardware": _hardware(),
+            "settings": {
+                **{k: v for k, v in sorted(self._settings.items())},
+                "resolved": {
+                    "dtype": str(config.model_config.dtype),
+                    "max_model_len": config.model_config.max_model_len,
+                    "enforce_eager": config.model_config.enforce_eager,
+                    "max_num_seqs": config.scheduler_config.max_num_seqs,
+                    "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+                    "enable_chunked_prefill": config.scheduler_config.enable_chunked_prefill,
+                    "enable_prefix_caching": config.cache_config.enable_prefix_caching,
+                    "block_size": config.cache_config.block_size,
+                    "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+                },
+            },
+            "environment": {
+                k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_")) and k not in _PER_PROCESS
+            },
+            "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
+            "tokenizer_sha256": hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        }
+
+    def close(self) -> None:
+        """Stop the thread and drop the engine with its memory."""
+        if self._thread is not None:
+            with self._wake:
+                self._closed = True
+                self._wake.notify()
+            self._thread.join()
+        self._thread = self._llm = self._tokenizer = self._model = None
+        # vLLM frees its memory and process groups when the object dies; a second engine must find them gone.
+        gc.collect()
+
+
+def _settle(waiting: _Waiting, result: Any) -> None:
+    def deliver() -> None:
+        if waiting.future.done():
+            return
+        if isinstance(result, Exception):
+            waiting.future.set_exception(result)
+        else:
+            waiting.future.set_result(result)
+
+    # The loop is closed when the run has failed elsewhere, a full disk say; then nobody waits for this reply.
+    with contextlib.suppress(RuntimeError):
+        waiting.loop.call_soon_threadsafe(deliver)
+
+
+def _pack_lm_head(model: "torch.nn.Module") -> None:
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
+
+
+def _hardware() -> str:
+    import platform
+
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return f"{platform.machine()}, {os.cpu_count()} CPU cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}"[:400]

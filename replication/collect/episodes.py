@@ -1,0 +1,76 @@
+"""Play one episode: the loop, on one screen, knowing only the interfaces.
+
+`play` is a generator: it yields a Request and is sent a Reply. Any driver can advance it: the runner awaits an engine
+with many episodes in flight, a test sends fixed texts.
+"""
+
+import time
+from collections.abc import Generator
+
+from replication.collect.interfaces import Action, Environment, Scaffold
+from replication.errors import EngineError, EnvironmentFault
+from replication.records import Episode, Message, Reply, Request, RunSpec, StopReason, Task, stable_seed
+
+MAX_MALFORMED = 3
+"""Replies in a row without a usable command, after which an episode ends."""
+
+
+def play(
+    spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
+) -> Generator[Request, Reply, Episode]:
+    """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
+    messages, slots = scaffold.open(task), scaffold.slots(task)
+    seeds: list[int] = []
+    n_prompt = n_completion = n_malformed = n_in_a_row = 0
+    started = time.monotonic()
+    stop: StopReason = "turn_limit"
+    error: str | None = None
+
+    for turn in range(spec.max_turns):
+        seeds.append(stable_seed(spec.seed, task.id, trial, turn))
+        try:
+            reply = yield Request(
+                messages=tuple(messages), tools=slots.tools, schema=slots.schema, sampling=spec.sampling, seed=seeds[-1]
+            )
+        except EngineError as failure:
+            stop, error = "engine_error", str(failure)
+            break
+        n_prompt += reply.n_prompt_tokens
+        n_completion += reply.n_completion_tokens
+        if reply.finish == "context":
+            messages.append(Message(role="assistant", content=reply.text))
+            stop = "context_overflow"
+            break
+        action = scaffold.parse(reply.text, task)
+        if reply.finish == "length" and action.problem is None:
+            # A cut reply may look whole ("write out.txt 48" of "482"); acting on it would be our mistake, not the model's.
+            action = Action(problem="error: reply too long")
+        messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
+        if action.problem is not None:
+            n_malformed += 1
+            n_in_a_row += 1
+            if n_in_a_row == MAX_MALFORMED:
+                stop = "malformed"
+                break
+            messages.append(scaffold.observe([action.problem]))
+        else:
+            n_in_a_row = 0
+            try:
+                results = [environment.step(call) for call in action.calls]
+            except EnvironmentFault as fault:
+                stop, error = "environment_error", str(fault)
+                break
+            if results:
+                messages.append(scaffold.observe(results))
+            if action.answer is not None:
+                stop = "answer"
+                break
+        if n_completion >= spec.max_episode_tokens:
+            stop = "token_limit"
+            break
+
+    return Episode(
+        run_id=spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=trial, trajectory=tuple(messages),
+        stop_reason=stop, error=error, n_turns=len(seeds), n_malformed=n_malformed, n_prompt_tokens=n_prompt,
+        n_completion_tokens=n_completion, seeds=tuple(seeds), wall_s=round(time.monotonic() - started, 4),
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""The json scaffold: each reply is one JSON object, held to a schema while it is written.
+
+    {"tool": "grep", "arguments": {"word": "kavo"}}
+    {"calls": [{"tool": "grep", "arguments": {"word": "kavo"}}, {"tool": "ls", "arguments": {}}]}
+    {"answer": "482"}
+
+The engine constrains decoding where it can, so that only the tools' names and well-formed arguments can be written;
+replies are read with the same care without it. Results are shown as role `user`, which every chat template has.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from replication.collect.interfaces import Action, RequestOptions
+from replication.collect.scaffolds.parsing import MAX_CALLS, Unreadable, bounded, call, decode, said
+from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
+from replication.records import Call, Json, Message, Task, stable_hash
+
+INSTRUCTION = f"""{TASK} {REFUSALS}
+
+Each reply is one JSON object and nothing else: {{"tool": name, "arguments": {{...}}}} to use a tool,
+{{"calls": [{{"tool": name, "arguments": {{...}}}}, ...]}} to use several at once, or {{"answer": text}} as final answer.
+
+The tools, each with the JSON schema of its arguments:
+"""
+
+_FENCE = re.compile(r"```\w*\s(.*)```", re.DOTALL)
+
+
+class JsonObjects:
+    """Lists the tools in the system message and reads one object per reply."""
+
+    name = "json"
+    version = stable_hash(["json-1", INSTRUCTION, MAX_CALLS], 8)
+
+    def open(self, task: Task) -> list[Message]:
+        """Write the system message with the format and the tools, then the task."""
+        system = INSTRUCTION + listing(task.tools)
+        return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
+
+    def slots(self, task: Task) -> RequestOptions:
+        """Constrain the reply to a call of one of the tools, several calls, or an answer."""
+        one = [_object(tool={"type": "string", "enum": [tool.name]}, arguments=tool.parameters) for tool in task.tools]
+        answer = _object(answer={"type": "string"})
+        if not one:
+            return RequestOptions(schema=answer)
+        several = _object(calls={"type": "array", "items": {"anyOf": one}, "minItems": 2, "maxItems": MAX_CALLS})
+        return RequestOptions(schema={"anyOf": [*one, several, answer]})
+
+    def parse(self, text: str, task: Task) -> Action:
+        """Read the object; a code fence around it is forgiven."""
+        try:
+            reply = said(text)
+            if fenced := _FENCE.fullmatch(reply):
+                reply = fenced[1]
+            value, end = decode(reply)
+            if reply[end:].strip():
+                raise Unreadable("error: write one JSON object and nothing else")
+            return _action(value, task)
+        except Unreadable as error:
+            return Action(problem=str(error))
+
+    def observe(self, results: Sequence[str]) -> Message:
+        """Show the results, one after the other."""
+        return Message(role="user", content="\n".join(f"result: {result}" for result in results))
+
+    def write(self, action: Action) -> str:
+        """Write an action as this scaffold's model would: calls or an answer, never both."""
+        if action.answer is not None:
+            return _written({"answer": action.answer})
+        calls = [{"tool": c.name, "arguments": c.arguments} for c in action.calls]
+        return _written(calls[0] if len(calls) == 1 else {"calls": calls})
+
+
+def _action(value: Json, task: Task) -> Action:
+    match value:
+        case {"answer": str(answer)} if len(value) == 1:
+            return Action(answer=answer)
+        case {"calls": [_, *_] as several} if len(value) == 1:
+            return Action(calls=bounded(_call(one, task) for one in several))
+        case {"tool": _}:
+            return Action(calls=(_call(value, task),))
+    raise Unreadable("error: write an object with tool and arguments, with calls, or with answer")
+
+
+def _call(value: Json, task: Task) -> Call:
+    match value:
+        case {"tool": name, **rest} if rest.keys() <= {"arguments"}:
+            return call(name, rest.get("arguments", {}), task)
+    raise Unreadable("error: a call must be an object with tool and arguments")
+
+
+def _written(value: Json) -> str:
+    # Without blanks, as the engine's grammar has it (conf/engine).
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _object(**properties: Json) -> dict[str, Json]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

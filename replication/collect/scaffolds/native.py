@@ -1,0 +1,176 @@
+"""The native scaffold: tools in the chat template's tool slot, calls in the syntax that the model's family was taught.
+
+    hermes       <tool_call>{"name": "grep", "arguments": {"word": "kavo"}}</tool_call>         Hermes, Qwen2.5, Qwen3
+    qwen3_coder  <tool_call><function=grep><parameter=word>kavo</parameter></function></tool_call>   Qwen3-Coder, Qwen3.5
+    llama3       {"name": "grep", "parameters": {"word": "kavo"}}; {"name": ...}                Llama 3.1 to 3.3
+
+A message without a call is the final answer. The model is shown its own messages as it wrote them, and results as role
+`tool`. Not covered: Llama's calls in Python syntax, and calls inside the thinking.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from replication.collect.interfaces import Action, RequestOptions
+from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, said
+from replication.collect.scaffolds.prompts import REFUSALS, TASK
+from replication.errors import ConfigError
+from replication.records import Call, Json, Message, Task, stable_hash
+
+INSTRUCTION = f"{TASK} When it is done, reply without a tool call: that reply is the final answer. {REFUSALS}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Syntax:
+    """How a family of models writes calls."""
+
+    read: Callable[[str, Task], Iterator[Call]]
+    write: Callable[[Sequence[Call]], str]
+    between: str
+    """Stands between the results of one turn; for Qwen what its template puts between two tool messages."""
+
+
+class Native:
+    """Leaves the rendering of tools to the chat template and reads calls in one syntax."""
+
+    name = "native"
+
+    def __init__(self, syntax: str = "hermes"):
+        if syntax not in SYNTAXES:
+            raise ConfigError(f"`tool_syntax` {syntax!r} is unknown; allowed: {', '.join(SYNTAXES)}.")
+        self._syntax = SYNTAXES[syntax]
+        self.version = stable_hash(["native-1", syntax, INSTRUCTION], 8)
+
+    def open(self, task: Task) -> list[Message]:
+        """Write the system message, to which the template adds the tools, then the task."""
+        return [Message(role="system", content=INSTRUCTION), Message(role="user", content=task.prompt)]
+
+    def slots(self, task: Task) -> RequestOptions:
+        """Hand the tools to the template."""
+        return RequestOptions(tools=task.tools)
+
+    def parse(self, text: str, task: Task) -> Action:
+        """Read the calls; without any, the message is the answer."""
+        try:
+            reply = said(text)
+            calls = bounded(self._syntax.read(reply, task))
+        except Unreadable as error:
+            return Action(problem=str(error))
+        if calls:
+            return Action(calls=calls)
+        return Action(answer=reply) if reply else Action(problem="error: the reply is empty")
+
+    def observe(self, results: Sequence[str]) -> Message:
+        """Show the results, one after the other."""
+        return Message(role="tool", content=self._syntax.between.join(results))
+
+    def write(self, action: Action) -> str:
+        """Write an action as this scaffold's model would: calls or an answer, never both."""
+        return self._syntax.write(action.calls) if action.answer is None else action.answer
+
+
+# --- Hermes ----------------------------------------------------------------------------------------------------------
+
+_OPEN = "<tool_call>"
+
+
+def _read_hermes(text: str, task: Task) -> Iterator[Call]:
+    # The end tag is not looked for: it may stand in a string of the call, or be missing at the end of the reply.
+    at = text.find(_OPEN)
+    while at >= 0:
+        value, end = decode(text, at + len(_OPEN))
+        yield _from_object(value, task)
+        at = text.find(_OPEN, end)
+
+
+def _write_hermes(calls: Sequence[Call]) -> str:
+    return "\n".join(f"<tool_call>\n{_json({'name': c.name, 'arguments': c.arguments})}\n</tool_call>" for c in calls)
+
+
+# --- Qwen3-Coder -----------------------------------------------------------------------------------------------------
+
+# Names are short and hold no bracket, or a reply full of opened tags would be searched to its end for each of them.
+_FUNCTION = re.compile(r"<function=([^<>\n]{1,200})>(.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^<>\n]{1,200})>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+
+
+def _read_qwen3_coder(text: str, task: Task) -> Iterator[Call]:
+    tools = {tool.name: tool for tool in task.tools}
+    n_read = 0
+    for function in _FUNCTION.finditer(text):
+        n_read += 1
+        name = function[1].strip()
+        known = tools[name].parameters["properties"] if name in tools else {}
+        arguments = {
+            parameter[1].strip(): _typed(parameter[2], known.get(parameter[1].strip(), {}))
+            for parameter in _PARAMETER.finditer(function[2])
+        }
+        yield call(name, arguments, task)
+    if not n_read and _OPEN in text:
+        raise Unreadable("error: no <function=name> after <tool_call>")
+
+
+def _typed(text: str, schema: Json) -> Json:
+    # The template puts a line break before and after each value; more of them belong to the value.
+    text = text.removeprefix("\n").removesuffix("\n")
+    # The syntax knows only text; what the schema calls no string is read as JSON, and stays text where it is none.
+    if schema.get("type", "string") == "string":
+        return text
+    try:
+        value, end = decode(text)
+    except Unreadable:
+        return text
+    return text if text[end:].strip() else value
+
+
+def _write_qwen3_coder(calls: Sequence[Call]) -> str:
+    def one(c: Call) -> str:
+        values = {k: v if isinstance(v, str) else _json(v) for k, v in c.arguments.items()}
+        parameters = "".join(f"<parameter={k}>\n{v}\n</parameter>\n" for k, v in values.items())
+        return f"<tool_call>\n<function={c.name}>\n{parameters}</function>\n</tool_call>"
+
+    return "\n".join(one(c) for c in calls)
+
+
+# --- Llama 3 ---------------------------------------------------------------------------------------------------------
+
+_TAG = "<|python_tag|>"
+_START = re.compile(r'\{\s*"(?:type|name|parameters|arguments)"\s*:')
+
+
+def _read_llama3(text: str, task: Task) -> Iterator[Call]:
+    at, n_read = 0, 0
+    while start := _START.search(text, at):
+        value, at = decode(text, start.start())
+        # A row of a table may have a name too; an object is a call by its arguments.
+        if "parameters" in value or "arguments" in value:
+            n_read += 1
+            yield _from_object(value, task)
+    if not n_read and _TAG in text:
+        raise Unreadable(f"error: no JSON object with name and parameters after {_TAG}")
+
+
+def _write_llama3(calls: Sequence[Call]) -> str:
+    return "; ".join(_json({"name": c.name, "parameters": c.arguments}) for c in calls)
+
+
+def _from_object(value: Json, task: Task) -> Call:
+    if not isinstance(value, dict):
+        raise Unreadable("error: a call must be a JSON object with name and arguments")
+    # Each family has its own word; models that have read both mix them up.
+    return call(value.get("name"), value.get("arguments", value.get("parameters", {})), task)
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_BETWEEN_RESPONSES = "\n</tool_response>\n<tool_response>\n"
+
+SYNTAXES = {
+    "hermes": Syntax(read=_read_hermes, write=_write_hermes, between=_BETWEEN_RESPONSES),
+    "qwen3_coder": Syntax(read=_read_qwen3_coder, write=_write_qwen3_coder, between=_BETWEEN_RESPONSES),
+    "llama3": Syntax(read=_read_llama3, write=_write_llama3, between="\n"),
+}

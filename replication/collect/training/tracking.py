@@ -1,0 +1,44 @@
+"""Curves for wandb: a second view, offline unless asked otherwise; the package's own files are the record."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+from replication import settings
+
+
+def log_training(settings: settings.Tracking, results: Path, folders: list[Path]) -> None:
+    """Log the curve and the record of finished training runs."""
+    if settings.mode == "disabled":
+        return
+    try:
+        wandb = _wandb(results)
+    except ImportError:
+        print("tracking: wandb is not installed; curves are in results/training/*/curve.csv")
+        return
+    for folder in folders:
+        record = json.loads((folder / "training.json").read_text())
+        with (
+            (folder / "curve.csv").open(newline="") as file,
+            wandb.init(
+                project=settings.project, name=record["training_run"], group=record["arm"], mode=settings.mode,
+                dir=results / "wandb", config=record,
+                settings=wandb.Settings(console="off", x_disable_stats=True, silent=True),
+            ) as run,
+        ):  # fmt: skip
+            for row in csv.DictReader(file):
+                run.log(
+                    {key: float(row[key]) for key in ("loss", "lr", "n_tokens", "reward") if row.get(key)},
+                    step=int(row["step"]),
+                )
+
+
+def _wandb(results: Path):
+    # Artifact bytes would be staged in the home folder otherwise.
+    folder = (results / "wandb").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder))
+    import wandb
+
+    return wandb

@@ -1,0 +1,28 @@
+"""Run a whole study: `python -m replication replicate study=controlled`; the command behind `make replicate`.
+
+Stages are processes of their own, so that training and serving never share memory or threads; each skips what is
+there, so the same command resumes after any interruption.
+"""
+
+import subprocess
+import sys
+import time
+
+STAGES = (
+    ("train", "train the organisms"),
+    ("run", "collect episodes on vLLM"),
+    ("paper", "analyse, draw, write the paper"),
+)
+
+
+def main(overrides: list[str]) -> int:
+    """Run the stages in order; stops at the first that fails and returns its exit code."""
+    for number, (stage, title) in enumerate(STAGES, 1):
+        started = time.monotonic()
+        print(f"[{number}/{len(STAGES)}] {title}", flush=True)
+        code = subprocess.run([sys.executable, "-m", "replication", stage, *overrides], check=False).returncode
+        if code:
+            print(f"stage `{stage}` failed with exit code {code}; the same command resumes.", file=sys.stderr)
+            return code
+        print(f"      {time.monotonic() - started:.1f} s", flush=True)
+    return 0

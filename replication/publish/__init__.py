@@ -1,0 +1,1 @@
+"""Draws and prints the results of `analyse`; computes no estimate."""

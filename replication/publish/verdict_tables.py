@@ -1,0 +1,76 @@
+"""Verdicts as tables: plain text for the terminal, Markdown for README.md."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from replication.records import Verdict
+from replication.text import markdown, points
+
+
+class Block(NamedTuple):
+    """The verdicts of one study, with what they are about."""
+
+    study: str
+    scope: str
+    verdicts: list[Verdict]
+
+
+def blocks(verdicts: Sequence[Verdict]) -> list[Block]:
+    """Group verdicts by study."""
+    studies = {study: [v for v in verdicts if v.study == study] for study in dict.fromkeys(v.study for v in verdicts)}
+    return [Block(study, _scope(of_study), of_study) for study, of_study in studies.items()]
+
+
+def _scope(verdicts: Sequence[Verdict]) -> str:
+    """Say what all of them are about, and then what some claims have of their own."""
+    claims: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        claims.setdefault(verdict.scope, []).append(verdict.claim_id)
+    parts = {scope: scope.split("; ") for scope in claims}
+    common = [part for part in next(iter(parts.values())) if all(part in others for others in parts.values())]
+    own = {scope: ", ".join(part for part in listed if part not in common) for scope, listed in parts.items()}
+    texts = [f"{', '.join(dict.fromkeys(claims[scope]))}: {text}" for scope, text in own.items() if text]
+    return "; ".join(common + texts)
+
+
+def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
+    """Print verdicts as plain text, one block per study, at most `width` columns."""
+    if not verdicts:
+        return "no claim can be answered by this study"
+    heads = ["claim", "target", "outcome", f"estimate [{_level(verdicts)}]", "reason"]
+    cells = {id(v): [v.claim_id, v.target, v.outcome, points(v.replication), v.reason] for v in verdicts}
+    sizes = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(heads[:-1])]
+    indent = 2 + sum(sizes) + 2 * len(sizes)
+    lines = []
+    for study, scope, of_study in blocks(verdicts):
+        lines += ["", *textwrap.wrap(f"{study}: {scope}", width, subsequent_indent="  ")]
+        for row in [heads, *(cells[id(v)] for v in of_study)]:
+            first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(row, sizes, strict=False))
+            lines += textwrap.wrap(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
+    lines += ["", *textwrap.wrap(NOTE, width)]
+    return "\n".join(lines[1:])
+
+
+def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Print verdicts as one short Markdown table per study, its scope in front; reasons stand in the paper."""
+    parts = []
+    for study, scope, of_study in blocks(verdicts):
+        rows = [
+            [v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication), v.overall.replace("_", " ")]
+            for v in of_study
+        ]
+        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "All targets"]
+        parts.append(f"**`{study}`**: {scope}\n\n{markdown(head, rows)}")
+    return "\n\n".join([*parts, NOTE])
+
+
+NOTE = (
+    "T1: these tasks and checkpoints; T2: tasks like these; T3: the training method. Estimates in points (a cost ratio as a "
+    "factor). A verdict holds for its study and scope only."
+)
+
+
+def _level(verdicts: Sequence[Verdict]) -> str:
+    levels = {v.replication.level for v in verdicts if v.replication is not None}
+    return "/".join(f"{100 * level:.3g}" for level in sorted(levels)) + " %" if levels else "interval"

@@ -1,0 +1,208 @@
+"""Paired differences against theory, hand-computed values and degenerate input."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from replication.analyse.stats.estimates.differences import (
+    Pair,
+    add_run_variance,
+    mean_paired_difference,
+    paired_difference,
+)
+from replication.errors import AnalysisError
+
+RNG = np.random.default_rng(20261123)
+A = RNG.random((3, 4, 25)).round(2)
+B = (A + RNG.normal(0.1, 0.2, A.shape)).round(2)
+
+
+def test_t2_is_the_paired_t_test_on_task_means():
+    estimate = paired_difference(B, A, target="T2")
+    d = B.mean(axis=(0, 1)), A.mean(axis=(0, 1))
+    expected = stats.ttest_rel(*d)
+    interval = expected.confidence_interval(0.95)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
+    assert estimate.p_two_sided == pytest.approx(expected.pvalue, rel=1e-12)
+    assert estimate.p_one_sided == pytest.approx(stats.ttest_rel(*d, alternative="greater").pvalue, rel=1e-12)
+    assert (estimate.n_tasks, estimate.n_trials, estimate.n_training_runs) == (25, 4, 3)
+
+
+def test_arms_change_places_and_the_sign_changes():
+    forward, backward = (paired_difference(*pair, target="T3") for pair in ((B, A), (A, B)))
+    assert backward.value == pytest.approx(-forward.value)
+    assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low))
+
+
+def test_t3_adds_the_variance_between_training_runs():
+    t2, t3 = (paired_difference(B, A, target=target) for target in ("T2", "T3"))
+    runs = [arm.mean(axis=(1, 2)).var(ddof=1) / 3 for arm in (B, A)]
+    noise = 0.0
+    for means in (B.mean(axis=1), A.mean(axis=1)):
+        residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+        noise += (residual**2).sum() / (2 * 24) / (3 * 25)
+    between = max(sum(runs) - noise, 0)
+    assert t3.se**2 == pytest.approx(t2.se**2 + between, rel=1e-12)
+    spread = t2.se**4 / 24 + (between / sum(runs)) ** 0.25 * sum(share**2 / 2 for share in runs)
+    assert t3.df == pytest.approx(t3.se**4 / spread)
+    assert t3.high - t3.value == pytest.approx(stats.t(t3.df).ppf(0.975) * t3.se)
+
+
+def test_run_variance_is_what_the_runs_show_beyond_their_noise():
+    runs = [np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.2, 0.5])]
+    shares = [0.01 / 3, 0.03 / 3]
+    total = add_run_variance(0.002, 50.0, runs, 0.001)
+    assert total.value == pytest.approx(0.002 + sum(shares) - 0.001)
+    kept = ((sum(shares) - 0.001) / sum(shares)) ** 0.25
+    assert total.df == pytest.approx(total.value**2 / (0.002**2 / 50 + kept * sum(s**2 / 2 for s in shares)))
+
+
+@pytest.mark.parametrize("noise", [0.02, 1.0])
+def test_runs_that_differ_by_noise_only_add_nothing(noise):
+    total = add_run_variance(0.002, 50.0, [np.array([0.4, 0.5]), np.array([0.5, 0.6])], noise)
+    assert total == (pytest.approx(0.002), 50)
+
+
+def test_run_variance_never_has_more_df_than_the_tasks_nor_fewer_than_the_runs():
+    many = np.linspace(0, 1, 30)
+    assert add_run_variance(0.01, 2.0, [many, many], 0.0).df == 2
+    assert add_run_variance(0.0, 50.0, [np.array([0.0, 1.0, 0.0]), np.array([0.5, 0.5, 0.5])], 0.3).df == 2
+
+
+def test_interaction_of_runs_and_tasks_is_not_counted_as_spread_between_runs():
+    arm = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])[:, None]
+    t2, t3 = (paired_difference(arm, np.zeros_like(arm), target=target) for target in ("T2", "T3"))
+    assert t3.se == t2.se
+
+
+def test_bounds_fill_missing_scores_against_and_for_the_treatment():
+    treatment, control = np.array([1.0, np.nan, 0.0, 1.0]), np.array([0.0, 0.0, np.nan, 1.0])
+    value = {p: paired_difference(treatment, control, target="T2", unscored=p).value for p in ("worst", "fail", "best")}
+    assert value == {"worst": 0.0, "fail": 0.25, "best": 0.5}
+
+
+def test_t1_with_one_training_run_is_the_noise_of_trials_alone():
+    a, b = A[0], B[0]
+    noise = (a.var(axis=0, ddof=1).mean() + b.var(axis=0, ddof=1).mean()) / (4 * 25)
+    assert paired_difference(b, a, target="T1").se == pytest.approx(math.sqrt(noise), rel=1e-12)
+
+
+def test_t1_knows_nothing_of_the_spread_between_tasks():
+    spread = A[0] + np.linspace(0, 0.5, 25)
+    assert paired_difference(spread, A[0], target="T1").se == pytest.approx(
+        paired_difference(A[0], A[0], target="T1").se
+    )
+
+
+def test_deterministic_model_on_thirty_tasks_has_a_standard_error():
+    treatment, control = np.array([1.0, 0.0] * 15), np.array([0.0] * 30)
+    assert paired_difference(treatment, control, target="T2").se > 0.05
+
+
+def test_two_copies_of_each_task_count_once():
+    doubled = paired_difference(
+        np.repeat(B, 2, axis=2), np.repeat(A, 2, axis=2), target="T2", clusters=np.arange(50) // 2
+    )
+    single = paired_difference(B, A, target="T2")
+    assert (doubled.se, doubled.df, doubled.n_tasks) == pytest.approx((single.se, single.df, single.n_tasks))
+
+
+def test_clustered_error_is_the_published_formula():
+    # Clusters and value: formula of Miller 2024, arXiv:2411.00640; statsmodels 0.15.0 OLS(cov_type="cluster"), with the
+    # factor sqrt(G/(G - 1)): 0.1454728236.
+    scores = [1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1]
+    clusters = np.repeat(range(5), [4, 3, 2, 5, 3])
+    estimate = paired_difference(scores, np.zeros(17), target="T2", clusters=clusters)
+    assert estimate.value == pytest.approx(9 / 17)
+    assert estimate.se == pytest.approx(0.1454728236, rel=1e-9)
+
+
+def test_all_scores_equal_gives_zero_width_interval():
+    estimate = paired_difference(np.ones((2, 2, 5)), np.ones((2, 2, 5)), target="T3")
+    assert (estimate.low, estimate.value, estimate.high) == (0, 0, 0)
+    assert (estimate.p_one_sided, estimate.p_two_sided) == (1, 1)
+
+
+def test_constant_gain_is_certain_for_these_tasks():
+    estimate = paired_difference(np.ones((1, 2, 5)), np.zeros((1, 2, 5)), target="T2")
+    assert (estimate.low, estimate.high, estimate.p_one_sided, estimate.p_two_sided) == (1, 1, 0, 0)
+
+
+def test_unscored_is_refused_excluded_or_failed_as_asked():
+    b = B.copy()
+    b[1, 2, 7] = np.nan
+    with pytest.raises(AnalysisError, match="1 scores are missing; choose"):
+        paired_difference(b, A, target="T2")
+    excluded = paired_difference(b, A, target="T2", unscored="exclude")
+    without = paired_difference(np.delete(B, 7, 2), np.delete(A, 7, 2), target="T2")
+    assert (excluded.value, excluded.se, excluded.n_tasks) == (without.value, without.se, 24)
+    failed = paired_difference(b, A, target="T2", unscored="fail")
+    assert failed.value == pytest.approx((np.nan_to_num(b) - A).mean())
+    assert excluded.n_unscored == failed.n_unscored == 1
+
+
+@pytest.mark.parametrize(
+    "treatment, control, how, message",
+    [
+        (np.ones(3), np.ones(4), {}, "must have the same tasks; got 3 in treatment and 4 in control"),
+        (np.ones((1, 2, 0)), np.ones((1, 2, 0)), {}, "no task is scored in both arms"),
+        (np.full(3, np.nan), np.ones(3), {"unscored": "exclude"}, "no task is scored in both arms"),
+        (np.ones(1), np.zeros(1), {}, "T2 needs at least 2 tasks"),
+        (np.ones((1, 1, 3)), np.zeros((1, 1, 3)), {"target": "T1"}, "T1 needs at least 2 trials"),
+        (
+            np.ones((1, 2, 3)),
+            np.zeros((3, 2, 3)),
+            {"target": "T3"},
+            "T3 needs at least 2 training runs per arm; got m=1",
+        ),
+        (np.array([np.inf, 1]), np.ones(2), {}, "infinite scores"),
+        (np.ones((1, 1, 1, 2)), np.ones(2), {}, "or a suffix"),
+        (np.ones(2), np.ones(2), {"level": 1.5}, "`level` must lie between 0 and 1"),
+        (np.ones(2), np.ones(2), {"unscored": "zero"}, "must be raise, exclude, fail, best or worst"),
+        (np.ones(2), np.ones(2), {"clusters": [1]}, "one task per item"),
+    ],
+)
+def test_what_the_data_cannot_support_is_one_clear_error(treatment, control, how, message):
+    with pytest.raises(AnalysisError, match=message):
+        paired_difference(treatment, control, **{"target": "T2", **how})
+
+
+def test_mean_over_benchmarks_weighs_them_equally_whatever_their_size():
+    small, large = Pair(B[:, :, :5], A[:, :, :5]), Pair(B[:, :, 5:], A[:, :, 5:])
+    parts = [paired_difference(*pair[:2], target="T2") for pair in (small, large)]
+    both = mean_paired_difference([small, large], target="T2")
+    assert both.value == pytest.approx(np.mean([part.value for part in parts]))
+    assert both.se == pytest.approx(math.hypot(*(part.se for part in parts)) / 2)
+    assert min(part.df for part in parts) < both.df <= sum(part.df for part in parts)
+
+
+def test_training_runs_are_shared_by_all_benchmarks():
+    # Every benchmark moves with the run by the same amount: averaging over benchmarks does not make the runs agree more.
+    shift = np.array([-0.1, 0.0, 0.1])[:, None, None]
+    pair = Pair(np.full((3, 1, 10), 0.5) + shift, np.full((3, 1, 10), 0.5))
+    one, four = (mean_paired_difference([pair] * n, target="T3") for n in (1, 4))
+    assert four.se == pytest.approx(one.se) == pytest.approx(0.1 / math.sqrt(3))
+
+
+def test_no_benchmark_is_an_error():
+    with pytest.raises(AnalysisError, match="no benchmark"):
+        mean_paired_difference([], target="T2")
+
+
+@pytest.mark.parametrize("target, n_runs", [("T2", 1), ("T3", 5)])
+def test_interval_covers_the_truth_as_often_as_it_says(target, n_runs):
+    rng = np.random.default_rng(7)
+    n, k, tau, n_studies = 60, 2, 0.05 if target == "T3" else 0.0, 600
+    covered = 0
+    for _ in range(n_studies):
+        task = rng.normal(0, 0.2, n)
+        arms = []
+        for gain in (0.1, 0.0):
+            run = rng.normal(0, tau, (n_runs, 1, 1))
+            arms.append(gain + task + rng.normal(0, 0.1, n) + run + rng.normal(0, 0.3, (n_runs, k, n)))
+        estimate = paired_difference(*arms, target=target)
+        covered += estimate.low <= 0.1 <= estimate.high
+    # binomial SD of the share: 0.9 points; T3 is slightly conservative by design
+    assert 0.92 <= covered / n_studies <= (0.985 if target == "T3" else 0.98)

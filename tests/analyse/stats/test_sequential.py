@@ -1,0 +1,211 @@
+"""E-values and confidence sequences: against reference numbers, martingale theory, by hand and under continuous peeking."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from replication.analyse.stats.design import sequential
+from replication.errors import AnalysisError
+
+PATTERN = [1, 0.5, 0.5, 1, 0, 0.5, 1, 0.5] * 10
+
+
+def test_normal_mixture_has_the_printed_tuning_boundary_and_evidence():
+    # oracle normal-mixture-boundary: confseq unit tests (Howard et al. 2021)
+    rho = sequential.mixture_tuning(100, 0.05)
+    assert rho == pytest.approx(12.60056, abs=1e-5)
+    assert sequential.mixture_boundary(100, rho, 0.05) == pytest.approx(30.35209, abs=1e-5)
+    assert sequential.mixture_log_e(10, 100, rho) == pytest.approx(-0.6510052, abs=1e-5)
+
+
+def test_exact_tuning_is_the_lowest_boundary_at_its_variance():
+    # plan: the exact optimum is 12.177 with boundary 30.3512
+    exact = sequential.mixture_tuning(100, 0.05, exact=True)
+    assert exact == pytest.approx(12.177, abs=5e-4)
+    best = float(sequential.mixture_boundary(100, exact, 0.05))
+    assert best == pytest.approx(30.3512, abs=5e-5)
+    for rho in (exact * 0.9, exact * 1.1, sequential.mixture_tuning(100, 0.05)):
+        assert sequential.mixture_boundary(100, rho, 0.05) > best
+
+
+def test_evidence_on_the_boundary_is_one_over_alpha_on_either_side():
+    v = np.array([1.0, 30.0, 1e5])
+    bound = sequential.mixture_boundary(v, 7.0, 0.01)
+    for s in (bound, -bound):
+        assert np.exp(sequential.mixture_log_e(s, v, 7.0)) == pytest.approx([100.0] * 3)
+    assert sequential.mixture_log_e(0.0, 0.0, 7.0) == 0
+
+
+def test_mixture_evidence_is_the_likelihood_ratio_averaged_over_the_normal_mixture():
+    rho, s, v = 4.0, 3.0, 9.0
+    slopes = np.linspace(-8, 8, 400_001)
+    ratio = np.exp(slopes * s - slopes**2 * v / 2) * stats.norm.pdf(slopes, scale=rho**-0.5)
+    assert np.exp(sequential.mixture_log_e(s, v, rho)) == pytest.approx(np.trapezoid(ratio, slopes), rel=1e-9)
+
+
+def test_betting_sequence_and_evidence_agree_with_the_reference():
+    # oracle betting-confidence-sequence: root finding; confseq betting_cs to one grid step
+    found = sequential.betting_sequence(PATTERN, alpha=0.05, times=[20, 50, 80])
+    assert found.times.tolist() == [20, 50, 80]
+    assert found.low == pytest.approx([0.420204, 0.490548, 0.516045], abs=2e-5, rel=1e-5)
+    assert found.high == pytest.approx([0.837256, 0.764292, 0.73758], abs=2e-5, rel=1e-5)
+    running = sequential.betting_sequence(PATTERN, alpha=0.05, times=[80], running=True)
+    assert (running.low[0], running.high[0]) == pytest.approx((0.51767, 0.737207), abs=2e-5, rel=1e-5)
+    assert sequential.betting_e(PATTERN, alpha=0.05)[-1] == pytest.approx(49.5186, rel=1e-5)
+
+
+def test_capital_is_the_product_written_out():
+    x, m, alpha = [1.0, 0.25, 0.75, 0.0, 1.0], 0.3, 0.1
+    up = down = 0.5
+    for i in range(1, 6):
+        before = x[: i - 1]
+        means = [(0.5 + sum(before[: j + 1])) / (j + 2) for j in range(i - 1)]
+        variance = (0.25 + sum((a - b) ** 2 for a, b in zip(before, means))) / i
+        bet = math.sqrt(2 * math.log(2 / alpha) / (variance * i * math.log(1 + i)))
+        up *= 1 + min(bet, 0.5 / m) * (x[i - 1] - m)
+        down *= 1 - min(bet, 0.5 / (1 - m)) * (x[i - 1] - m)
+        found = np.exp(sequential.betting_log_capital(x[:i], m, alpha)[:, -1])
+        assert found == pytest.approx([up, down], rel=1e-12)
+        assert sequential.betting_e(x, m, alpha=alpha)[i - 1] == pytest.approx(max(up, down), rel=1e-12)
+
+
+def test_limits_are_where_the_capital_reaches_one_over_alpha():
+    found = sequential.betting_sequence(PATTERN, alpha=0.1, times=[64])
+    for m, side in ((found.low[0], 0), (found.high[0], 1)):
+        assert np.exp(sequential.betting_log_capital(PATTERN[:64], m, 0.1)[side, -1]) == pytest.approx(10, rel=1e-9)
+        inward = 1e-6 if side == 0 else -1e-6
+        assert sequential.betting_e(PATTERN[:64], m + inward, alpha=0.1)[-1] < 10
+        assert sequential.betting_e(PATTERN[:64], m - inward, alpha=0.1)[-1] > 10
+
+
+def test_running_limits_are_the_intersection_over_all_times():
+    x = np.random.default_rng(3).random(60)
+    all_times = sequential.betting_sequence(x)
+    running = sequential.betting_sequence(x, running=True)
+    assert running.low == pytest.approx(np.maximum.accumulate(all_times.low), abs=1e-14)
+    assert running.high == pytest.approx(np.minimum.accumulate(all_times.high), abs=1e-14)
+    assert (running.high - running.low < all_times.high - all_times.low - 1e-6).any()
+    some = sequential.betting_sequence(x, running=True, times=[60, 7])
+    assert some.low.tolist() == [running.low[59], running.low[6]]
+
+
+def test_mirrored_values_give_mirrored_limits_and_equal_evidence():
+    x = np.random.default_rng(1).beta(3, 1, 40)
+    one, other = sequential.betting_sequence(x), sequential.betting_sequence(1 - x)
+    assert one.low == pytest.approx(1 - other.high, abs=1e-12) and one.high == pytest.approx(1 - other.low, abs=1e-12)
+    assert sequential.betting_e(x) == pytest.approx(sequential.betting_e(1 - x), rel=1e-9)
+
+
+def test_nothing_is_known_before_there_is_evidence_and_equal_values_are_bounded_by_what_they_are():
+    first = sequential.betting_sequence([0.5])
+    assert (first.low[0], first.high[0]) == (0.0, 1.0)
+    flat = sequential.betting_sequence([0.5] * 200, times=[200])
+    assert flat.low[0] == pytest.approx(1 - flat.high[0], abs=1e-12) and 0.4 < flat.low[0] < 0.5
+    assert sequential.betting_e([0.5] * 200)[-1] == 0.5
+    ones = sequential.betting_sequence([1.0] * 200, times=[200])
+    assert ones.high[0] == 1.0 and ones.low[0] > 0.9
+
+
+@pytest.mark.parametrize("m", [0.2, 0.5, 0.9])
+def test_capital_is_a_fair_game_at_the_true_mean(m):
+    # Expectation over all 2^9 sequences of coins with chance m: each bettor keeps half of the stake.
+    expected = np.zeros(2)
+    for coins in itertools.product([0.0, 1.0], repeat=9):
+        chance = math.prod(m if c else 1 - m for c in coins)
+        expected += chance * np.exp(sequential.betting_log_capital(coins, m, 0.05)[:, -1])
+    assert expected == pytest.approx([0.5, 0.5], rel=1e-12)
+
+
+def test_differences_map_onto_the_unit_interval_and_back():
+    d = [-1.0, 0.0, 0.25, 1.0]
+    assert sequential.to_unit(d).tolist() == [0.0, 0.5, 0.625, 1.0]
+    assert sequential.from_unit(sequential.to_unit(d)).tolist() == d
+
+
+def test_mcnemar_evidence_has_the_reference_values():
+    # oracle discordant-pairs: beta-function formulas
+    b, a = [26, 40], [14, 14]
+    assert np.exp(sequential.mcnemar_log_e(b, a)) == pytest.approx([1.15557538, 100.92354], rel=1e-7)
+    kt = np.exp(sequential.mcnemar_log_e(b, a, mixture="kt"))
+    assert kt == pytest.approx([0.779680982, 73.7695846], rel=1e-7)
+
+
+@pytest.mark.parametrize("mixture", ["uniform", "kt"])
+def test_mcnemar_evidence_has_mean_one_without_a_difference_and_no_side(mixture):
+    m, b = 12, np.arange(13)
+    e = np.exp(sequential.mcnemar_log_e(b, m - b, mixture=mixture))
+    assert stats.binom.pmf(b, m, 0.5) @ e == pytest.approx(1.0)
+    assert e == pytest.approx(e[::-1])
+    assert sequential.mcnemar_log_e(0, 0, mixture=mixture) == pytest.approx(0)
+
+
+def test_mcnemar_evidence_is_the_likelihood_ratio_averaged_over_the_mixture():
+    chance = (np.arange(200_000) + 0.5) / 200_000
+    ratio = 2.0**9 * chance**7 * (1 - chance) ** 2
+    assert np.exp(sequential.mcnemar_log_e(7, 2)) == pytest.approx(ratio.mean(), rel=1e-8)
+    jeffreys = special.betaln(7.5, 2.5) - special.betaln(0.5, 0.5) + 9 * math.log(2)
+    assert sequential.mcnemar_log_e(7, 2, mixture="kt") == pytest.approx(jeffreys)
+
+
+def test_independent_evidence_multiplies_and_dependent_evidence_averages():
+    assert sequential.combine_e([2.0, 3.0, 0.5], independent=True) == pytest.approx(3.0)
+    assert sequential.combine_e([2.0, 3.0, 0.5], independent=False) == pytest.approx(5.5 / 3)
+    assert sequential.combine_e([4.0], independent=True) == pytest.approx(4.0)
+    assert sequential.combine_e([0.0, 1e200, 1e200], independent=True) == 0
+    assert sequential.combine_e([1e200, 1e200], independent=True) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sequential.mixture_tuning(0, 0.05), "`v_opt` must be above 0; got 0"),
+        (lambda: sequential.mixture_tuning(10, 1.0), "`alpha` must lie between 0 and 1; got 1.0"),
+        (lambda: sequential.mixture_boundary(-1, 1, 0.05), "`v` must hold finite variances"),
+        (lambda: sequential.mixture_boundary(1, 0, 0.05), "`rho` must be above 0"),
+        (lambda: sequential.mixture_boundary(1, 1, 0.0), "`alpha` must lie"),
+        (lambda: sequential.mixture_log_e(math.nan, 1, 1), "`s` must hold finite sums"),
+        (lambda: sequential.to_unit([0.1, math.nan]), "none missing"),
+        (lambda: sequential.to_unit([3.0]), r"differences must be numbers in \[-1, 1\]"),
+        (lambda: sequential.betting_e([]), r"got shape \(0,\)"),
+        (lambda: sequential.betting_e([[0.5]]), r"got shape \(1, 1\)"),
+        (lambda: sequential.betting_e([0.5, math.nan]), "none missing"),
+        (lambda: sequential.betting_e([0.5], 1.5), "`m` must be a mean"),
+        (lambda: sequential.betting_sequence([0.5], alpha=0), "`alpha` must lie"),
+        (lambda: sequential.betting_sequence([0.5], times=[2]), "from 1 to 1"),
+        (lambda: sequential.betting_sequence([0.5], times=[]), "`times` must be"),
+        (lambda: sequential.mcnemar_log_e(-1, 2), "whole numbers of at least 0"),
+        (lambda: sequential.mcnemar_log_e(1.5, 2), "whole numbers of at least 0"),
+        (lambda: sequential.mcnemar_log_e(1, 2, mixture="flat"), "`mixture` must be uniform or kt"),
+        (lambda: sequential.combine_e([], independent=True), "at least one e-value"),
+        (lambda: sequential.combine_e([-1.0], independent=False), "each at least 0"),
+        (lambda: sequential.combine_e([math.nan], independent=False), "each at least 0"),
+    ],
+)
+def test_input_that_supports_no_evidence_is_refused(call, message):
+    with pytest.raises(AnalysisError, match=message):
+        call()
+
+
+@pytest.mark.slow
+def test_peeking_after_every_task_calls_a_difference_that_is_not_there_in_at_most_one_of_twenty_runs():
+    rng, n_runs, n = np.random.default_rng(0), 2000, 500
+    e_ever = naive_ever = missed = kt_ever = 0
+    for _ in range(n_runs):
+        chance = rng.beta(1, 1, n)
+        a, b = rng.random(n) < chance, rng.random(n) < chance
+        d = b.astype(float) - a
+        e_ever += sequential.betting_e(sequential.to_unit(d)).max() >= 20
+        ever = sequential.betting_sequence(sequential.to_unit(d), times=[n], running=True)
+        missed += not ever.low[0] <= 0.5 <= ever.high[0]
+        kt_ever += sequential.mcnemar_log_e(np.cumsum(d > 0), np.cumsum(d < 0), mixture="kt").max() >= math.log(20)
+        t = np.arange(2, n + 1)
+        mean, squares = np.cumsum(d)[1:] / t, np.cumsum(d**2)[1:]
+        error = np.sqrt(np.maximum(squares - t * mean**2, 1e-12) / (t - 1) / t)
+        naive_ever += (np.abs(mean / error)[19:] > 1.96).any()
+    monte_carlo = 2.33 * math.sqrt(0.05 * 0.95 / n_runs)
+    print(f"betting {e_ever / n_runs:.4f}, KT {kt_ever / n_runs:.4f}, t interval {naive_ever / n_runs:.4f}")
+    assert e_ever == missed and e_ever / n_runs <= 0.05 + monte_carlo and kt_ever / n_runs <= 0.05 + monte_carlo
+    assert naive_ever / n_runs > 0.2  # what peeking does to an interval made for one look

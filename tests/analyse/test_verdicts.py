@@ -1,0 +1,340 @@
+"""Decision rules on planted effects: each outcome is reached, and what cannot be tested says why."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication.analyse.claims import load_claims
+from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
+from replication.analyse.rules.parts import Data
+from replication.analyse.verdicts import decide, per_scale, tabulate
+
+CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
+PUBLISHED = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+SUITE = ("calling", "files", "ledger", "maze", "search", "terminal", "web")
+
+
+def study(scores, **changes):
+    return dataclasses.replace(
+        PUBLISHED, study="controlled", kind="controlled", scope="organisms", scores=scores, **changes
+    )
+
+
+def only(claim_id, data, target="T3", **parameters):
+    claim = next(claim for claim in CLAIMS if claim.id == claim_id)
+    if parameters:
+        claim = dataclasses.replace(claim, parameters={**claim.parameters, **parameters})
+    verdicts = decide([claim], data)
+    return next(v for v in verdicts if v.target == target)
+
+
+def test_published_table_holds_for_its_tasks_but_not_for_tasks_like_these():
+    # Analysis plan, section 4.4: T2 p .036 to .158 for rho <= .7, turning at rho = .80; T1 .008 at most.
+    t1, t2 = only("P", PUBLISHED, "T1"), only("P", PUBLISHED, "T2")
+    assert (t1.outcome, t2.outcome) == ("replicated", "not_replicated")
+    assert max(cell["iut_p"] for cell in t1.criteria["grid"]) == pytest.approx(0.0076, abs=1e-4)
+    assert min(cell["iut_p"] for cell in t2.criteria["grid"]) == pytest.approx(0.0355, abs=1e-4)
+    assert t2.criteria["turning_rho"]["0.5"] == pytest.approx(0.8016, abs=1e-4)
+    assert "task correlation 0.80" in t2.reason
+    assert 100 * t2.replication.value == pytest.approx(6.3)
+
+
+def test_published_table_is_undecided_where_the_grid_crosses_the_turning_point():
+    assert only("P", PUBLISHED, "T2", rho=[0.5, 0.9]).outcome == "inconclusive"
+
+
+def test_published_average_is_above_zero_for_these_checkpoints_and_silent_on_the_method():
+    t2, t3 = only("A1", PUBLISHED, "T2"), only("A1", PUBLISHED, "T3")
+    assert t2.outcome == "replicated"
+    assert 100 * t2.replication.value == pytest.approx(7.1, abs=0.05)
+    assert t3.outcome == "not_testable"
+    assert "one checkpoint per arm was scored and neither is public" in t3.reason
+
+
+@pytest.mark.parametrize(
+    "claim, reason",
+    [
+        ("A4", "a control with as much training on observations is not among them"),
+        ("B", "no table of published pairs of models was given"),
+        ("C", "each arm has 1 score per benchmark and metric"),
+        ("D", r"1 scale \(35B\) was published"),
+        ("E", "prints scores and 0 columns of tokens, prices or training compute; its checkpoints are not public"),
+    ],
+)
+def test_what_the_published_table_lacks_is_said_once(claim, reason):
+    verdicts = decide([c for c in CLAIMS if c.id == claim], PUBLISHED)
+    assert [(v.target, v.outcome) for v in verdicts] == [("T3", "not_testable")]
+    assert re.search(reason, verdicts[0].reason)
+
+
+def test_large_gain_everywhere_is_replicated(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE, n_runs=5, n_tasks=60))
+    for claim, target in (("A1", "T2"), ("A1", "T3"), ("A2", "T2"), ("A2", "T3")):
+        assert only(claim, data, target).outcome == "replicated"
+    verdict = only("A1", data)
+    assert verdict.original.value == pytest.approx(0.071, abs=5e-4)
+    assert verdict.scope == "organisms; scale tiny; scaffold compact; benchmarks " + ", ".join(SUITE)
+    assert set(verdict.criteria) == {"exclude", "fail", "bounds"}
+
+
+def test_loss_everywhere_is_not_replicated(make_scores):
+    data = study(make_scores({"agent_sft": 0.6, "lwm_then_sft": 0.3}, benchmarks=SUITE, n_runs=5, n_tasks=60))
+    assert only("A1", data).outcome == only("A2", data).outcome == "not_replicated"
+    assert "interval below 0" in only("A1", data).reason
+    assert "below 0: calling" in only("A2", data).reason
+
+
+def test_no_gain_measured_well_is_not_replicated_and_measured_badly_inconclusive(make_scores):
+    arms = {"agent_sft": 0.5, "lwm_then_sft": 0.5}
+    well = make_scores(arms, benchmarks=SUITE, n_runs=5, n_tasks=400, tau=0.001)
+    badly = make_scores(arms, benchmarks=SUITE[:2], n_runs=2, n_tasks=20, tau=0.05)
+    assert "within 3 points of 0" in only("A1", study(well), "T2").reason
+    assert only("A1", study(well), "T2").outcome == "not_replicated"
+    assert only("A1", study(badly)).outcome == only("A2", study(badly)).outcome == "inconclusive"
+
+
+def test_gain_on_all_but_one_is_not_shown_on_all(make_scores):
+    good = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, benchmarks=SUITE[:3], n_runs=5)
+    null = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=("web",), n_runs=5, seed=1)
+    verdict = only("A2", study(pd.concat([good, null], ignore_index=True)))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reason.endswith("weakest: web")
+    assert verdict.criteria["exclude"]["shown_after_holm"] == list(SUITE[:3])
+
+
+def test_verdict_that_flips_with_unscored_episodes_is_inconclusive(make_scores):
+    scores = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE, n_runs=5, n_tasks=60)
+    lost = (scores["arm"] == "lwm_then_sft") & (np.random.default_rng(0).random(len(scores)) < 0.02)
+    lost |= (scores["arm"] == "lwm_then_sft") & (scores["task_id"].str[-3:].astype(int) < 30)
+    scores.loc[lost, "value"] = np.nan
+    verdict = only("A2", study(scores), "T2")
+    assert verdict.outcome == "inconclusive"
+    assert "depends on unscored episodes: exclude gives replicated, fail gives" in verdict.reason
+    weakest = verdict.criteria["exclude"]["weakest"]
+    assert verdict.replication.n_unscored == (lost & (scores["benchmark"] == weakest)).sum()
+
+
+def test_one_training_run_per_arm_cannot_answer_for_the_method(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, n_runs=1))
+    assert only("A2", data, "T2").outcome == "replicated"
+    assert only("A2", data, "T3").outcome == "not_testable"
+    assert "T3 needs at least 2 training runs per arm; got m=1" in only("A2", data, "T3").reason
+
+
+def test_study_that_lacks_arms_scaffolds_or_scales_says_which(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}))
+    assert only("B", data).reason == "arm `general` was not run; the study has agent_sft, lwm_then_sft."
+    assert only("C", data).reason == "1 scaffold (compact) was run; the claim needs 2."
+    assert only("D", data).reason == "1 scale (1M) was run; the claim needs 3."
+    two = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, scales=(("s", 0.002), ("xs", 0.001))))
+    assert only("D", two).reason == "2 scales (1M, 2M) were run; the claim needs 3."
+    assert "scales xs, s;" in only("D", two).scope
+    assert {only(c, data).outcome for c in "BCDE"} == {"not_testable"}
+
+
+def test_gain_under_every_scaffold_is_consistent(make_scores):
+    scaffolds = ("compact", "json", "native", "react")
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, scaffolds=scaffolds, n_runs=5, n_tasks=60))
+    verdict = only("C", data)
+    assert verdict.outcome == "replicated"
+    assert list(verdict.criteria["fail"]["per_scaffold"]) == list(scaffolds)
+
+
+def test_gain_under_one_scaffold_and_loss_under_another_is_not_consistent(make_scores):
+    up = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, n_runs=5)
+    down = make_scores({"agent_sft": 0.7, "lwm_then_sft": 0.3}, n_runs=5, scaffolds=("react",))
+    assert only("C", study(pd.concat([up, down], ignore_index=True))).outcome == "not_replicated"
+
+
+@pytest.mark.parametrize(
+    "gains, outcome",
+    [((0.3, 0.3, 0.3), "replicated"), ((0.3, 0.2, -0.2), "not_replicated"), ((0.3, 0.0, 0.3), "inconclusive")],
+)
+def test_gain_has_to_hold_at_every_scale(make_scores, gains, outcome):
+    parts = [
+        make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.4 + gain}, scales=((f"s{i}", 0.001 * 4**i),), n_runs=5, seed=i)
+        for i, gain in enumerate(gains)
+    ]
+    verdict = only("D", study(pd.concat(parts, ignore_index=True)))
+    assert verdict.outcome == outcome
+    assert verdict.criteria["exclude"]["simultaneous_level"] == pytest.approx(1 - 0.05 / 3)
+    assert list(verdict.criteria["exclude"]["per_scale"]) == ["1M", "4M", "16M"]
+
+
+@pytest.mark.parametrize("factor, outcome", [(0.5, "replicated"), (2.0, "not_replicated"), (1.0, "inconclusive")])
+def test_cost_per_solved_task_decides_what_is_cheaper(make_scores, factor, outcome):
+    scores = make_scores({"agent_sft": 0.5, "general": 0.5}, n_tasks=200, tau=0.0)
+    general = scores["arm"] == "general"
+    scores.loc[general, ["n_prompt_tokens", "n_completion_tokens"]] = [int(100 * factor), int(20 * factor)]
+    training = pd.DataFrame(
+        [("agent_sft", "tiny", 2.0), ("general", "tiny", 3.0), ("agent_sft", "large", 90.0)],
+        columns=["arm", "scale", "flops"],
+    )
+    verdict = only("E", study(scores, training=training), "T2")
+    assert verdict.outcome == outcome
+    assert np.exp(verdict.replication.value) == pytest.approx(factor, rel=0.15)
+    assert verdict.criteria["exclude"]["training_flops_ratio"] == 1.5
+
+
+def test_general_arm_that_ties_does_not_refute_but_one_loss_does(make_scores):
+    arms = {"agent_sft": 0.5, "general": 0.5}
+    assert only("B", study(make_scores(arms, n_tasks=300, tau=0.0)), "T2").outcome == "inconclusive"
+    assert only("B", study(make_scores({"agent_sft": 0.6, "general": 0.3})), "T2").outcome == "not_replicated"
+
+
+@pytest.mark.slow
+def test_identical_arms_are_rarely_called_different(make_scores):
+    called = 0
+    for seed in range(200):
+        scores = make_scores(
+            {"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE[:3], seed=seed, n_tasks=30, tau=0.03
+        )
+        estimate = only("A1", study(scores)).replication
+        called += not estimate.low <= 0 <= estimate.high
+    assert called / 200 <= 0.08
+
+
+def test_tables_hold_every_comparison_that_was_run(make_scores):
+    scores = make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.5, "general": 0.4})
+    tables = tabulate(CLAIMS, study(scores))
+    assert set(zip(tables.estimates["treatment"], tables.estimates["control"], strict=True)) == {
+        ("lwm_then_sft", "agent_sft"), ("general", "agent_sft")
+    }  # fmt: skip
+    part = tables.estimates.query("treatment == 'general' and policy == 'fail' and target == 'T3'")
+    assert part["benchmark"].tolist() == ["calling", "terminal", "mean of these", "random effects"]
+    assert (part["mde"] > 0).all()
+
+
+def test_study_adds_comparisons_of_its_own_and_says_which_it_lacks(make_scores):
+    arms = {"agent_sft": 0.4, "lwm_then_sft": 0.5, "base": 0.1, "placebo": {"tiny": 0.4}, "alone": {"small": 0.4}}
+    scores = make_scores(arms, scales=(("tiny", 0.001), ("small", 0.004)), only_first=("base",), n_tasks=20)
+    scores = scores[(scores["arm"] != "lwm_then_sft") | (scores["scale"] == "tiny") | (scores["training_seed"] < 2)]
+    wanted = (("placebo", "agent_sft"), ("agent_sft", "base"), ("placebo", "alone"), ("nobody", "base"))
+    tables = tabulate(CLAIMS, study(scores, comparisons=(*wanted, ("placebo", "agent_sft"))))
+    made = tables.estimates.drop_duplicates(["treatment", "control"])[["treatment", "control"]]
+    assert list(made.itertuples(index=False, name=None)) == [("placebo", "agent_sft"), ("agent_sft", "base")]
+    at = tables.estimates.groupby(["treatment", "target"])["scale"].unique()
+    assert at["placebo", "T3"].tolist() == ["all"]
+    assert at["agent_sft", "T2"].tolist() == ["all", "tiny", "small"]
+    assert ("agent_sft", "T3") not in at.index
+    assert set(tables.runs["treatment"]) == {"placebo", "agent_sft"}
+    reasons = tables.left_out
+    assert "share no scale" in reasons["placebo", "alone"]
+    assert "arm `nobody` was not run" in reasons["nobody", "base"]
+    assert "arm `general` was not run" in reasons["general", "agent_sft"]
+    assert "same number of training runs at every scale" in reasons["lwm_then_sft", "agent_sft"]
+
+
+def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
+    scales = (("small", 0.004), ("tiny", 0.001))
+    scores = make_scores(
+        {"agent_sft": 0.3, "lwm_then_sft": {"tiny": 0.7, "small": 0.3}}, benchmarks=SUITE[:4], scales=scales, n_runs=5
+    )
+    detail = {(v.claim_id, v.scope.split("; ")[1]): v for v in per_scale(CLAIMS, study(scores))}
+    assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
+    assert {claim for claim, _ in detail} == {"A1", "A2", "A3", "A4", "B", "C", "E"}
+    tiny = study(scores[scores["scale"] == "tiny"])
+    assert detail["A1", "scale tiny"].replication == only("A1", tiny).replication
+    assert detail["A1", "scale tiny"].outcome == "replicated" != detail["A1", "scale small"].outcome
+    assert per_scale(CLAIMS, tiny) == per_scale(CLAIMS, PUBLISHED) == []
+
+
+def test_tables_of_a_reanalysis_have_no_estimates_of_ours():
+    tables = tabulate(CLAIMS, PUBLISHED)
+    assert tables.estimates is None
+    assert len(tables.rows) == 7
+    assert set(tables.published["interval"]) == {"T1", "T2", "unpaired"}
+
+
+# --- published pairs of models ----------------------------------------------------------------------------------------
+
+
+PAIRS = dataclasses.replace(PUBLISHED, model_pairs=load_pairs())
+
+
+def test_general_models_below_their_agent_tuned_partners_refute_the_claim_about_all_benchmarks():
+    (verdict,) = decide([c for c in CLAIMS if c.id == "B"], PAIRS)
+    assert (verdict.target, verdict.outcome) == ("T3", "not_replicated")
+    assert "16 of 16 pairs on bfcl_v3, 7 of 8 pairs on bfcl_v4" in verdict.reason
+    assert verdict.replication.high < 0
+    assert verdict.criteria["below_zero_after_holm"] == ["bfcl_v3", "bfcl_v4"]
+
+
+def test_pairs_that_lean_the_other_way_show_one_benchmark_of_seven_and_no_more():
+    swapped = load_pairs().rename(columns={"p_agent": "p_general", "p_general": "p_agent"})
+    (verdict,) = decide([c for c in CLAIMS if c.id == "B"], dataclasses.replace(PAIRS, model_pairs=swapped))
+    assert verdict.outcome == "inconclusive"
+    assert verdict.replication.low > 0
+    (trend,) = decide([c for c in CLAIMS if c.id == "D2"], dataclasses.replace(PAIRS, model_pairs=swapped))
+    assert (trend.outcome, trend.replication.low > 0) == (
+        "inconclusive",
+        True,
+    )  # the band holds 0 at the smallest sizes
+
+
+def test_gap_of_pairs_at_the_largest_size_decides_about_larger_scale():
+    (verdict,) = decide([c for c in CLAIMS if c.id == "D2"], PAIRS)
+    assert (verdict.target, verdict.outcome) == ("T3", "not_replicated")
+    assert verdict.replication.high < 0.03
+    assert "at 70B" in verdict.reason
+    assert verdict.criteria["band"][-1]["params_b"] == 70
+
+
+# --- rows, targets, bounds --------------------------------------------------------------------------------------------
+
+ENVIRONMENTS = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
+
+
+def test_environments_with_the_published_gain_replicate_the_rows_that_can_be_replicated(make_scores):
+    scores = make_scores(
+        {"agent_sft": 0.3, "lwm_then_sft": 0.5}, benchmarks=ENVIRONMENTS, n_runs=5, n_tasks=200, tau=0.005
+    )
+    verdict = only("A3", study(scores))
+    assert verdict.outcome == "replicated"
+    criteria = verdict.criteria["exclude"]
+    assert criteria["uninformative"] == ["terminal"]  # z = 1.48 there: no replication of any size could succeed
+    assert len(criteria["replicated"]) == 6
+    assert len(criteria["panels"]["calling"]) == 20
+
+
+def test_environments_without_a_gain_refute_rows_but_never_the_uninformative_one(make_scores):
+    scores = make_scores(
+        {"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=ENVIRONMENTS, n_runs=5, n_tasks=400, tau=0.005
+    )
+    verdict = only("A3", study(scores))
+    assert verdict.outcome == "not_replicated"
+    assert "terminal" not in verdict.criteria["exclude"]["refuted"]
+    assert "original uninformative: terminal" in verdict.reason
+
+
+def test_average_effect_is_judged_against_the_published_one_by_every_criterion(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE))
+    names = [c["name"] for c in only("A1", data).criteria["exclude"]["replication_criteria"]]
+    assert {"sceptical p-value, golden", "small telescopes", "Q test", "equivalence to no effect"} <= set(names)
+
+
+def test_claim_is_inconclusive_overall_where_targets_disagree():
+    verdicts = decide([c for c in CLAIMS if c.id == "P"], PUBLISHED)
+    assert [(v.target, v.outcome, v.overall) for v in verdicts] == [
+        ("T1", "replicated", "inconclusive"),
+        ("T2", "not_replicated", "inconclusive"),
+    ]
+
+
+def test_claim_is_decided_overall_where_targets_agree(make_scores):
+    data = study(make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.6}, benchmarks=SUITE))
+    assert {v.overall for v in decide([c for c in CLAIMS if c.id == "A1"], data)} == {"replicated"}
+
+
+def test_record_says_what_missing_scores_could_change_at_worst_and_at_best(make_scores):
+    scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE)
+    complete = only("A1", study(scores)).criteria["bounds"]
+    assert complete["worst"] == complete["best"]
+    scores.loc[scores.sample(frac=0.1, random_state=0).index, "value"] = np.nan
+    bounds = only("A1", study(scores)).criteria["bounds"]
+    assert bounds["best"]["value"] - bounds["worst"]["value"] == pytest.approx(0.2, abs=0.02)  # a tenth of each arm
+    assert (bounds["worst"]["outcome"], bounds["best"]["outcome"]) == ("not_replicated", "replicated")

@@ -1,0 +1,420 @@
+"""The episode loop and the runner on scripted engines: seeds, resuming, failures, identity."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import pytest
+from parts import (
+    LONG,
+    SCAFFOLDS,
+    changed,
+    expert_replies,
+    expert_script,
+    make_job,
+    n_turns_so_far,
+    noisy_script,
+    prompt_of,
+    script_of_all,
+)
+
+from replication.collect import runner
+from replication.collect.benchmarks import suite
+from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.episodes import MAX_MALFORMED, play
+from replication.errors import EngineError, EnvironmentFault
+from replication.records import UNSCORED_REASONS, Reply, StopReason
+from replication.store import Store
+
+
+def collect(store, script, *jobs, concurrency=4):
+    engine = ScriptedEngine(script)
+    n = runner.collect(store, engine, jobs, concurrency=concurrency, title="test")
+    return n, engine
+
+
+def finish(job, replies, trial=0):
+    """Advance one episode by fixed replies."""
+    turns = play(job.spec, job.tasks[0], trial, job.benchmark.start(job.tasks[0]), job.scaffold)
+    next(turns)
+    for reply in replies:
+        try:
+            turns.send(reply)
+        except StopIteration as end:
+            return end.value
+    raise AssertionError("the episode did not end")
+
+
+def reply(text, finish="stop"):
+    return Reply(text=text, finish=finish, n_prompt_tokens=10, n_completion_tokens=5)
+
+
+# the loop
+
+
+def test_expert_solves_and_the_episode_says_how_it_ended(tmp_path):
+    job, store = make_job(n_tasks=5, n_trials=1), Store(tmp_path)
+    collect(store, expert_script(job), job)
+    table = store.score_table()
+    assert table["value"].tolist() == [1.0] * 5
+    assert set(table["stop_reason"]) == {"answer"}
+
+
+def test_turn_limit_token_limit_and_context_overflow_have_their_own_reasons():
+    job = make_job()
+    assert finish(job, [reply("ls")] * 20).stop_reason == "turn_limit"
+    many = Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=150)
+    assert finish(job, [many] * 20).stop_reason == "token_limit"
+    assert finish(job, [reply("", "context")]).stop_reason == "context_overflow"
+
+
+def test_malformed_replies_are_told_to_the_model_and_end_the_episode_when_repeated():
+    job = make_job()
+    episode = finish(job, [reply("what?")] * 5)
+    assert episode.stop_reason == "malformed" and episode.n_malformed == MAX_MALFORMED
+    assert "error: no command what?" in [m.content for m in episode.trajectory if m.role == "tool"]
+    mixed = finish(job, [reply("what?"), reply("what?"), reply("ls"), reply("what?"), reply("answer done")])
+    assert mixed.stop_reason == "answer" and mixed.n_malformed == 3
+
+
+def test_reply_cut_by_max_tokens_is_not_acted_on():
+    job = make_job()
+    episode = finish(job, [reply("write out.txt 48", "length"), reply("answer done")])
+    assert all(not message.calls for message in episode.trajectory)
+
+
+def test_three_replies_cut_by_max_tokens_in_a_row_end_the_episode_as_malformed():
+    episode = finish(make_job(), [reply("ls", "length")] * 3)
+    assert episode.stop_reason == "malformed" and episode.n_malformed == 3
+    assert [m.content for m in episode.trajectory if m.role == "tool"] == ["error: reply too long"] * 2
+
+
+def test_answer_in_the_reply_that_reaches_the_token_limit_is_an_answer():
+    last = Reply(text="answer done", finish="stop", n_prompt_tokens=1, n_completion_tokens=200)
+    assert finish(make_job(), [last]).stop_reason == "answer"
+
+
+def test_text_beside_a_context_overflow_is_not_read():
+    episode = finish(make_job(), [reply("ls"), reply("rm notes.txt\nanswer done", "context")])
+    assert episode.stop_reason == "context_overflow" and episode.n_turns == 2 and episode.n_malformed == 0
+    assert episode.trajectory[-1].calls == () and episode.trajectory[-1].answer is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "after"),
+    [
+        ("turn_limit", [reply("ls")] * 20),
+        ("token_limit", [Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=200)]),
+        ("context_overflow", [reply("", "context")]),
+        ("malformed", [reply("what?")] * 3),
+    ],
+)
+def test_work_done_before_an_episode_was_cut_counts_where_no_answer_is_asked_for(reason, after):
+    job = make_job("terminal")
+    work = [reply(text) for text in expert_replies(job)[job.tasks[0].prompt][:-1]]
+    episode = finish(job, [*work, *after])
+    assert episode.stop_reason == reason and episode.error is None
+    assert job.benchmark.grade(job.tasks[0], episode).value == 1.0
+    nothing = finish(job, after)
+    assert nothing.stop_reason == reason and job.benchmark.grade(job.tasks[0], nothing).value == 0.0
+
+
+class Breaking:
+    """A benchmark whose simulator breaks at every call."""
+
+    def __init__(self, benchmark):
+        self._benchmark = benchmark
+
+    def __getattr__(self, name):
+        return getattr(self._benchmark, name)
+
+    def start(self, task):
+        return self
+
+    def step(self, call):
+        raise EnvironmentFault("the simulator broke")
+
+
+def refuse(request):
+    raise EngineError("the engine is gone")
+
+
+# What a model, an engine or an environment does for an episode to end with each reason.
+ENDINGS = {
+    "answer": lambda request: "answer done",
+    "turn_limit": lambda request: "ls",
+    "token_limit": lambda request: Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=150),
+    "context_overflow": lambda request: Reply(text="", finish="context", n_prompt_tokens=600, n_completion_tokens=0),
+    "malformed": lambda request: "what?",
+    "engine_error": refuse,
+    "environment_error": lambda request: "ls",
+}
+
+
+def test_every_stop_reason_is_tested():
+    assert set(ENDINGS) == set(get_args(StopReason))
+
+
+@pytest.mark.parametrize("reason", ENDINGS)
+def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played_again(tmp_path, reason):
+    job, store = make_job(n_tasks=3, n_trials=2), Store(tmp_path)
+    broken = dataclasses.replace(job, benchmark=Breaking(job.benchmark)) if reason == "environment_error" else job
+    collect(store, ENDINGS[reason], broken)
+    table = store.score_table()
+    assert table["stop_reason"].tolist() == [reason] * 6
+    ours = reason in UNSCORED_REASONS
+    assert table["value"].isna().all() if ours else table["value"].tolist() == [0.0] * 6
+    errors = {episode.error for episode in store.episodes(job.spec.run_id)}
+    assert errors == {{"engine_error": "the engine is gone", "environment_error": "the simulator broke"}.get(reason)}
+    n_played, _ = collect(store, expert_script(job), job)
+    assert n_played == (6 if ours else 0)
+    assert store.score_table()["value"].tolist() == [1.0 if ours else 0.0] * 6
+
+
+@pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
+def test_model_that_only_babbles_is_told_why_and_stopped_in_every_environment(tmp_path, scaffold, syntax):
+    jobs = [make_job(name, scaffold=scaffold, tool_syntax=syntax, n_tasks=1, **LONG) for name in suite.NAMES]
+    babble = {"native": "<tool_call><|python_tag|>"}.get(scaffold, "hm {")
+    engine, store = ScriptedEngine(lambda request: babble), Store(tmp_path)
+    runner.collect(store, engine, jobs, concurrency=4, title="test")
+    table = store.score_table()
+    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {MAX_MALFORMED}
+    assert table["value"].tolist() == [0.0] * 14
+    assert all("error: " in m.content for r in engine.requests for m in r.messages[3::2])
+
+
+# T1, T2: repeats repeat
+
+
+def test_all_requests_of_all_repeats_carry_distinct_recorded_seeds_that_a_second_run_repeats(tmp_path):
+    job = make_job(n_tasks=4, n_trials=3)
+    seen = []
+    for folder in ("a", "b"):
+        store = Store(tmp_path / folder)
+        _, engine = collect(store, expert_script(job), job)
+        sent = sorted(request.seed for request in engine.requests)
+        recorded = sorted(s for e in store.episodes(job.spec.run_id) for s in e.seeds)
+        assert len(set(sent)) == len(sent) and sent == recorded
+        seen.append(recorded)
+    assert seen[0] == seen[1]
+
+
+def test_another_run_seed_sends_other_seeds():
+    seeds = [finish(make_job(seed=s), [reply("answer done")]).seeds for s in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_repeat_check_tells_sampled_from_collapsed_repeats(tmp_path):
+    job = make_job(n_tasks=8, n_trials=3)
+    sampled, frozen = Store(tmp_path / "a"), Store(tmp_path / "b")
+    collect(sampled, noisy_script(job), job)
+    collect(frozen, expert_script(job), job)
+    run_id = job.spec.run_id
+    assert sampled.manifest(run_id)["checks"]["repeats"]["as_expected"] is True
+    assert frozen.manifest(run_id)["checks"]["repeats"]["as_expected"] is False
+    assert runner.repeat_check(sampled, run_id, temperature=0.7)["as_expected"]
+    assert not runner.repeat_check(frozen, run_id, temperature=0.7)["as_expected"]
+    assert runner.repeat_check(frozen, run_id, temperature=0.0)["as_expected"]
+    assert not runner.repeat_check(sampled, run_id, temperature=0.0)["as_expected"]
+
+
+def test_every_repeat_enters_the_table(tmp_path):
+    job, store = make_job(n_tasks=3, n_trials=4), Store(tmp_path)
+    collect(store, noisy_script(job), job)
+    table = store.score_table()
+    assert len(table) == 12 and sorted(set(table["trial"])) == [0, 1, 2, 3]
+
+
+# T3: engine failures are never answers, resuming repeats exactly what failed
+
+
+def test_engine_that_dies_in_the_middle_stores_no_answer_and_a_restart_gives_the_undisturbed_table(tmp_path):
+    job = make_job(n_tasks=12, n_trials=2)
+    whole = Store(tmp_path / "whole")
+    collect(whole, noisy_script(job), job)
+    store, script, calls = Store(tmp_path / "cut"), noisy_script(job), 0
+
+    def dying(request):
+        nonlocal calls
+        calls += 1
+        if calls > 15:
+            raise EngineError("the engine is gone")
+        return script(request)
+
+    with pytest.raises(EngineError, match="the same command plays the rest"):
+        collect(store, dying, job)
+    failed = store.score_table().query("stop_reason == 'engine_error'")
+    assert len(failed) > 0 and failed["value"].isna().all()
+    n_before = len(store.finished(job.spec.run_id))
+    n_played, _ = collect(store, script, job)
+    assert n_played == 24 - n_before
+    pd.testing.assert_frame_equal(store.score_table(), whole.score_table())
+
+
+def test_refused_request_is_tried_again_with_the_same_seed(tmp_path):
+    job, store, refused = make_job(n_tasks=3, n_trials=1), Store(tmp_path), set()
+    script = expert_script(job)
+
+    def flaky(request):
+        if request.seed not in refused:
+            refused.add(request.seed)
+            raise EngineError("busy")
+        return script(request)
+
+    collect(store, flaky, job)
+    assert store.score_table()["value"].tolist() == [1.0] * 3
+
+
+def test_complete_run_is_not_played_again(tmp_path):
+    job, store = make_job(), Store(tmp_path)
+    collect(store, noisy_script(job), job)
+    n, engine = collect(store, noisy_script(job), job)
+    assert n == 0 and engine.requests == []
+
+
+def test_more_trials_keep_the_old_ones(tmp_path):
+    store = Store(tmp_path)
+    collect(store, noisy_script(make_job(n_trials=1)), make_job(n_trials=1))
+    n, _ = collect(store, noisy_script(make_job(n_trials=3)), make_job(n_trials=3))
+    assert n == 12 and len(store.score_table()) == 18
+
+
+# T7, T8: identity
+
+
+def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
+    job, store = make_job(n_tasks=4, n_trials=1), Store(tmp_path)
+    collect(store, lambda request: "answer done", job)
+    other = dataclasses.replace(job, tasks=[changed(job.tasks[0]), *job.tasks[1:]])
+    n, engine = collect(store, lambda request: "answer done", other)
+    assert n == 1 and prompt_of(engine.requests[0]).endswith(".")
+    table = store.score_table()
+    assert len(table) == 4
+    assert changed(job.tasks[0]).content_hash in set(table["task_hash"])
+
+
+def test_any_setting_that_can_change_an_episode_changes_the_run_id():
+    spec = make_job().spec
+    changes = {
+        "model": "x/y", "revision": "r2", "dtype": "bfloat16", "context": 1024, "benchmark": "other",
+        "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
+        "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),
+    }  # fmt: skip
+    assert set(changes) == {f.name for f in dataclasses.fields(spec)}
+    ids = {dataclasses.replace(spec, **{k: v}).run_id for k, v in changes.items()}
+    assert len(ids | {spec.run_id}) == len(changes) + 1
+
+
+def test_changed_engine_shows_as_another_session_of_the_manifest(tmp_path):
+    job, store = make_job(n_trials=1), Store(tmp_path)
+    for name in ("vllm-0.32", "vllm-0.32", "vllm-0.33"):
+        engine = ScriptedEngine(expert_script(job), name=name)
+        runner.collect(store, engine, [job], concurrency=2, title="test")
+    sessions = store.manifest(job.spec.run_id)["sessions"]
+    assert [s["engine"]["engine"] for s in sessions] == ["vllm-0.32", "vllm-0.33"]
+    (difference,) = runner.engine_differences(store, [job.spec.run_id])
+    assert "`engine`" in difference and "vllm-0.32" in difference and "vllm-0.33" in difference
+
+
+# grading, order, concurrency
+
+
+def test_table_does_not_depend_on_concurrency(tmp_path):
+    job = make_job(n_tasks=10, n_trials=2)
+    tables = []
+    for concurrency in (1, 3, 64):
+        store = Store(tmp_path / str(concurrency))
+        collect(store, noisy_script(job), job, concurrency=concurrency)
+        tables.append(store.score_table())
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[0], tables[2])
+
+
+def test_jobs_of_one_checkpoint_share_one_pool(tmp_path):
+    jobs = [make_job("terminal", n_trials=1), make_job("calling", n_trials=1)]
+    store = Store(tmp_path)
+    n, engine = collect(store, script_of_all(jobs), *jobs, concurrency=12)
+    assert n == 12
+    assert [n_turns_so_far(r) for r in engine.requests[:12]] == [0] * 12
+    assert store.score_table()["value"].eq(1.0).all()
+
+
+def test_regrading_needs_no_engine(tmp_path):
+    job, store = make_job(n_trials=1), Store(tmp_path)
+    with store.writer(job.spec, labels=job.labels, manifest={"engine": "scripted"}, tasks=job.tasks) as writer:
+        for task in job.tasks:
+            episode = next_episode(job, task)
+            writer.append(episode)
+    assert store.score_table()["value"].isna().all()
+    runner.regrade(store, job)
+    assert store.score_table()["value"].notna().all()
+    assert "repeats" in store.manifest(job.spec.run_id)["checks"]
+
+
+def next_episode(job, task):
+    turns = play(job.spec, task, 0, job.benchmark.start(task), job.scaffold)
+    next(turns)
+    try:
+        turns.send(reply("answer done"))
+    except StopIteration as end:
+        return end.value
+
+
+WORKER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from parts import make_job, noisy_script
+from replication.collect import runner
+from replication.collect.benchmarks import suite
+from replication.collect.engines.scripted import ScriptedEngine
+from replication.store import Store
+job = make_job(n_tasks=60, n_trials=2)
+script = noisy_script(job)
+def slow(request):
+    time.sleep(0.002)
+    return script(request)
+runner.collect(Store({root!r}), ScriptedEngine(slow), [job], concurrency=8, title="test")
+"""
+
+
+def check_kills(tmp_path, n):
+    import random
+
+    rng = random.Random(0)
+    job = make_job(n_tasks=60, n_trials=2)
+    whole = Store(tmp_path / "whole")
+    collect(whole, noisy_script(job), job)
+    root = tmp_path / "killed"
+    code = WORKER.format(tests=str(Path(__file__).parents[1]), root=str(root))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(n):
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=env)
+        lines = root / job.spec.run_id / "episodes.jsonl"
+        deadline = time.monotonic() + 20
+        grown = lines.stat().st_size if lines.exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            if lines.exists() and lines.stat().st_size > grown:
+                break
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.03)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    n_before = len(Store(root).finished(job.spec.run_id))
+    assert 0 < n_before < 120
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL, env=env)
+    pd.testing.assert_frame_equal(Store(root).score_table(), whole.score_table())
+
+
+def test_two_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    check_kills(tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    check_kills(tmp_path, 10)

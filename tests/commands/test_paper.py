@@ -1,0 +1,292 @@
+"""The paper is built from frozen data alone, twice the same bytes, and a missing number stops it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication.analyse.rules.parts import Settings
+from replication.commands import paper
+from replication.errors import AnalysisError
+from replication.records import Episode, RunSpec, Sampling, Score, Task
+from replication.store import Store
+
+ROOT = Path(__file__).parents[2]
+CLAIMS = ROOT / "conf/claim"
+SCALES = (("s", 0.0015), ("xs", 0.0005))
+PUBLISHED_FIGURES = {f"{name}.svg" for name in ("forest_published", "fragility", "tipping", "grim", "pairs")}
+ARMS = {"base": 0.1, "agent_sft": 0.4, "lwm_then_sft": 0.6, "sft_then_lwm_rl": {"xs": 0.5}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A paper folder with the sources and nothing else."""
+    out = tmp_path / "paper"
+    out.mkdir()
+    for name in ("paper.typ", "refs.bib"):
+        shutil.copy(ROOT / "paper" / name, out)
+    return out
+
+
+def fill(store, table, scaffold, details=()):
+    """Store a score table; returns its run_ids. The tasks are stand-ins: nothing is played."""
+    found = []
+    for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
+        first = part.iloc[0]
+        spec = RunSpec(
+            model=f"organism/{first['arm']}/{first['scale']}/s{first['training_seed']}", revision="r1", dtype="float32",
+            context=512, benchmark=first["benchmark"], benchmark_version="1", scaffold=scaffold, scaffold_version="1",
+            max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,
+        )  # fmt: skip
+        tasks = {
+            id_: Task(
+                id=id_, benchmark=spec.benchmark, split="evaluation", level=1, index=i, prompt=id_, tools=(), setup={}
+            )
+            for i, id_ in enumerate(part["task_id"].unique())
+        }
+        labels = {"arm": first["arm"], "scale": first["scale"], "params_b": float(first["params_b"]),
+                  "training_seed": int(first["training_seed"])}  # fmt: skip
+        with store.writer(spec, labels, {"engine": "scripted"}, list(tasks.values())) as writer:
+            for row in part.to_dict("records"):
+                key = {"run_id": spec.run_id, "task_id": row["task_id"], "trial": int(row["trial"]),
+                       "task_hash": tasks[row["task_id"]].content_hash}  # fmt: skip
+                episode = Episode(
+                    **key, trajectory=(), stop_reason="answer", n_turns=3, n_malformed=0, n_prompt_tokens=100,
+                    n_completion_tokens=20, seeds=(1,), wall_s=0.1,
+                )  # fmt: skip
+                writer.append(
+                    episode, Score(**key, value=row["value"], grader="exact-1", details={d: row[d] for d in details})
+                )
+        found.append(spec.run_id)
+    return sorted(found)
+
+
+def collect(results, scores, curves, probe=None, **index):
+    """Leave a results folder as the collect half does."""
+    store = Store(results / "store")
+    run_ids = fill(store, scores, "compact")
+    training = []
+    for (arm, scale, seed), part in scores.groupby(["arm", "scale", "training_seed"]):
+        path = results / f"{arm}-{scale}-{seed}.csv"
+        own = curves[(curves["arm"] == arm) & (curves["scale"] == scale) & (curves["training_seed"] == seed)]
+        own.drop(columns=["arm", "scale", "training_seed"]).to_csv(path, index=False)
+        training.append(
+            {
+                "arm": arm, "scale": scale, "training_seed": int(seed), "training_run": f"{arm}-{seed}",
+                "params_b": float(part["params_b"].iloc[0]), "weights_sha256": "ab" * 32,
+                "n_tokens": 0 if own.empty else 819200, "flops": 0.0 if own.empty else 5.1e12, "wall_s": 41.5,
+                "curve": str(path), "phases": [{"corpus": "episodes"}],
+            }
+        )  # fmt: skip
+    checked = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
+    index = {
+        "study": "controlled", "kind": "controlled", "scope": "organisms", "deviations": ["small `models`"],
+        "run_ids": run_ids, "training": training, "repeat_checks": checked,
+        "manifest": {"engine": "vllm", "version": "0.32.0", "flags": {"seed": 0, "note": None}}, **index,
+    }  # fmt: skip
+    if probe is not None:
+        index["probe_run_ids"] = fill(store, probe, "probe", ("token_f1",))
+        index["repeat_checks"] |= {run_id: {"as_expected": False} for run_id in index["probe_run_ids"]}
+    (results / "studies").mkdir(parents=True)
+    (results / "studies/controlled.json").write_text(json.dumps(index))
+
+
+@pytest.fixture(scope="module")
+def simple(tmp_path_factory, make_scores, make_curves):
+    """A study as the first version collected it: one scale, two arms, nothing beside."""
+    results = tmp_path_factory.mktemp("simple")
+    collect(results, make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.6}), make_curves())
+    return results
+
+
+@pytest.fixture
+def collected(simple, tmp_path):
+    """A copy that a test may destroy."""
+    return Path(shutil.copytree(simple, tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory, make_scores, make_curves, make_probe):
+    """A built paper of a study with several scales, arms at some of them, a probe, levels and comparisons of its own."""
+    results = tmp_path_factory.mktemp("rich")
+    scores = make_scores(ARMS, scales=SCALES, n_tasks=12, n_trials=1, only_first=("base",), tau=0.05)
+    curves = make_curves(arms=tuple(ARMS)[1:], scales=("s", "xs"))
+    collect(
+        results, scores, curves, make_probe(scores, dict.fromkeys(ARMS, 0.5)),
+        comparisons=[["sft_then_lwm_rl", "agent_sft"], ["agent_sft", "base"], ["placebo", "base"]],
+        levels={"xs": {"calling": [1], "terminal": [1, 1, 2]}, "s": {"calling": [2], "terminal": [3]}},
+        domains={"calling": "out", "terminal": "in"},
+    )  # fmt: skip
+    out = results / "paper"
+    out.mkdir()
+    for name in ("paper.typ", "refs.bib"):
+        shutil.copy(ROOT / "paper" / name, out)
+    return build(out, "controlled", "controlled", results), out, scores
+
+
+def build(folder, study="reanalysis", kind="reanalysis", results=Path("/nonexistent")):
+    settings = Settings(n_simulations=200)
+    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, settings=settings)
+
+
+def numbers(folder):
+    return json.loads((folder / "data/numbers.json").read_text())
+
+
+def test_reanalysis_needs_no_store_and_says_that_nothing_was_run(folder):
+    built = build(folder)
+    assert numbers(folder)["collected"] is None
+    assert {v.study for v in built.verdicts} == {"reanalysis"}
+    written = {p.relative_to(folder).as_posix() for p in built.outputs}
+    assert {f"figures/{name}" for name in PUBLISHED_FIGURES} <= written
+    assert {"data/verdicts.json", "data/published.csv", "data/numbers.json", "paper.pdf"} <= written
+    assert {
+        "data/reanalysis/pairs.csv",
+        "data/reanalysis/audit_tipping.csv",
+        "data/reanalysis/fragility_map.csv",
+    } <= written
+    assert (folder / "paper.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
+    from replication.text import interval
+
+    built = build(folder, "controlled", "controlled", collected)
+    assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
+    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(paper.FROZEN)
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
+    } | PUBLISHED_FIGURES  # fmt: skip
+    estimates = pd.read_csv(folder / "data/estimates.csv").query("target == 'T3' and policy == 'exclude'")
+    printed = {row["benchmark"]: row["T3"] for row in numbers(folder)["collected"]["comparisons"][0]["rows"]}
+    assert printed == {r.benchmark: interval(r.value, r.low, r.high) for r in estimates.itertuples()}
+    assert ["version", "0.32.0"] in numbers(folder)["collected"]["manifest"]
+
+
+def test_second_build_from_frozen_data_alone_gives_the_same_bytes(folder, collected):
+    first = {path: path.read_bytes() for path in build(folder, "controlled", "controlled", collected).outputs}
+    shutil.rmtree(collected)
+    second = {path: path.read_bytes() for path in build(folder, "controlled", "controlled", collected).outputs}
+    assert first == second
+
+
+def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
+    build(folder, "controlled", "controlled", collected)
+    build(folder)
+    assert {path.name for path in (folder / "figures").iterdir()} == PUBLISHED_FIGURES
+    assert {path.name for path in (folder / "data").glob("*.csv")} == {"published.csv"}
+
+
+def test_probe_is_frozen_in_a_table_of_its_own_and_no_analysis_takes_it_for_scores(rich):
+    _, out, scores = rich
+    frozen = paper.read_frozen("controlled", out / "data")
+    assert set(frozen.scores["scaffold"]) == {"compact"} and len(frozen.scores) == len(scores)
+    assert tuple(frozen.probe.columns) == paper.PROBE
+    assert frozen.probe["token_f1"].between(0, 1).all() and set(frozen.probe["value"]) <= {0.0, 1.0}
+    told = numbers(out)["collected"]
+    assert told["n_episodes"] == len(scores) and told["scaffolds"] == ["compact"]
+    assert (told["n_runs_repeated"], told["n_repeats_as_expected"]) == (len(frozen.about["run_ids"]),) * 2
+    assert told["probe"]["domains"] == ["in", "out", "all"]
+    assert len(told["probe"]["correlations"]) == 12
+
+
+def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich):
+    built, out, _ = rich
+    told = numbers(out)["collected"]
+    assert told["levels"] == {"benchmarks": ["calling", "terminal"], "rows": [["xs", "1", "1, 1, 2"], ["s", "2", "3"]]}
+    assert [scale["scale"] for scale in told["scales"]] == ["xs", "s"]
+    assert all(told["figures"].values())
+    assert {p.name for p in built.outputs if p.suffix == ".svg"} >= {"scales.svg", "probe.svg", "compute.svg"}
+    made = {(c["treatment"], c["control"]): c for c in told["comparisons"]}
+    assert made["lwm_then_sft", "agent_sft"]["scales"] == ["xs", "s"]
+    assert [row["benchmark"] for row in made["lwm_then_sft", "agent_sft"]["rows"]][-2:] == [
+        "mean of these, xs", "mean of these, s"
+    ]  # fmt: skip
+    assert made["sft_then_lwm_rl", "agent_sft"]["scales"] == []
+    assert made["agent_sft", "base"]["mean"]["T3"] == made["agent_sft", "base"]["mean"]["half_T3"] == "–"
+    assert {left["treatment"]: left["reason"] for left in told["left_out"]}["placebo"].startswith(
+        "arm `placebo` was not"
+    )
+    assert {(v["claim"], v["scale"]) for v in told["per_scale"]} >= {("A1", "xs"), ("A1", "s"), ("B", "xs")}
+    assert {(row["arm"], row["scale"]) for row in told["aa"]["rows"]} == {
+        ("agent_sft", "xs"), ("lwm_then_sft", "xs"), ("sft_then_lwm_rl", "xs"), ("agent_sft", "s"), ("lwm_then_sft", "s")
+    }  # fmt: skip
+    assert [(row["arm"], row["scale"]) for row in told["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
+
+
+def test_frozen_data_of_an_earlier_version_is_read_with_empty_columns(folder, collected):
+    paper.freeze("controlled", collected, folder / "data")
+    for name, lacking in (
+        ("training", ["joules", "device", "n_parameters", "n_sampled_tokens"]),
+        ("curves", ["reward"]),
+    ):
+        path = folder / f"data/controlled/{name}.csv"
+        pd.read_csv(path).drop(columns=lacking).to_csv(path, index=False)
+    shutil.rmtree(collected)
+    built = build(folder, "controlled", "controlled", collected)
+    assert paper.read_frozen("controlled", folder / "data").training["joules"].isna().all()
+    assert numbers(folder)["collected"]["arms"][0]["joules"] == "–"
+    assert built.outputs[-1].exists()
+
+
+def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, make_curves):
+    # one task of eighty lost: -1.25 points, which rounds half to even or half away from zero
+    scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, n_tasks=80, n_trials=1, n_runs=2)
+    solved = np.tile([1.0, 0.0], 40)
+    scores["value"] = np.tile(solved, len(scores) // 80)
+    scores.loc[(scores["arm"] == "lwm_then_sft") & scores["task_id"].str.endswith("000"), "value"] = 0.0
+    collect(tmp_path / "results", scores, make_curves())
+    built = build(folder, "controlled", "controlled", tmp_path / "results")
+    row = numbers(folder)["collected"]["comparisons"][0]["mean"]
+    assert row["T2"].startswith("−1.2 [")
+    verdict = next(v for v in built.verdicts if (v.study, v.claim_id, v.target) == ("controlled", "A1", "T2"))
+    assert verdict.reason.endswith(f"over exactly these {row['T2']}")
+    told = next(block for block in numbers(folder)["verdicts"] if block["study"] == "controlled")["rows"][0]
+    assert told["estimate"].startswith("−1.2 [")
+
+
+def test_study_that_was_neither_collected_nor_frozen_is_one_clear_error(folder):
+    with pytest.raises(AnalysisError, match=r"study `mine` has been neither collected .* nor frozen"):
+        build(folder, "mine", "controlled")
+
+
+def test_number_that_is_not_in_the_data_stops_the_build(folder):
+    source = folder / "paper.typ"
+    source.write_text(source.read_text().replace('get("published.n_rows")', 'get("published.n_cols")', 1))
+    with pytest.raises(AnalysisError, match=r"unknown key `published\.n_cols` in data/numbers\.json"):
+        build(folder)
+    assert not (folder / "paper.pdf").exists()
+
+
+def test_every_figure_of_the_paper_has_a_caption_that_states_level_and_method(rich):
+    import typst
+
+    _, out, _ = rich
+    found = typst.query(str(out / "paper.typ"), "figure", root=str(out), ignore_system_fonts=True)
+    figures = json.loads(found)
+    assert all(figure["caption"] for figure in figures)
+    captions = {
+        f["body"]["source"]: json.dumps(f["caption"], ensure_ascii=False) for f in figures if "source" in f["body"]
+    }
+    drawn = {name.removeprefix("figures/").removesuffix(".svg") for name in captions}
+    assert drawn == {path.stem for path in (out / "figures").iterdir()}
+    for name, caption in captions.items():
+        if "forest" in name or "scales" in name:
+            assert "95\N{NO-BREAK SPACE}%" in caption and "quantiles" in caption
+    assert "Bonferroni" in captions["figures/scales.svg"]
+    assert "Fisher" in captions["figures/probe.svg"]
+
+
+def test_no_decimal_number_is_typed_into_the_prose():
+    body = (ROOT / "paper/paper.typ").read_text().partition("= What was claimed")[2]
+    assert typed_decimals(body) == []
+    assert typed_decimals(body.replace("point upwards.", "point upwards, by 7.1 points.")) == ["7.1"]
+
+
+def typed_decimals(body):
+    """Decimals outside code, dimensions, equations and file names."""
+    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))

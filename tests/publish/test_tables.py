@@ -1,0 +1,141 @@
+"""Verdicts print within the terminal, in Markdown, and into the README's generated blocks only."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from replication import text as printed
+from replication.analyse.claims import load_claims
+from replication.analyse.evidence import load_benchmarks, load_scores
+from replication.analyse.rules.parts import Data
+from replication.analyse.verdicts import decide
+from replication.errors import AnalysisError
+from replication.publish import verdict_tables
+from replication.publish.readme import OUTPUTS, read_verdicts, rewrite_readme
+from replication.publish.verdict_tables import blocks, verdict_markdown, verdict_text
+from replication.records import Estimate, to_json
+from replication.text import markdown, points
+
+CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
+VERDICTS = decide(
+    CLAIMS, Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+)
+
+
+def estimate(value, low, high, method="t"):
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        level=0.95,
+        method=method,
+        target="T2",
+        n_tasks=1,
+        n_trials=1,
+        n_training_runs=1,
+    )
+
+
+def test_points_are_signed_with_one_decimal():
+    assert points(estimate(0.0629, -0.02, 0.1464)) == "+6.3 [−2.0, +14.6]"
+    assert points(None) == "–"
+
+
+def test_cost_ratio_prints_as_a_factor():
+    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), method="log ratio of cost")
+    assert points(ratio) == "×0.50 [0.40, 0.62]"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (printed.signed(-0.0125), "−1.2"),
+        (printed.signed(0.0125), "+1.2"),
+        (printed.percent(0.0125), "1.2"),
+        (printed.percent(None), "–"),
+        (printed.fixed(float("nan")), "–"),
+        (printed.fixed(-2.345, 2), "−2.35"),
+        (printed.correlation(-0.456), "−.46"),
+        (printed.correlation(1.0), "1.00"),
+        (printed.correlation(0.0), ".00"),
+        (printed.p_value(0.0004), "below .001"),
+        (printed.p_value(0.05), ".050"),
+        (printed.p_value(1.0), "1.000"),
+        (printed.short(999), "999"),
+        (printed.short(2.5e12), "2.5 T"),
+        (printed.size(0.000527), "0.527M"),
+        (printed.size(35), "35B"),
+    ],
+)
+def test_number_is_written_as_the_paper_prints_it(text, shown):
+    assert text == shown
+
+
+def test_scope_says_first_what_all_verdicts_share_and_then_what_some_have_of_their_own():
+    same, other = (
+        dataclasses.replace(VERDICTS[0], claim_id=claim, study="ours", scope=f"organisms; {scales}; scaffold compact")
+        for claim, scales in (("A1", "scales xs, s"), ("B", "scale xs"))
+    )
+    also = dataclasses.replace(other, claim_id="E")
+    (block,) = blocks([same, other, also])
+    assert block.scope == "organisms; scaffold compact; A1: scales xs, s; B, E: scale xs"
+    assert blocks([same])[0].scope == same.scope
+    assert verdict_text([same, other, also]).count("claim ") == 1
+
+
+def test_terminal_table_fits_hundred_columns_and_loses_nothing():
+    text = verdict_text(VERDICTS)
+    assert max(map(len, text.splitlines())) <= 100
+    words = " ".join(text.split())
+    for verdict in VERDICTS:
+        assert verdict.outcome in text
+        assert verdict.scope in words
+        assert points(verdict.replication) in text
+        assert all(word in words for word in verdict.reason.split())
+    assert "estimate [95 %]" in text
+
+
+def test_no_verdict_is_said_in_words():
+    assert verdict_text([]) == "no claim can be answered by this study"
+
+
+def test_markdown_table_has_a_row_per_verdict_and_escapes_bars():
+    n_studies = len({v.study for v in VERDICTS})
+    assert verdict_markdown(VERDICTS).count("\n| ") == len(VERDICTS) + 2 * n_studies
+    assert markdown(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
+
+
+def test_verdicts_survive_the_way_through_json(tmp_path):
+    from replication.records import canonical_json
+
+    path = tmp_path / "verdicts.json"
+    path.write_text(canonical_json([to_json(verdict) for verdict in VERDICTS]))
+    assert [to_json(v) for v in read_verdicts(path)] == [to_json(v) for v in VERDICTS]
+    with pytest.raises(AnalysisError, match=r"run `python -m replication paper` first"):
+        read_verdicts(tmp_path / "absent.json")
+
+
+def test_readme_changes_between_the_markers_only(tmp_path):
+    readme = tmp_path / "README.md"
+    blocks = [f"<!-- {name}:begin -->\nstale text\n<!-- {name}:end -->" for name in ("verdicts", "figures")]
+    readme.write_text("# Title\n{}\ntext\n{}\nend\n".format(*blocks))
+    assert rewrite_readme(readme, VERDICTS)
+    text = readme.read_text()
+    assert text.startswith("# Title\n<!-- verdicts:begin -->\n**`")
+    assert "\ntext\n" in text and text.endswith("<!-- figures:end -->\nend\n") and "stale text" not in text
+    assert not rewrite_readme(readme, VERDICTS)
+
+
+def test_readme_without_markers_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Title\n")
+    with pytest.raises(AnalysisError, match="needs the markers `<!-- verdicts:begin -->`"):
+        rewrite_readme(readme, VERDICTS)
+
+
+def test_list_of_outputs_names_modules_that_exist():
+    package = Path(verdict_tables.__file__).parents[1]
+    for _, module, _ in OUTPUTS:
+        assert (package / module).is_file(), module
