@@ -652,7 +652,7 @@ def main(cfg: settings.Root) -> None:
     from replication.analyse.rules.parts import Settings
     from replication.publish.readme import terminal
 
-    settings = Settings(
+    chosen = Settings(
         **{
             **dataclasses.asdict(cfg.analysis),
             "unscored": tuple(cfg.analysis.unscored),
@@ -661,6 +661,6 @@ def main(cfg: settings.Root) -> None:
     )
     built = build(
         cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=Path(cfg.paths.paper),
-        claims=settings.CONF / "claim", settings=settings,
+        claims=settings.CONF / "claim", settings=chosen,
     )  # fmt: skip
     print(terminal(built.verdicts, built.outputs))
