@@ -17,7 +17,18 @@ from pathlib import Path
 import pytest
 
 from replication.errors import StoreError
-from replication.records import SCHEMA_VERSION, Episode, Labels, Message, RunSpec, Sampling, Score, Session, Task, TaskEntry
+from replication.records import (
+    SCHEMA_VERSION,
+    Episode,
+    Labels,
+    Message,
+    RunSpec,
+    Sampling,
+    Score,
+    Session,
+    Task,
+    TaskEntry,
+)
 from replication.store import Store
 from replication.store.table import COLUMNS
 
@@ -205,7 +216,8 @@ def test_the_score_table_has_its_columns_types_and_order(store):
     assert math.isnan(row.pop("active_b"))
     assert row == {
         "run_id": spec.run_id, "unit": LABELS.unit, "arm": "agent_sft", "pair": None, "base": "base/s1",
-        "family": "organism", "scale": "s1", "params_b": 0.001, "training_seed": 3, "model": "org/model", "revision": "r1", "benchmark": "terminal", "scaffold": "compact", "seed": 1,
+        "family": "organism", "scale": "s1", "params_b": 0.001, "training_seed": 3,
+        "model": "org/model", "revision": "r1", "benchmark": "terminal", "scaffold": "compact", "seed": 1,
         "task_id": task.id, "task_hash": task.content_hash, "level": 2, "trial": 1, "value": 0.5, "grader": GRADER,
         "stop_reason": "answer", "n_turns": 4, "n_malformed": 1, "n_prompt_tokens": 13, "n_completion_tokens": 8,
     }  # fmt: skip
@@ -239,7 +251,9 @@ def test_labels_that_do_not_apply_are_missing_and_those_of_another_checkpoint_ar
 
 
 def test_checkpoints_that_differ_in_model_or_revision_are_different_units():
-    units = {dataclasses.replace(LABELS, model=m, revision=r).unit for m in ("a/b", "a/c") for r in ("1" * 40, "1" * 39)}
+    units = {
+        dataclasses.replace(LABELS, model=m, revision=r).unit for m in ("a/b", "a/c") for r in ("1" * 40, "1" * 39)
+    }
     assert len(units) == 4 and all(unit.startswith(("a/b@", "a/c@")) for unit in units)
     assert dataclasses.replace(LABELS, arm="renamed", scale="s2").unit == LABELS.unit
 
@@ -451,14 +465,15 @@ def test_a_broken_or_foreign_manifest_is_one_clear_error(store):
     play(store, spec, tasks)
     path = file_of(store, spec, "manifest.json")
     good = json.loads(path.read_text())
+    labels = good["labels"]
     for text, message in (
         ("{", r"manifest.json` is not JSON .* move this run's folder away"),
         ("[]", "has no schema version; this package reads 2"),
         (json.dumps(good | {"schema_version": 99}), "has schema version 99; this package reads 2"),
         (json.dumps(good | {"extra": 1}), "keys that do not fit: unknown 'extra'"),
         (json.dumps({k: v for k, v in good.items() if k != "checks"}), "keys that do not fit: missing 'checks'"),
-        (json.dumps(good | {"labels": good["labels"] | {"params_b": "7B"}}), "`Manifest.labels.params_b` must be float; got '7B'"),
-        (json.dumps(good | {"labels": good["labels"] | {"training_seed": 0.5}}), "training_seed` must be int; got 0.5"),
+        (json.dumps(good | {"labels": labels | {"params_b": "7B"}}), "labels.params_b` must be float; got '7B'"),
+        (json.dumps(good | {"labels": labels | {"training_seed": 0.5}}), "training_seed` must be int; got 0.5"),
         (json.dumps(good | {"run_id": "other"}), "belongs to run `other`"),
     ):
         path.write_text(text)
