@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication import settings
-from replication.collect import scaffolds
+from replication.collect import engines, scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.benchmarks.probe import Probe
 from replication.collect.interfaces import Benchmark, Engine, ModelRef, Scaffold
@@ -139,7 +139,8 @@ def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
         _job(
             cfg, model, Probe(suite.load(name), write), scaffolds.load("probe"), cfg.probe.n_tasks,
             sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
-            limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens), n_trials=1,
+            # A prediction is one turn, so the limit on malformed replies is not reached.
+            limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens, max_malformed=3), n_trials=1,
         )
         for name in sorted(cfg.benchmarks)
     ]  # fmt: skip
@@ -157,10 +158,11 @@ def _job(
     n_trials: int,
 ) -> Job:
     spec = RunSpec(
-        model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
+        model=model.ref.name, revision=model.ref.revision, engine=cfg.engine.kind, dtype=cfg.engine.dtype,
+        context=cfg.engine.context, engine_options=engines.text_options(cfg.engine.kind, cfg.engine.options),
         benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,
         scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
-        sampling=sampling, seed=cfg.study.seed,
+        max_malformed=limits.max_malformed, sampling=sampling, seed=cfg.study.seed,
     )  # fmt: skip
     chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
     split = cfg.benchmarks[benchmark.name].split
@@ -178,13 +180,8 @@ def _job(
 
 def engine(cfg: settings.Root) -> Engine:
     """Build the engine; nothing is started before a checkpoint is loaded."""
-    from replication.collect.engines.vllm import VllmEngine
-
     e = cfg.engine
-    return VllmEngine(
-        device=e.device, dtype=e.dtype, context=e.context, max_num_seqs=e.max_num_seqs, kv_cache_gib=e.kv_cache_gib,
-        threads=e.threads, multiprocessing=e.multiprocessing, options=dict(e.options),
-    )  # fmt: skip
+    return engines.load(e.kind, dtype=e.dtype, context=e.context, options=e.options)
 
 
 def _shape(scale: settings.Scale) -> Shape:
