@@ -1,7 +1,7 @@
 """The typed shape of conf/: plain dataclasses for Hydra, one root; a misspelt key fails and the message names it.
 
-These are not records: OmegaConf wants mutable classes and gives tuples back as lists. `config.py` turns them into
-records and live objects once, at the edge; the analysis half reads `Analysis` from here and nothing else.
+These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` turns them into
+records and live objects once, at the edge.
 """
 
 import dataclasses
