@@ -200,16 +200,23 @@ class RunSpec:
     """Hub id, or name of an organism."""
     revision: str
     """Hub commit, or SHA-256 of an organism's weights."""
+    engine: str
+    """Kind of engine, such as vllm."""
     dtype: str
     context: int
     """Longest prompt plus reply, tokens."""
+    engine_options: Mapping[str, Json]
+    """Options of the engine that can change text; options for speed and memory are in the manifest."""
     benchmark: str
     benchmark_version: str
     scaffold: str
     scaffold_version: str
-    max_turns: int
-    max_episode_tokens: int
-    """New tokens per episode at most."""
+    max_turns: int | None
+    """None, like the two other limits, where an official harness sets its own."""
+    max_episode_tokens: int | None
+    """Limit on the new tokens of an episode."""
+    max_malformed: int | None
+    """Replies in a row without a usable call or answer, after which an episode ends."""
     sampling: Sampling
     seed: int
 

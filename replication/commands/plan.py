@@ -544,8 +544,8 @@ def _spent(
 
 def report(cfg: settings.Root, found: Plan) -> str:
     """Write the plan for the terminal."""
-    device = "GPU" if cfg.engine.device == "cuda" else "engine"
-    n_gpus = int(cfg.engine.options.get("tensor_parallel_size", 1)) if device == "GPU" else 1
+    device = "GPU" if cfg.engine.options.get("device") == "cuda" else "engine"
+    n_gpus = int(cfg.engine.options.get("llm", {}).get("tensor_parallel_size", 1)) if device == "GPU" else 1
     lines = [f"plan of study {found.study}: {cfg.study.scope}", "", "what is played"]
     rows = [
         [name, f"{s.episodes:,}", f"{s.predictions:,}", f"{s.prompt_tokens:,.0f}", f"{s.completion_tokens:,.0f}"]

@@ -41,6 +41,7 @@ def fill(store, table, scaffold, details=()):
     for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
         first = part.iloc[0]
         spec = RunSpec(
+            engine="scripted", engine_options={}, max_malformed=3,
             model=f"organism/{first['arm']}/{first['scale']}/s{first['training_seed']}", revision="r1", dtype="float32",
             context=512, benchmark=first["benchmark"], benchmark_version="1", scaffold=scaffold, scaffold_version="1",
             max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,

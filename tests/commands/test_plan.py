@@ -181,6 +181,7 @@ def store_episodes(tmp_path, study, *, wall_s, n_episodes):
     """One checkpoint's run of episodes that took 90 + 10 tokens each."""
     store = Store(tmp_path / "results/store")
     spec = RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model="organism/x", revision="r", dtype="float32", context=1024, benchmark="terminal", benchmark_version="1",
         scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
         sampling=Sampling(temperature=0.6, max_tokens=64), seed=0,
