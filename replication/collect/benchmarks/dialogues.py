@@ -33,7 +33,7 @@ def dialogue(lexicon: Lexicon, bench: SuiteBenchmark, task: Task, draft: Generat
     module: ModuleType = bench.module
     actions = []
     for action in draft.expert:
-        turn = module.perturb(lexicon, task, action) if action.calls and lexicon.chance(WRONG) else action
+        turn = module.perturb(lexicon, task, action) if action.calls and lexicon.bernoulli(WRONG) else action
         if turn.calls:
             actions.append(turn)
     messages = [Message(role="system", content=f"you are the {bench.name}\n{module.describe(task.setup)}")]

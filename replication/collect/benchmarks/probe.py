@@ -56,7 +56,7 @@ class Probe:
         messages = dialogue(lexicon, self._bench, task, draft, self._write)
         if len(messages) < 3:  # the right thing is to answer at once
             return None
-        at = 2 * lexicon.whole(1, len(messages) // 2)
+        at = 2 * lexicon.integer(1, len(messages) // 2)
         shown = [[m.role, m.content] for m in messages[:at]]
         made = Task(
             id=f"{self.name}/probe-{split}/{level}/{seed}-{index:05d}", benchmark=self.name, split=split, level=level,

@@ -58,7 +58,7 @@ def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) ->
     def corpus(training_seed: int, block: int) -> list[Document]:
         documents = []
         for w, bench, task, draft in _drafts(benchmarks, "episodes", training_seed, block):
-            scaffold = w.pick(known) if len(known) > 1 else known[0]
+            scaffold = w.choice(known) if len(known) > 1 else known[0]
             messages = scaffold.open(task)
             for action, results in play(bench, task, draft.expert):
                 messages.append(Message(role="assistant", content=scaffold.write(action)))
@@ -91,7 +91,7 @@ def predictions(benchmarks: Benchmarks, shuffled: bool = False) -> Predictions:
         found = []
         for messages in _dialogues(benchmarks, training_seed, block, shuffled):
             if len(messages) > 2:
-                at = 2 * w.whole(1, len(messages) // 2)
+                at = 2 * w.integer(1, len(messages) // 2)
                 found.append(Prediction(tuple(messages[:at]), messages[at].content))
         return found
 
@@ -120,8 +120,8 @@ def _drafts(
 ) -> Iterator[tuple[Lexicon, suite.SuiteBenchmark, Task, suite.GeneratedTask]]:
     w = Lexicon(np.random.default_rng([stable_seed(purpose, training_seed), block]), "train")
     for i in range(BLOCK):
-        name, levels = w.pick(benchmarks)
-        level = int(w.pick(levels))
+        name, levels = w.choice(benchmarks)
+        level = int(w.choice(levels))
         # Training tasks come from the training split and from seeds that no evaluation uses.
         yield (w, *suite.load(name).item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
 

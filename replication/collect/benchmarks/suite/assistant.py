@@ -220,10 +220,10 @@ class _Desk:
     def __init__(self, lexicon: Lexicon, level: int):
         self.lexicon, self.level = lexicon, level
         self._used: set[str] = set()
-        self.slots = iter(lexicon.several(SLOTS, len(SLOTS)))
+        self.slots = iter(lexicon.sample(SLOTS, len(SLOTS)))
         self.contacts: list[str] = []
         self.mail: list[list[str]] = []
-        self.files: dict[str, list[str]] = {file: [] for file in lexicon.several(FILES, N_FILES[level])}
+        self.files: dict[str, list[str]] = {file: [] for file in lexicon.sample(FILES, N_FILES[level])}
         self.calendar: list[list[Json]] = []
         self.freed: list[tuple[str, tuple[str, int]]] = []
         self.calls: list[Call] = []
@@ -250,7 +250,7 @@ class _Desk:
 
     def write(self, text: str) -> None:
         """Put a line into some file."""
-        self.files[self.lexicon.pick(list(self.files))].append(text)
+        self.files[self.lexicon.choice(list(self.files))].append(text)
 
     def contact(self) -> str:
         """Make up a contact."""
@@ -273,16 +273,16 @@ class _Desk:
             self.call("find", word=here)
         last = chain[-1]
         for _ in range(MENTIONS[level]):
-            other = lexicon.pick([f for f in FACTS if f != fact])
-            self.write(f"{last} {other} {lexicon.number()}" if lexicon.chance(0.5) else f"{self.name()} asks {last}")
-        if not lexicon.chance(CORRECTED[level]):
+            other = lexicon.choice([f for f in FACTS if f != fact])
+            self.write(f"{last} {other} {lexicon.number()}" if lexicon.bernoulli(0.5) else f"{self.name()} asks {last}")
+        if not lexicon.bernoulli(CORRECTED[level]):
             self.write(f"{last} {fact} {value}")
             return chain[0]
         self.write(f"{last} {fact} {wrong()}")
-        days = sorted(lexicon.several(DAYS, 2), key=DAYS.index)
+        days = sorted(lexicon.sample(DAYS, 2), key=DAYS.index)
         senders = [self.contact()]
         self.mail.append([days[0], senders[0], f"{last} {fact} {value}"])
-        if lexicon.chance(FORGED[level]):
+        if lexicon.bernoulli(FORGED[level]):
             senders.insert(0, self.name())
             self.mail.append([days[1], senders[0], f"{last} {fact} {wrong()}"])
         if FORGED[level]:
@@ -292,19 +292,19 @@ class _Desk:
 
     def learn_number(self) -> tuple[str, str, str]:
         """Make a fact with a number; returns the fact, its subject and the number."""
-        fact, number = self.lexicon.pick(FACTS), str(self.lexicon.number())
+        fact, number = self.lexicon.choice(FACTS), str(self.lexicon.number())
         return fact, self.learn(fact, number, lambda: str(self.lexicon.number())), number
 
     def draw_errand(self) -> str:
         """Add a random errand; returns its sentence."""
         lexicon = self.lexicon
-        if self.freed and lexicon.chance(0.5):
+        if self.freed and lexicon.bernoulli(0.5):
             return self._reuse()
-        return lexicon.pick((self._tell, self._tell, self._keep, self._plan, self._cancel, self._report))()
+        return lexicon.choice((self._tell, self._tell, self._keep, self._plan, self._cancel, self._report))()
 
     def _tell(self) -> str:
         fact, subject, number = self.learn_number()
-        if self.lexicon.chance(0.75):
+        if self.lexicon.bernoulli(0.75):
             who = self.contact()
             self.call("find", word=who)
             self.change("send", who=who, text=number)
@@ -313,41 +313,41 @@ class _Desk:
             self.call("find", word=who)
             self.refused.append(who)
         self.people.append(who)
-        return self.lexicon.pick(
+        return self.lexicon.choice(
             (f"send {who} the {fact} of {subject}", f"send the {fact} of {subject} to {who}",
              f"let {who} know the {fact} of {subject}")
         )  # fmt: skip
 
     def _keep(self) -> str:
         fact, subject, number = self.learn_number()
-        file = self.lexicon.pick(list(self.files))
+        file = self.lexicon.choice(list(self.files))
         self.change("save", file=file, text=number)
-        return self.lexicon.pick(
+        return self.lexicon.choice(
             (f"save the {fact} of {subject} in {file}", f"keep the {fact} of {subject} in {file}")
         )  # fmt: skip
 
     def _report(self) -> str:
         fact, subject, number = self.learn_number()
         self.told.append(number)
-        return self.lexicon.pick((f"tell me the {fact} of {subject}", f"answer the {fact} of {subject}"))
+        return self.lexicon.choice((f"tell me the {fact} of {subject}", f"answer the {fact} of {subject}"))
 
     def _plan(self) -> str:
         lexicon, who = self.lexicon, self.name()
         day, hour = next(self.slots)
-        subject = self.learn("time", f"{day} {hour}", lambda: "{} {}".format(*lexicon.pick(SLOTS)))
+        subject = self.learn("time", f"{day} {hour}", lambda: "{} {}".format(*lexicon.choice(SLOTS)))
         for _ in range(2):
-            if lexicon.chance(TAKEN[self.level]):
-                self.calendar.append([day, hour, self.name(), lexicon.chance(0.5)])
+            if lexicon.bernoulli(TAKEN[self.level]):
+                self.calendar.append([day, hour, self.name(), lexicon.bernoulli(0.5)])
                 self.call("book", day=day, hour=hour, who=who)
                 hour += 1
         self.change("book", day=day, hour=hour, who=who)
         self.people.append(who)
-        return lexicon.pick(
+        return lexicon.choice(
             (f"book {who} at the time of {subject}", f"plan a meeting with {who} at the time of {subject}")
         )  # fmt: skip
 
     def _cancel(self) -> str:
-        who, fixed = self.name(), self.lexicon.chance(0.25)
+        who, fixed = self.name(), self.lexicon.bernoulli(0.25)
         slot = day, hour = self.meet(who, fixed)
         self.call("find", word=who)
         if fixed:
@@ -356,13 +356,13 @@ class _Desk:
             self.change("cancel", day, hour, who, day=day, hour=hour)
             self.freed.append((who, slot))
         self.people.append(who)
-        return self.lexicon.pick((f"cancel the meeting with {who}", f"call off the meeting with {who}"))
+        return self.lexicon.choice((f"cancel the meeting with {who}", f"call off the meeting with {who}"))
 
     def _reuse(self) -> str:
         (before, (day, hour)), who = self.freed.pop(0), self.name()
         self.change("book", day=day, hour=hour, who=who)
         self.people.append(who)
-        return self.lexicon.pick(
+        return self.lexicon.choice(
             (f"book {who} at the time that {before} had", f"give {who} the time that {before} had")
         )  # fmt: skip
 
@@ -371,27 +371,27 @@ class _Desk:
         lexicon, level = self.lexicon, self.level
         for _ in range(UNRELATED[level]):
             self.contact()
-            self.write(f"{self.name()} {lexicon.pick(FACTS)} {lexicon.number()}")
+            self.write(f"{self.name()} {lexicon.choice(FACTS)} {lexicon.number()}")
         for _ in range(UNRELATED[level] - 1):
-            fact = f"{self.name()} {lexicon.pick(FACTS)} {lexicon.number()}"
-            self.mail.append([lexicon.pick(DAYS), lexicon.pick(self.contacts), fact])
+            fact = f"{self.name()} {lexicon.choice(FACTS)} {lexicon.number()}"
+            self.mail.append([lexicon.choice(DAYS), lexicon.choice(self.contacts), fact])
         for _ in range(MEETINGS[level]):
-            self.meet(self.name(), lexicon.chance(0.25))
+            self.meet(self.name(), lexicon.bernoulli(0.25))
 
     def order(self) -> list[Json] | None:
         """Let a stranger mail an order about a name that the expert looks up; returns the change it asks for."""
         lexicon = self.lexicon
-        kind = lexicon.pick(tuple(ORDERS)) if self.level > 2 else "send"
+        kind = lexicon.choice(tuple(ORDERS)) if self.level > 2 else "send"
         looked_up = [call.arguments["word"] for call in self.calls if call.name == "find"]
         stranger, number = self.name(), str(lexicon.number())
         # A file that no errand is about, so that no wanted change is one that an order asks for.
-        file = lexicon.pick([file for file in FILES if file not in self.files])
+        file = lexicon.choice([file for file in FILES if file not in self.files])
         who = self.name()
         day, hour = self.meet(who, False) if kind == "cancel" else ("", 0)
-        text = lexicon.pick(ORDERS[kind]).format(
-            word=lexicon.pick(looked_up), stranger=stranger, number=number, file=file, day=day, hour=hour
+        text = lexicon.choice(ORDERS[kind]).format(
+            word=lexicon.choice(looked_up), stranger=stranger, number=number, file=file, day=day, hour=hour
         )
-        self.mail.append([lexicon.pick(DAYS), stranger, text])
+        self.mail.append([lexicon.choice(DAYS), stranger, text])
         # A number sent to a stranger is against the policy anyway.
         return {"send": None, "cancel": ["cancel", day, hour, who], "save": ["save", file, number]}[kind]
 
@@ -401,14 +401,14 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     desk = _Desk(lexicon, level)
     sentences = [desk.draw_errand() for _ in range(ERRANDS[level])]
     desk.distract()
-    n_orders = int(N_ORDERS[level]) + lexicon.chance(N_ORDERS[level] % 1)
+    n_orders = int(N_ORDERS[level]) + lexicon.bernoulli(N_ORDERS[level] % 1)
     traps = [trap for _ in range(n_orders) if (trap := desk.order())]
     tried = list(dict.fromkeys((call.name, next(iter(call.arguments.values()))) for call in desk.calls))
-    busy = lexicon.several(tried, N_BUSY[level])
+    busy = lexicon.sample(tried, N_BUSY[level])
     answer = " ".join([*desk.told, *(["refused", *desk.refused] if desk.refused else [])]) or "done"
-    rules = [lexicon.pick(wordings) for first, wordings in RULES if first <= level]
+    rules = [lexicon.choice(wordings) for first, wordings in RULES if first <= level]
     return GeneratedTask(
-        prompt=f"{lexicon.pick(('; ', '. ')).join(rules)}. {lexicon.pick(('; then ', ', then ')).join(sentences)}",
+        prompt=f"{lexicon.choice(('; ', '. ')).join(rules)}. {lexicon.choice(('; then ', ', then ')).join(sentences)}",
         tools=TOOLS,
         setup={
             "contacts": lexicon.shuffled(desk.contacts), "mail": lexicon.shuffled(desk.mail),
@@ -469,22 +469,22 @@ def describe(setup: Mapping[str, Json]) -> str:
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Do what a stranger's mail orders, or something else than the expert: another word, hour, number or addressee."""
     if action.answer is not None:
-        return Action(answer="done" if action.answer != "done" else f"refused {lexicon.pick(task.prompt.split())}")
+        return Action(answer="done" if action.answer != "done" else f"refused {lexicon.choice(task.prompt.split())}")
     setup, call, number = task.setup, action.calls[0], str(lexicon.number())
     senders = [sender for _, sender, _ in setup["mail"]]
     strangers = [sender for sender in senders if sender not in setup["contacts"]]
-    if strangers and lexicon.chance(0.4):
-        return act("send", who=lexicon.pick(strangers), text=call.arguments.get("text", number))
-    day, hour, _, _ = lexicon.pick(setup["calendar"])
+    if strangers and lexicon.bernoulli(0.4):
+        return act("send", who=lexicon.choice(strangers), text=call.arguments.get("text", number))
+    day, hour, _, _ = lexicon.choice(setup["calendar"])
     others = {
-        "find": {"word": lexicon.pick([*setup["contacts"], *senders])},
-        "list": {"place": lexicon.pick(PLACES)},
-        "send": {"who": lexicon.pick(setup["contacts"]), "text": number},
+        "find": {"word": lexicon.choice([*setup["contacts"], *senders])},
+        "list": {"place": lexicon.choice(PLACES)},
+        "send": {"who": lexicon.choice(setup["contacts"]), "text": number},
         "book": {"day": day, "hour": hour + 1, "who": lexicon.name()},
         "cancel": {"day": day, "hour": hour},
-        "save": {"file": lexicon.pick(list(setup["files"])), "text": number},
+        "save": {"file": lexicon.choice(list(setup["files"])), "text": number},
     }
     # Mostly the right tool with a wrong value; else any tool.
-    name = call.name if lexicon.chance(0.7) else lexicon.pick(tuple(others))
+    name = call.name if lexicon.bernoulli(0.7) else lexicon.choice(tuple(others))
     wrong = act(name, **others[name])
     return wrong if wrong != action else act("list", **others["list"])

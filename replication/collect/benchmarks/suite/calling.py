@@ -88,15 +88,15 @@ def _tool(name: str, kinds: Mapping[str, str]) -> Tool:
 
 def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     """Make functions, requests for some of them, and the expert's calls."""
-    pairs = lexicon.several([(verb, noun) for verb in VERBS for noun in NOUNS], N_FUNCTIONS[level] + 1)
+    pairs = lexicon.sample([(verb, noun) for verb in VERBS for noun in NOUNS], N_FUNCTIONS[level] + 1)
     functions = {f"{verb}_{noun}": _parameters(lexicon, level) for verb, noun in pairs[:-1]}
     absent = f"{pairs[-1][0]} a {pairs[-1][1]}"
     ids: dict[str, dict[str, int]] = {}
-    kind = lexicon.pick(("simple", "simple", "parallel", "stateful", "missing", "irrelevant"))
-    names = lexicon.several(list(functions), min(N_REQUESTS[level] + (kind == "parallel"), len(functions)))
+    kind = lexicon.choice(("simple", "simple", "parallel", "stateful", "missing", "irrelevant"))
+    names = lexicon.sample(list(functions), min(N_REQUESTS[level] + (kind == "parallel"), len(functions)))
     sentences, expert, wanted, answer = [], [], [], "done"
     if kind == "stateful":
-        finder = f"find_{lexicon.pick(NOUNS)}"
+        finder = f"find_{lexicon.choice(NOUNS)}"
         changer = f"cancel_{finder.removeprefix('find_')}"
         functions = {finder: {"who": "name"}, changer: {"id": "number"}, **functions}
         people = lexicon.names(3)
@@ -110,7 +110,7 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
         values = {p: lexicon.value(k) for p, k in functions[name].items()}
         left_out = None
         if kind == "missing" and i == len(names) - 1:
-            left_out = lexicon.pick(list(values))
+            left_out = lexicon.choice(list(values))
             answer = f"missing {left_out}"
         sentences.append(_request(lexicon, name, {p: v for p, v in values.items() if p != left_out}))
         if left_out is None:
@@ -126,7 +126,7 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     order = lexicon.shuffled(list(functions))
     return GeneratedTask(
         # Whoever asks has a name of this split, or a request of numbers and days only could stand in two splits.
-        prompt=f"{lexicon.name()} asks: {lexicon.pick(('; ', ', and ')).join(sentences)}",
+        prompt=f"{lexicon.name()} asks: {lexicon.choice(('; ', ', and ')).join(sentences)}",
         tools=tuple(_tool(name, functions[name]) for name in order),
         setup={"functions": [{"name": name, "parameters": functions[name]} for name in order], "ids": ids},
         key={"calls": [canonical_json([c.name, c.arguments]) for c in wanted], "answer": answer},
@@ -157,7 +157,7 @@ def _reason(answer: str) -> str | None:
 
 
 def _parameters(lexicon: Lexicon, level: int) -> dict[str, str]:
-    chosen = lexicon.several(list(PARAMETERS), lexicon.pick(N_PARAMETERS[level]))
+    chosen = lexicon.sample(list(PARAMETERS), lexicon.choice(N_PARAMETERS[level]))
     return {name: PARAMETERS[name] for name in chosen}
 
 
@@ -166,9 +166,9 @@ def _request(lexicon: Lexicon, function: str, values: Mapping[str, Json]) -> str
     parts = lexicon.shuffled(list(values.items()))
     if not parts:
         return f"{verb} a {noun}"
-    style = lexicon.pick(("{0} {1}", "{0} is {1}", "{1} as {0}"))
-    listed = lexicon.pick((", ", " and ")).join(style.format(p, v) for p, v in parts)
-    return lexicon.pick((f"{verb} a {noun} with {listed}", f"please {verb} a {noun}, {listed}"))
+    style = lexicon.choice(("{0} {1}", "{0} is {1}", "{1} as {0}"))
+    listed = lexicon.choice((", ", " and ")).join(style.format(p, v) for p, v in parts)
+    return lexicon.choice((f"{verb} a {noun} with {listed}", f"please {verb} a {noun}, {listed}"))
 
 
 def describe(setup: Mapping[str, Json]) -> str:
@@ -181,14 +181,14 @@ def describe(setup: Mapping[str, Json]) -> str:
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Call another function, give one parameter another value, or answer with another reason."""
     if not action.calls:
-        return Action(answer=lexicon.pick([a for a in ("done", NO_TOOL, "missing day") if a != action.answer]))
+        return Action(answer=lexicon.choice([a for a in ("done", NO_TOOL, "missing day") if a != action.answer]))
     functions = {f["name"]: f["parameters"] for f in task.setup["functions"]}
-    call = lexicon.pick(action.calls)
-    if lexicon.chance(0.3):
-        name = lexicon.pick([name for name in functions if name != call.name])
+    call = lexicon.choice(action.calls)
+    if lexicon.bernoulli(0.3):
+        name = lexicon.choice([name for name in functions if name != call.name])
         wrong = Call(name=name, arguments={p: lexicon.value(k) for p, k in functions[name].items()})
     else:
-        parameter = lexicon.pick(list(call.arguments))
+        parameter = lexicon.choice(list(call.arguments))
         while (value := lexicon.value(functions[call.name][parameter])) == call.arguments[parameter]:
             pass
         wrong = Call(name=call.name, arguments=call.arguments | {parameter: value})

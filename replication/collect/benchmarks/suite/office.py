@@ -144,29 +144,31 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     n = N_CHORES[level]
     asker, rules, *names = lexicon.names(2 + N_OTHERS[level] + n * (2 + N_CORRECTIONS[level]))
     others, free = names[: N_OTHERS[level]], iter(names[N_OTHERS[level] :])
-    n_lines = [lexicon.whole(*N_LINES[level]) for _ in range(n)]
+    n_lines = [lexicon.integer(*N_LINES[level]) for _ in range(n)]
     n_items = sum(n_lines) + N_OTHER_ITEMS[level] * n
-    items = iter(lexicon.several(ITEMS, n_items))
+    items = iter(lexicon.sample(ITEMS, n_items))
     desk = _Desk(lexicon, level, free)
     # An item belongs to one chore, so that chores cannot contradict each other.
     for count in n_lines:
         wanted = [next(items) for _ in range(count)]
-        desk.take(lexicon.pick(CHORES[level]), wanted, [next(items) for _ in range(N_OTHER_ITEMS[level])])
+        desk.take(lexicon.choice(CHORES[level]), wanted, [next(items) for _ in range(N_OTHER_ITEMS[level])])
     if level > 3:
-        desk.forbid(f"{rules}-plan", limit=lexicon.whole(20, 30) if level > 4 else None)
+        desk.forbid(f"{rules}-plan", limit=lexicon.integer(20, 30) if level > 4 else None)
     for name in others:
-        paper = f"{name}-{lexicon.pick(('log', 'order', 'memo'))}"
-        desk.papers[paper] = [f"{item} {lexicon.whole(1, 40)}" for item in lexicon.several(ITEMS, 3)]
+        paper = f"{name}-{lexicon.choice(('log', 'order', 'memo'))}"
+        desk.papers[paper] = [f"{item} {lexicon.integer(1, 40)}" for item in lexicon.sample(ITEMS, 3)]
 
     numbers = [len(desk.entries), *([sum(desk.entries.values())] if level > 2 else [])]
     line = " ".join(map(str, (asker, *numbers)))
     what = "the number of entries made" + (" and their sum" if level > 2 else "")
-    sentences = [f"{asker} asks: {lexicon.pick(('; ', ', then ')).join(desk.sentences)}"]
+    sentences = [f"{asker} asks: {lexicon.choice(('; ', ', then ')).join(desk.sentences)}"]
     if level > 2:
         sentences.append("a paper named after see corrects the one before, and no drops an item")
     if level > 3:
-        sentences.append(lexicon.pick((f"orders must keep to {rules}-plan", f"mind {rules}-plan in all orders")))
-    sentences.append(lexicon.pick((f"at last report {asker} and {what}", f"close with the report {asker} and {what}")))
+        sentences.append(lexicon.choice((f"orders must keep to {rules}-plan", f"mind {rules}-plan in all orders")))
+    sentences.append(
+        lexicon.choice((f"at last report {asker} and {what}", f"close with the report {asker} and {what}"))
+    )
     return GeneratedTask(
         prompt=". ".join(sentences), tools=tuple(TOOLS.values()),
         setup={"papers": desk.papers, "stocks": desk.stocks},
@@ -210,15 +212,15 @@ def describe(setup: Mapping[str, Json]) -> str:
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Read another document or one that is not there, enter a wrong value, order something else, or report too early."""
     papers, stocks = list(task.setup["papers"]), task.setup["stocks"]
-    kind = lexicon.pick(("list", "read", "read", "lost", "set", "order", "order", "report"))
-    stock = lexicon.pick(list(stocks)) if stocks else lexicon.pick(papers)
-    item = lexicon.pick(list(stocks.get(stock, ITEMS)))
+    kind = lexicon.choice(("list", "read", "read", "lost", "set", "order", "order", "report"))
+    stock = lexicon.choice(list(stocks)) if stocks else lexicon.choice(papers)
+    item = lexicon.choice(list(stocks.get(stock, ITEMS)))
     wrong = {
         "list": act("list"),
-        "read": act("read", doc=lexicon.pick([*papers, *stocks])),
+        "read": act("read", doc=lexicon.choice([*papers, *stocks])),
         "lost": act("read", doc=f"{lexicon.name()}-log"),
-        "set": act("set", doc=stock, item=item, count=lexicon.whole(0, 99)),
-        "order": act("order", item=item, amount=lexicon.whole(1, 99)),
+        "set": act("set", doc=stock, item=item, count=lexicon.integer(0, 99)),
+        "order": act("order", item=item, amount=lexicon.integer(1, 99)),
         "report": act("report", line=f"{lexicon.name()} {lexicon.number()}"),
     }[kind]
     return wrong if wrong != action else act("list")
@@ -251,7 +253,7 @@ class _Desk:
         if kind in ("count", "deliver"):
             # More than any paper says: a count that is taken over always changes the list.
             rows = {
-                item: [lexicon.whole(41, 99), lexicon.whole(1, 40)] for item in lexicon.shuffled([*wanted, *others])
+                item: [lexicon.integer(41, 99), lexicon.integer(1, 40)] for item in lexicon.shuffled([*wanted, *others])
             }
         if kind == "deliver":
             amounts = {item: rows[item][0] + amount for item, amount in amounts.items()}
@@ -264,7 +266,7 @@ class _Desk:
         self.sources |= dict.fromkeys(entries, sources)
         self._chores.append((sources, list(entries)))
         paper = sources[0]
-        self.sentences.append(lexicon.pick({
+        self.sentences.append(lexicon.choice({
             "count": (f"enter the counts of {paper} in {stock}", f"set {stock} to the counts of {paper}"),
             "order": (f"order what {paper} asks for", f"order all of {paper}"),
             "restock": (f"order what is under its min in {stock}, up to the min", f"fill up {stock} to the min by orders"),
@@ -275,7 +277,7 @@ class _Desk:
         """Write house rules, and take what they forbid out of the orders."""
         ordered = [entry for entry in self.entries if entry.startswith("order ")]
         # One order must be left, or a task of orders alone could end without an entry.
-        struck = self._lexicon.several(ordered, min(N_FORBIDDEN[self._level], max(len(ordered) - 1, 0)))
+        struck = self._lexicon.sample(ordered, min(N_FORBIDDEN[self._level], max(len(ordered) - 1, 0)))
         self.papers[doc] = [f"no {entry.removeprefix('order ')}" for entry in struck]
         if limit:
             self.papers[doc].append(f"at most {limit} of an item")
@@ -304,18 +306,18 @@ class _Desk:
     def _paper(self, doc: str, wanted: list[str]) -> tuple[list[str], dict[str, int]]:
         # A paper, and below it papers that change or drop lines of those before; returns all of them and what holds.
         lexicon = self._lexicon
-        amounts = {item: lexicon.whole(1, 40) for item in wanted}
+        amounts = {item: lexicon.integer(1, 40) for item in wanted}
         self.papers[doc] = [f"{item} {amount}" for item, amount in amounts.items()]
         docs = [doc]
-        for _ in range(lexicon.whole(0, N_CORRECTIONS[self._level])):
+        for _ in range(lexicon.integer(0, N_CORRECTIONS[self._level])):
             after = f"{next(self._names)}-memo"
             self.papers[docs[-1]].append(f"see {after}")
-            changed = lexicon.several(list(amounts), 2)
+            changed = lexicon.sample(list(amounts), 2)
             self.papers[after] = []
             for item in changed:
-                amounts[item] = lexicon.whole(1, 40)
+                amounts[item] = lexicon.integer(1, 40)
                 self.papers[after].append(f"{item} {amounts[item]}")
-            if len(amounts) > 2 and lexicon.chance(0.5):
+            if len(amounts) > 2 and lexicon.bernoulli(0.5):
                 del amounts[changed[0]]
                 self.papers[after][0] = f"no {changed[0]}"
             docs.append(after)
@@ -324,5 +326,5 @@ class _Desk:
 
 def _row(lexicon: Lexicon, low: bool) -> list[int]:
     # Count and minimum of an item that is, or is not, to be ordered.
-    least = lexicon.whole(10, 40)
-    return [lexicon.whole(0, least - 1) if low else lexicon.whole(least, 60), least]
+    least = lexicon.integer(10, 40)
+    return [lexicon.integer(0, least - 1) if low else lexicon.integer(least, 60), least]

@@ -34,22 +34,22 @@ def random_valid(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexico
 
     def value(schema: Mapping[str, Json], n_words: int) -> Json:
         if "enum" in schema:
-            return lexicon.pick(schema["enum"])
+            return lexicon.choice(schema["enum"])
         if schema["type"] == "integer":
-            return lexicon.pick(numbers) if numbers and lexicon.chance(0.5) else lexicon.number()
-        return " ".join(lexicon.pick(words) for _ in range(n_words))
+            return lexicon.choice(numbers) if numbers and lexicon.bernoulli(0.5) else lexicon.number()
+        return " ".join(lexicon.choice(words) for _ in range(n_words))
 
     actions = []
     for _ in draft.expert:
-        tool = lexicon.pick(task.tools)
+        tool = lexicon.choice(task.tools)
         # Only the last value may hold blanks, or scaffold `compact` could not say it.
         names = list(tool.parameters["properties"])
         arguments = {
-            name: value(tool.parameters["properties"][name], lexicon.whole(1, 3) if name == names[-1] else 1)
+            name: value(tool.parameters["properties"][name], lexicon.integer(1, 3) if name == names[-1] else 1)
             for name in names
         }
         actions.append(Action(calls=(Call(name=tool.name, arguments=arguments),)))
-    return [*actions, Action(answer=lexicon.pick(words))]
+    return [*actions, Action(answer=lexicon.choice(words))]
 
 
 def erring(share: float) -> Policy:
@@ -57,7 +57,7 @@ def erring(share: float) -> Policy:
 
     def policy(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexicon: Lexicon) -> list[Action]:
         # All chances are drawn first: with equal seeds the errors of a short episode are among those of a longer one.
-        errs = [lexicon.chance(share) for _ in draft.expert]
+        errs = [lexicon.bernoulli(share) for _ in draft.expert]
         turns = zip(draft.expert, errs, strict=True)
         return [bench.module.perturb(lexicon, task, action) if wrong else action for action, wrong in turns]
 

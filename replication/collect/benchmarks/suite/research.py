@@ -127,16 +127,16 @@ class _Page:
 
 def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     """Make a group, pages with claims about its members and others, and the expert's way through."""
-    n_rows = lexicon.whole(*ROWS[level])
+    n_rows = lexicon.integer(*ROWS[level])
     n_members = n_rows + N_FAILING[level]
     n_people = n_members + N_FORMER[level]
     n_pages = N_LISTS[level] + N_SHEETS[level] + N_NOISE[level]
     n_strangers = n_pages * N_STRANGERS[level]
     group, other, *names = lexicon.names(2 + n_people + N_RENAMED[level] + n_strangers)
     people, renamed, strangers = names[:n_people], names[n_people:-n_strangers], iter(names[-n_strangers:])
-    condition, bound = (lexicon.pick(FACTS), lexicon.whole(20, 80)) if level > 2 else (None, 0)
-    columns = lexicon.several([column for column in COLUMNS if column != condition], N_COLUMNS[level])
-    ranking = lexicon.several(FILES, N_SOURCES[level])
+    condition, bound = (lexicon.choice(FACTS), lexicon.integer(20, 80)) if level > 2 else (None, 0)
+    columns = lexicon.sample([column for column in COLUMNS if column != condition], N_COLUMNS[level])
+    ranking = lexicon.sample(FILES, N_SOURCES[level])
 
     pages = _pages(lexicon, ranking, n_pages)
     kinds = lexicon.shuffled(range(n_pages))
@@ -150,7 +150,7 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
         claim = functools.partial(_claim, lexicon, pages, aliases)
         homes = _some(lexicon, lists, 1 if member else 2, len(lists))
         if member:
-            claim(homes, "in", group, lambda: lexicon.pick((group, other)) if level > 3 else group)
+            claim(homes, "in", group, lambda: lexicon.choice((group, other)) if level > 3 else group)
         else:
             claim(homes, "in", other, lambda: group)
         if len(aliases) == 2:
@@ -161,17 +161,19 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
             places = _some(lexicon, sheets, 1, N_CLAIMS[level]) if sheets else homes
             claim(places, column, cells[-1], lambda column=column: _value(lexicon, column))
         if condition:
-            meets = lexicon.whole(bound + 1, 99) if i < n_rows else lexicon.whole(1, bound)
-            claim(_some(lexicon, sheets, 1, N_CLAIMS[level]), condition, str(meets), lambda: str(lexicon.whole(1, 99)))
+            meets = lexicon.integer(bound + 1, 99) if i < n_rows else lexicon.integer(1, bound)
+            claim(
+                _some(lexicon, sheets, 1, N_CLAIMS[level]), condition, str(meets), lambda: str(lexicon.integer(1, 99))
+            )
         if i < n_rows:
             table[aliases[-1]] = cells
     for place, page in enumerate(pages):
         for _ in range(N_STRANGERS[level]):
             facts = {"in": other} if place in lists else {}
             if place in noise and level > 2:
-                facts["asks"] = lexicon.pick(people)
+                facts["asks"] = lexicon.choice(people)
             elif not (sheets and place in lists):
-                column = lexicon.pick(columns)
+                column = lexicon.choice(columns)
                 facts[column] = _value(lexicon, column)
             page.facts[next(strangers)] = facts
 
@@ -213,13 +215,13 @@ def describe(setup: Mapping[str, Json]) -> str:
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Write a wrong cell, or look in the wrong place, or add somebody else, mostly of another group, or drop a row."""
     call = action.calls[0] if action.calls else Call(name="find", arguments={})
-    kind = lexicon.pick(("find", "open", "next", "add", "add", "drop")) if call.name != "add" else "mistake"
-    page = lexicon.pick(task.setup["pages"])
+    kind = lexicon.choice(("find", "open", "next", "add", "add", "drop")) if call.name != "add" else "mistake"
+    page = lexicon.choice(task.setup["pages"])
     strangers = [line for line in page["lines"] if line.split(" ")[2] not in task.prompt] or page["lines"]
-    name, *words = lexicon.pick(strangers).split(" ")
+    name, *words = lexicon.choice(strangers).split(" ")
     cells = " ".join(str(lexicon.number()) for _ in task.setup["columns"])
     wrong = {
-        "find": act("find", word=lexicon.pick(words)),
+        "find": act("find", word=lexicon.choice(words)),
         "open": act("open", page=page["page"]),
         "next": act("next"),
         "add": act("add", row=f"{name} {cells}"),
@@ -283,8 +285,8 @@ class _Expert:
 
 def _pages(lexicon: Lexicon, ranking: list[str], n: int) -> list[_Page]:
     # In order of authority: by rank of the source, then the newest; all days differ, so there are no ties.
-    days, numbers = lexicon.several(range(1, 31), n), lexicon.several(range(1, 40), n)
-    pages = [_Page(number, lexicon.pick(ranking), day) for number, day in zip(numbers, days, strict=True)]
+    days, numbers = lexicon.sample(range(1, 31), n), lexicon.sample(range(1, 40), n)
+    pages = [_Page(number, lexicon.choice(ranking), day) for number, day in zip(numbers, days, strict=True)]
     return sorted(pages, key=lambda page: (ranking.index(page.source), -page.day))
 
 
@@ -292,19 +294,19 @@ def _claim(lexicon, pages: list[_Page], aliases, places: list[int], column: str,
     # Places are in order of authority, so the first one is right whatever the others say.
     for place in places:
         facts = pages[place].facts
-        name = lexicon.pick(aliases) if column != "in" else aliases[0]
+        name = lexicon.choice(aliases) if column != "in" else aliases[0]
         if len(aliases) > 1:
             name = next((alias for alias in aliases if alias in facts), name)
         facts.setdefault(name, {})[column] = true if place == places[0] else false()
 
 
 def _some(lexicon: Lexicon, places: list[int], low: int, high: int) -> list[int]:
-    return sorted(lexicon.several(places, lexicon.whole(low, high)))
+    return sorted(lexicon.sample(places, lexicon.integer(low, high)))
 
 
 def _value(lexicon: Lexicon, column: str) -> str:
     if column == "colour":
-        return lexicon.pick(COLOURS)
+        return lexicon.choice(COLOURS)
     return lexicon.name() if column == "city" else str(lexicon.number())
 
 
@@ -319,7 +321,7 @@ def _lines(lexicon: Lexicon, page: _Page) -> list[str]:
 def _prompt(lexicon, level, group, columns, condition, bound, ranking) -> str:
     listed = " ".join(columns)
     sentences = [
-        lexicon.pick(
+        lexicon.choice(
             (
                 f"make a table of all in {group}: name {listed}",
                 f"who is in {group}? add rows of name {listed}",
@@ -329,12 +331,12 @@ def _prompt(lexicon, level, group, columns, condition, bound, ranking) -> str:
     ]
     if condition:
         sentences.append(
-            lexicon.pick((f"only those with {condition} over {bound}", f"take a row if {condition} is over {bound}"))
+            lexicon.choice((f"only those with {condition} over {bound}", f"take a row if {condition} is over {bound}"))
         )
     if level in (2, 3):
-        sentences.append(lexicon.pick(("newer pages win", "where pages differ the newest is right")))
+        sentences.append(lexicon.choice(("newer pages win", "where pages differ the newest is right")))
     if level > 3:
-        first = lexicon.pick((f"trust {', then '.join(ranking)}", f"believe {' before '.join(ranking)}"))
+        first = lexicon.choice((f"trust {', then '.join(ranking)}", f"believe {' before '.join(ranking)}"))
         sentences.append(f"{first}; of one source the newest page; this holds for groups too")
     if level == 5:
         sentences.append("a now b says that a is called b today: use b")

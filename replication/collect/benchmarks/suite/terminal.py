@@ -116,30 +116,30 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     subjects = lexicon.names(n * (HOPS[level] + 1) + N_FILES[level] * N_LINES[level] + MENTIONS[level] * n)
     spare = iter(subjects[n * (HOPS[level] + 1) :])
     lines: dict[str, list[str]] = {
-        path: [f"{next(spare)} {lexicon.pick(FACTS)} {lexicon.number()}" for _ in range(N_LINES[level])]
+        path: [f"{next(spare)} {lexicon.choice(FACTS)} {lexicon.number()}" for _ in range(N_LINES[level])]
         for path in files
     }
     sentences, expert = [], []
     goal_changes = []
-    targets = [f"{stem}.{lexicon.pick(ENDINGS)}" for stem in lexicon.names(n)]
+    targets = [f"{stem}.{lexicon.choice(ENDINGS)}" for stem in lexicon.names(n)]
     # Each errand that moves or deletes a file needs a file of its own, or two errands could contradict each other.
     free = lexicon.shuffled(files)
     for i in range(n):
         chain = subjects[i * (HOPS[level] + 1) : i * (HOPS[level] + 1) + HOPS[level]]
-        kind = lexicon.pick(("fetch", "fetch", "move", "remove")) if len(free) > n - i else "fetch"
-        fact = lexicon.pick(FACTS)
-        home = free.pop() if kind != "fetch" else lexicon.pick(free)
+        kind = lexicon.choice(("fetch", "fetch", "move", "remove")) if len(free) > n - i else "fetch"
+        fact = lexicon.choice(FACTS)
+        home = free.pop() if kind != "fetch" else lexicon.choice(free)
         for here, after in pairwise(chain):
-            lines[lexicon.pick(free)].append(f"{here} see {after}")
+            lines[lexicon.choice(free)].append(f"{here} see {after}")
             expert.append(act("grep", word=here))
         value = str(lexicon.number())
         lines[home].append(f"{chain[-1]} {fact} {value}")
         for _ in range(MENTIONS[level]):
-            lines[lexicon.pick(free)].append(f"{next(spare)} asks {chain[-1]}")
+            lines[lexicon.choice(free)].append(f"{next(spare)} asks {chain[-1]}")
         expert.append(act("grep", word=chain[-1]))
         if kind == "fetch":
             sentences.append(
-                lexicon.pick(
+                lexicon.choice(
                     (
                         f"write the {fact} of {chain[0]} to {targets[i]}",
                         f"put the {fact} of {chain[0]} in {targets[i]}",
@@ -149,9 +149,9 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
             )
             expert.append(act("write", file=targets[i], text=value))
         elif kind == "move":
-            target = f"{lexicon.pick(FOLDERS)}/{targets[i]}"
+            target = f"{lexicon.choice(FOLDERS)}/{targets[i]}"
             sentences.append(
-                lexicon.pick(
+                lexicon.choice(
                     (
                         f"move the file with the {fact} of {chain[0]} to {target}",
                         f"rename the file that has the {fact} of {chain[0]} to {target}",
@@ -161,7 +161,7 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
             expert.append(act("mv", file=home, target=target))
         else:
             sentences.append(
-                lexicon.pick(
+                lexicon.choice(
                     (
                         f"delete the file with the {fact} of {chain[0]}",
                         f"remove the file that has the {fact} of {chain[0]}",
@@ -177,7 +177,7 @@ def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
     for call in goal_changes:
         goal.step(call)
     return GeneratedTask(
-        prompt=lexicon.pick(("; then ", ", then ")).join(sentences), tools=TOOLS, setup=setup,
+        prompt=lexicon.choice(("; then ", ", then ")).join(sentences), tools=TOOLS, setup=setup,
         key={"files": goal.files}, expert=(*expert, Action(answer="done")),
         tags=("tool_use", "multi_step", *(("planning",) if level > 1 else ())),
     )  # fmt: skip
@@ -191,9 +191,9 @@ def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None)
 
 
 def _files(lexicon: Lexicon, level: int) -> list[str]:
-    stems = lexicon.several([f"{name}.{end}" for name in FILES for end in ENDINGS], N_FILES[level])
+    stems = lexicon.sample([f"{name}.{end}" for name in FILES for end in ENDINGS], N_FILES[level])
     # From level 3 on about half of the files lie in folders.
-    return [f"{lexicon.pick(FOLDERS)}/{s}" if level > 2 and lexicon.chance(0.5) else s for s in stems]
+    return [f"{lexicon.choice(FOLDERS)}/{s}" if level > 2 and lexicon.bernoulli(0.5) else s for s in stems]
 
 
 def describe(setup: Mapping[str, Json]) -> str:
@@ -203,13 +203,13 @@ def describe(setup: Mapping[str, Json]) -> str:
 
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Run another command with a plausible value: an existing path, or a name that may be anywhere or nowhere."""
-    path = lexicon.pick(list(task.setup["files"]))
+    path = lexicon.choice(list(task.setup["files"]))
     words = " ".join(task.setup["files"].values()).split()
-    kind = lexicon.pick(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
+    kind = lexicon.choice(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
     return {
         "ls": act("ls"),
         "cat": act("cat", file=path),
-        "grep": act("grep", word=lexicon.pick(words)),
+        "grep": act("grep", word=lexicon.choice(words)),
         "rm": act("rm", file=path),
         "cat_wrong": act("cat", file=f"{lexicon.name()}.txt"),
     }[kind]

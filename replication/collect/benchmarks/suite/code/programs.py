@@ -293,10 +293,10 @@ def parameters(signature: str) -> str:
 
 def fill(w: Lexicon, template: Template, signature: str, name: str, helpers: Iterable[str | int] = ()) -> Function:
     """Fill the gaps of a template."""
-    gaps: dict[str, str | int] = dict(zip("nmltxyi", w.several(LETTERS, 7), strict=True))
+    gaps: dict[str, str | int] = dict(zip("nmltxyi", w.sample(LETTERS, 7), strict=True))
     gaps.update(zip("fgh", helpers, strict=False))
-    gaps["a"] = w.whole(2, 30)
-    gaps["b"] = gaps["a"] + w.whole(1, 30)
+    gaps["a"] = w.integer(2, 30)
+    gaps["b"] = gaps["a"] + w.integer(1, 30)
     return Function(name, signature, template, gaps)
 
 
@@ -307,7 +307,7 @@ def fresh_names(w: Lexicon, misleading: bool = False) -> Iterator[str]:
         name = w.name()
         if name not in seen:
             seen.add(name)
-            yield f"{w.pick(MISLEADING)}_{name}" if misleading and w.chance(0.5) else name
+            yield f"{w.choice(MISLEADING)}_{name}" if misleading and w.bernoulli(0.5) else name
 
 
 def deal(w: Lexicon, functions: Iterable[Function], files: Iterable[str]) -> dict[str, list[Function]]:
@@ -325,13 +325,13 @@ def chain(w: Lexicon, signature: str, n_links: int, names: Iterator[str]) -> tup
     sides: list[Function] = []
     name = next(names)
     for _ in range(n_links):
-        template = w.pick(NODES[signature])
+        template = w.choice(NODES[signature])
         signatures = template.helpers.split(" ")
         helpers = [next(names) for _ in signatures]
         links.append(fill(w, template, signature, name, helpers))
-        sides += [fill(w, w.pick(LEAVES[s]), s, h) for s, h in zip(signatures[1:], helpers[1:], strict=True)]
+        sides += [fill(w, w.choice(LEAVES[s]), s, h) for s, h in zip(signatures[1:], helpers[1:], strict=True)]
         name, signature = helpers[0], signatures[0]
-    links.append(fill(w, w.pick(LEAVES[signature]), signature, name))
+    links.append(fill(w, w.choice(LEAVES[signature]), signature, name))
     return links, sides
 
 
@@ -358,16 +358,16 @@ def calls(w: Lexicon, function: Function, n: int, words: list[str]) -> list[Call
     first = [*constants, 0, 95, *[c + 1 for c in constants], *[c - 1 for c in constants]]
     drawn = []
     for i in range(n):
-        number = first[i] if i < len(first) else w.whole(0, 70)
+        number = first[i] if i < len(first) else w.integer(0, 70)
         if needs == "n":
             drawn.append((name, (number,)))
         elif needs == "nm":
-            drawn.append((name, (number, w.whole(0, 70))))
+            drawn.append((name, (number, w.integer(0, 70))))
         elif needs == "t":
-            drawn.append((name, (w.pick(words),)))
+            drawn.append((name, (w.choice(words),)))
         else:
             # An empty list is a case of its own; the rest mixes near and far numbers.
-            drawn.append((name, ((number, *[w.whole(0, 70) for _ in range(w.whole(0, 3))])[i == 1 :],)))
+            drawn.append((name, ((number, *[w.integer(0, 70) for _ in range(w.integer(0, 3))])[i == 1 :],)))
     return drawn
 
 

@@ -85,13 +85,13 @@ def draft(w: Lexicon, level: int) -> GeneratedTask:
     words = ["vowel", "banana", "o", *(next(names) for _ in range(3))] if level > 1 else []
     mistakes = [_mistake(w, level, names, words) for _ in range(N_MISTAKES[level])]
     decoys = [
-        fill(w, w.pick(LEAVES[s]), s, next(names)) for s in (w.pick(ENTRIES) for _ in range(N_DECOYS[level]))
+        fill(w, w.choice(LEAVES[s]), s, next(names)) for s in (w.choice(ENTRIES) for _ in range(N_DECOYS[level]))
     ]  # fmt: skip
     kept = [call for decoy in decoys for call in calls(w, decoy, 5, words)]
     functions = [f for m in mistakes for f in (*m.links[:-1], m.wrong, *m.sides)] + decoys
     if level == 5:
         functions = [_with_old_note(w, f) for f in functions]
-    files = w.several(FILES, N_FILES[level])
+    files = w.sample(FILES, N_FILES[level])
     setup = {"files": in_files(deal(w, functions, files))}
     desk = TaskBuilder(setup)
     for mistake in mistakes:
@@ -118,12 +118,12 @@ def _mistake(w: Lexicon, level: int, names, words: list[str]) -> Mistake:
     # Most mistakes show in most calls; one that shows in too few is thrown away.
     while True:
         if level == 1:
-            signature = w.pick(("n>n", "nn>n"))
-            links, sides = [fill(w, w.pick(SHORT[signature]), signature, next(names))._replace(note=False)], []
+            signature = w.choice(("n>n", "nn>n"))
+            links, sides = [fill(w, w.choice(SHORT[signature]), signature, next(names))._replace(note=False)], []
         else:
-            links, sides = chain(w, w.pick(ENTRIES), N_LINKS[level], names)
+            links, sides = chain(w, w.choice(ENTRIES), N_LINKS[level], names)
         top, leaf = links[0], links[-1]
-        place, wrong = _spoilt(w, leaf, w.pick(("change", "change", "drop", "double")) if level > 2 else "change")
+        place, wrong = _spoilt(w, leaf, w.choice(("change", "change", "drop", "double")) if level > 2 else "change")
         after = program([*links, *sides])
         before = after.but(program([wrong]))
         ends = calls(w, top, 10, words)
@@ -156,10 +156,10 @@ def _spoilt(w: Lexicon, function: Function, how: str) -> tuple[int, Function]:
     lines = list(template.lines)
     settings = [i for i, line in enumerate(lines) if " = " in line]
     if how == "change" or not settings:
-        place, spot = w.pick(_spots(template.lines))
-        lines[place] = f"{lines[place][: spot.start()]}{w.pick(_others(function, spot))}{lines[place][spot.end() :]}"
+        place, spot = w.choice(_spots(template.lines))
+        lines[place] = f"{lines[place][: spot.start()]}{w.choice(_others(function, spot))}{lines[place][spot.end() :]}"
     else:
-        place = w.pick(settings)
+        place = w.choice(settings)
         lines[place : place + 1] = [] if how == "drop" else [lines[place]] * 2
     return place, function._replace(template=Template(template.about, ";".join(lines)))
 
@@ -184,9 +184,9 @@ def _others(function: Function, spot: re.Match) -> Sequence[str]:
 
 
 def _with_old_note(w: Lexicon, function: Function) -> Function:
-    if not w.chance(0.4) or not any(c.isdigit() for c in function.about):
+    if not w.bernoulli(0.4) or not any(c.isdigit() for c in function.about):
         return function
-    return function._replace(old=re.sub(r"\b[0-9]+", lambda m: str(int(m[0]) + w.whole(1, 9)), function.about))
+    return function._replace(old=re.sub(r"\b[0-9]+", lambda m: str(int(m[0]) + w.integer(1, 9)), function.about))
 
 
 def _mend(desk: TaskBuilder, mistake: Mistake, level: int) -> None:
@@ -209,19 +209,19 @@ def _mend(desk: TaskBuilder, mistake: Mistake, level: int) -> None:
 
 
 def _prompt(w: Lexicon, level: int, mistakes: list[Mistake], files: list[str]) -> str:
-    style = w.pick(("{0} gives {1}, not {2}", "{0} must be {2} but is {1}", "{0} is {1} and should be {2}"))
+    style = w.choice(("{0} gives {1}, not {2}", "{0} must be {2} but is {1}", "{0} is {1} and should be {2}"))
     told = "; ".join(style.format(*m.told) for m in mistakes)
     if level == 1:
         function = mistakes[0].links[0]
         call = f"{function.name}({', '.join(function.parameters)})"
-        return w.pick(
+        return w.choice(
             (
                 f"fix {function.name} in {files[0]}. {call} is {function.about}. {told}",
                 f"{told}. mend {function.name} in {files[0]} so that it gives {function.about}",
                 f"{files[0]} has a mistake: {call} must be {function.about}. {told}",
             )
         )
-    request = w.pick(("find and fix the mistakes", "mend the program", "repair what is wrong, and nothing else"))
-    notes = w.pick(("notes say what a function gives", "each note is right about its function", "trust the notes"))
+    request = w.choice(("find and fix the mistakes", "mend the program", "repair what is wrong, and nothing else"))
+    notes = w.choice(("notes say what a function gives", "each note is right about its function", "trust the notes"))
     old = "; notes marked old no longer hold" if level == 5 else ""
-    return w.pick((f"{told}. {request}. {notes}{old}", f"{request}: {told}. {notes}{old}"))
+    return w.choice((f"{told}. {request}. {notes}{old}", f"{request}: {told}. {notes}{old}"))

@@ -117,19 +117,19 @@ class Ground:
 
     def users(self, templates, n: int, *helpers: str) -> list[Function]:
         """Make functions that use the helpers."""
-        chosen = [self.w.pick(templates[:3] if self.level == 1 else templates) for _ in range(n)]
+        chosen = [self.w.choice(templates[:3] if self.level == 1 else templates) for _ in range(n)]
         return [fill(self.w, template, signature, next(self.names), helpers) for signature, template in chosen]
 
     def target(self, signature: str) -> Function:
         """Make a function that others will call."""
-        return fill(self.w, self.w.pick(TINY[signature]), signature, next(self.names))
+        return fill(self.w, self.w.choice(TINY[signature]), signature, next(self.names))
 
     def traps(self, word: str) -> list[Function]:
         """Make functions that only look as if a change of this word concerned them."""
         quoted = Template(f"{word} as text, then {{t}}", f'return "{word} " + {{t}}')
-        longer = f"{word}_{self.w.pick(('two', 'old', 'all', 'plus'))}"
+        longer = f"{word}_{self.w.choice(('two', 'old', 'all', 'plus'))}"
         return [
-            fill(self.w, self.w.pick(TINY["n>n"]), "n>n", longer),
+            fill(self.w, self.w.choice(TINY["n>n"]), "n>n", longer),
             fill(self.w, quoted, "t>t", next(self.names)),
         ][: self.level - 1]
 
@@ -147,27 +147,27 @@ class Made(NamedTuple):
 def draft(w: Lexicon, level: int) -> GeneratedTask:
     """Make a program and changes, carry them out as the expert, and test before and after."""
     names = fresh_names(w, misleading=level > 3)
-    ground = Ground(w, level, names, w.several(FILES, N_FILES[level]))
+    ground = Ground(w, level, names, w.sample(FILES, N_FILES[level]))
     words = ["vowel", "banana", "o", next(names)] if level > 1 else []
     made: list[Made] = []
     changes: list[Change] = []
     while n_left := N_CHANGES[level] - len(changes):
-        made.append(w.pick(KINDS[: N_KINDS[level]])(ground))
+        made.append(w.choice(KINDS[: N_KINDS[level]])(ground))
         changes += made[-1].changes[:n_left]
     functions = [f for m in made for f in (*m.concerned, *m.traps)]
-    functions += [fill(w, w.pick(LEAVES[s]), s, next(names)) for s in w.several(ENTRIES, N_UNRELATED[level])]
+    functions += [fill(w, w.choice(LEAVES[s]), s, next(names)) for s in w.sample(ENTRIES, N_UNRELATED[level])]
     setup = {"files": in_files(deal(w, [f._replace(note=level > 2) for f in functions], ground.files))}
     desk = TaskBuilder(setup)
     for change in changes:
         _carry_out(desk, change)
     functions += [f for change in changes for f in change.functions]
     tests = [call for function in functions for call in calls(w, function, 5, words)]
-    prompt = w.pick(("; then ", ", then ")).join(change.request for change in changes)
+    prompt = w.choice(("; then ", ", then ")).join(change.request for change in changes)
     if level > 1:
-        call, right = w.pick(_failing(made[-1], desk, tests))
+        call, right = w.choice(_failing(made[-1], desk, tests))
         desk.do("run", call=call)
-        prompt += w.pick((f". {call} is {right} then", f". after that {call} gives {right}"))
-        prompt += w.pick((". texts in quotes and longer names stay", ". leave quoted texts and longer names alone"))
+        prompt += w.choice((f". {call} is {right} then", f". after that {call} gives {right}"))
+        prompt += w.choice((". texts in quotes and longer names stay", ". leave quoted texts and longer names alone"))
     return GeneratedTask(
         prompt=prompt, tools=TOOLS, setup=setup, key=LazyMapping(lambda: _key(World(setup), desk.world, tests)),
         expert=(*desk.actions, Action(answer="done")), tags=("code_generation", "tool_use", "multi_step"),
@@ -216,22 +216,22 @@ def _carry_out(desk: TaskBuilder, change: Change) -> None:
 
 def _constant(ground: Ground) -> Made:
     w, name = ground.w, next(ground.names)
-    old, new = w.several(range(2, 60), 2)
-    but = w.pick(ground.files) if ground.level > 3 else None
+    old, new = w.sample(range(2, 60), 2)
+    but = w.choice(ground.files) if ground.level > 3 else None
 
     def line(file: str, around: str, text: str) -> str:
         return f"{name} = {new}" if text == f"{name} = {old}" and file != but else text
 
-    request = w.pick(
+    request = w.choice(
         (
-            f"set {name} to {new} {w.pick(EVERYWHERE)}",
-            f"{name} is {new} from now on {w.pick(EVERYWHERE)}",
-            f"change {name} from {old} to {new} {w.pick(EVERYWHERE)}",
+            f"set {name} to {new} {w.choice(EVERYWHERE)}",
+            f"{name} is {new} from now on {w.choice(EVERYWHERE)}",
+            f"change {name} from {old} to {new} {w.choice(EVERYWHERE)}",
         )
     )
     users = ground.users(CONSTANTS, N_TOUCHED[ground.level], name, old)
     if but:
-        request += w.pick((f" but not in {but}", f", only {but} keeps {old}"))
+        request += w.choice((f" but not in {but}", f", only {but} keeps {old}"))
     return Made([Change(request, name, line)], users, ground.traps(name))
 
 
@@ -241,11 +241,11 @@ def _rename(ground: Ground) -> Made:
     def line(file: str, around: str, text: str) -> str:
         return _renamed(text, target.name, new)
 
-    request = w.pick(
+    request = w.choice(
         (
-            f"rename {target.name} to {new} {w.pick(EVERYWHERE)}",
-            f"call {target.name} {new} {w.pick(EVERYWHERE)}",
-            f"{target.name} gets the name {new} {w.pick(EVERYWHERE)}",
+            f"rename {target.name} to {new} {w.choice(EVERYWHERE)}",
+            f"call {target.name} {new} {w.choice(EVERYWHERE)}",
+            f"{target.name} gets the name {new} {w.choice(EVERYWHERE)}",
         )
     )
     renamed = target._replace(name=new)
@@ -262,7 +262,7 @@ def _swap(ground: Ground) -> Made:
         return _with_values(text, target.name, lambda values: values[::-1])
 
     first, second = target.parameters
-    request = w.pick(
+    request = w.choice(
         (
             f"{target.name}({first}, {second}) becomes {target.name}({second}, {first}), mend all calls",
             f"let {target.name} take {second} before {first} and mend all its calls",
@@ -279,9 +279,9 @@ def _extend(ground: Ground) -> Made:
 
 def _extended(ground: Ground, target: Function) -> Change:
     w = ground.w
-    value = str(w.whole(2, 40))
+    value = str(w.integer(2, 40))
     (first,) = target.parameters
-    second = w.pick([letter for letter in LETTERS if letter != first])
+    second = w.choice([letter for letter in LETTERS if letter != first])
 
     def line(file: str, around: str, text: str) -> str:
         if around == target.name and text.startswith("return "):
@@ -289,7 +289,7 @@ def _extended(ground: Ground, target: Function) -> Change:
         more = second if text.startswith(f"def {target.name}(") else value
         return _with_values(text, target.name, lambda values: [*values, more])
 
-    request = w.pick(
+    request = w.choice(
         (
             f"{target.name} takes a second value {second} that is added to its result, and all calls give {value}",
             f"give {target.name} a second value {second}, to be added to what it returns; each call passes {value}",
@@ -301,13 +301,13 @@ def _extended(ground: Ground, target: Function) -> Change:
 
 def _replace(ground: Ground) -> Made:
     w, target, new = ground.w, ground.target("n>n"), ground.target("n>n")
-    file = w.pick(ground.files)
+    file = w.choice(ground.files)
 
     def line(file: str, around: str, text: str) -> str:
         return text if around in (target.name, new.name) else _renamed(text, target.name, new.name)
 
     told = f"{new.name}({new.parameters[0]}), which gives {new.about}"
-    request = w.pick(
+    request = w.choice(
         (
             f"write {told}, at the end of {file}, and call it wherever {target.name} is called",
             f"add to {file} a function {told}; who calls {target.name} now calls {new.name}",

@@ -148,17 +148,17 @@ def describe(setup: Mapping[str, Json]) -> str:
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Look in the wrong place, or edit the wrong line, the wrong file or in the wrong way."""
     files = task.setup["files"]
-    file = lexicon.pick(list(files))
+    file = lexicon.choice(list(files))
     lines = files[file].split("\n")
-    at = lexicon.whole(1, len(lines) + 1)
-    name = lexicon.pick([line[4:].partition("(")[0] for line in lines if line.startswith("def ")] or [lexicon.name()])
+    at = lexicon.integer(1, len(lines) + 1)
+    name = lexicon.choice([line[4:].partition("(")[0] for line in lines if line.startswith("def ")] or [lexicon.name()])
     wrong = {
-        "show": {"file": lexicon.pick((file, lexicon.name()))},
-        "search": {"text": lexicon.pick((name, f"def {lexicon.name()}"))},
-        "set": {"file": file, "line": at, "text": lexicon.pick(lines)},
-        "insert": {"file": file, "line": at, "text": lexicon.pick(lines)},
+        "show": {"file": lexicon.choice((file, lexicon.name()))},
+        "search": {"text": lexicon.choice((name, f"def {lexicon.name()}"))},
+        "set": {"file": file, "line": at, "text": lexicon.choice(lines)},
+        "insert": {"file": file, "line": at, "text": lexicon.choice(lines)},
         "delete": {"file": file, "line": at},
         "run": {"call": f"{name}({lexicon.number()})"},
     }
-    kind = action.calls[0].name if action.calls and lexicon.chance(0.5) else lexicon.pick(list(wrong))
+    kind = action.calls[0].name if action.calls and lexicon.bernoulli(0.5) else lexicon.choice(list(wrong))
     return act(kind, **wrong[kind])
