@@ -235,7 +235,7 @@ def _monitor_record(
 
 def _record_looks(record: dict[str, Json], name: str, looks: list[dict[str, Json]], path: Path) -> None:
     """Store new looks; those that are stored must have come out the same."""
-    from replication.collect.training.loop import write_json
+    from replication.files import write_json
 
     stored = record["groups"][name]["looks"]
     for old, new in zip(stored, looks):
@@ -259,7 +259,7 @@ def _store(cfg: settings.Root) -> Store:
 
 def _write_index(cfg: settings.Root, store: Store, work: "Work", stops: Sequence[str] = ()) -> None:
     from replication.collect import build, runner
-    from replication.collect.training.loop import write_json
+    from replication.files import write_json
 
     specs = [job.spec for _, jobs in work for job in jobs]
     run_ids = [spec.run_id for spec in specs]
