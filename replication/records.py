@@ -82,22 +82,18 @@ class Task:
     """One benchmark item as the model may see it; the answer key stays with the benchmark."""
 
     id: str
-    """`benchmark/split/level/index`."""
+    """Unique within the benchmark; nothing parses it."""
     benchmark: str
-    split: str
-    """train, calibration or evaluation."""
-    level: int
-    index: int
     prompt: str
     tools: tuple[Tool, ...]
     setup: Mapping[str, Json]
-    """Start state of the simulator; shown to the model only through tools."""
-    tags: tuple[str, ...] = ()
-    """Kinds of work: code_generation, research_synthesis, planning, tool_use, memory, multi_step."""
+    """Initial state of the simulator; the model sees it only through tools."""
+    attributes: Mapping[str, Json] = field(default_factory=dict)
+    """Facts for graders and the analysis, never shown to the model; the suite's: split, level, index, seed, tags."""
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """Identity of the content: a changed character is another task under the same id."""
+        """Hash of prompt, tools and setup: one changed character is another task under the same id."""
         return stable_hash([self.prompt, self.tools, self.setup], 16)
 
 

@@ -92,14 +92,21 @@ class Model:
 
 
 @dataclass
-class Benchmark:
-    """Which tasks of a benchmark are played."""
+class SuiteOptions:
+    """Choices that only generated environments have."""
 
     domain: str = MISSING  # in or out: whether the warm-up may see it
+    levels: list[int] = MISSING  # difficulties; the tasks are spread evenly over them
+    weight: int = 1  # how often it is drawn in training, relative to the others
+
+
+@dataclass
+class Benchmark:
+    """The tasks of a benchmark that are played."""
+
     split: str = "evaluation"
-    levels: list[int] = MISSING
-    n_tasks: int = MISSING  # spread evenly over the levels
-    weight: int = 1  # how often it is drawn in training, beside the others
+    n_tasks: int = MISSING
+    suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
 
 
 @dataclass

@@ -4,15 +4,14 @@ Everything here takes the typed root of settings.py, checked; nothing below this
 """
 
 import dataclasses
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from replication import settings
-from replication.collect import scaffolds
+from replication.collect import benchmarks, scaffolds
 from replication.collect.benchmarks import suite
-from replication.collect.benchmarks.probe import Probe
-from replication.collect.interfaces import Benchmark, Engine, ModelRef, Scaffold
+from replication.collect.benchmarks.observation_probe import Probe
+from replication.collect.interfaces import Benchmark, Engine, ModelRef, Scaffold, Selection
 from replication.collect.runner import Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
@@ -113,16 +112,19 @@ def organism(run: TrainingRun, folder: Path) -> Served:
 
 
 def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
-    """Say at which levels a benchmark is trained and played at a scale: calibrated ones, else the benchmark's own."""
+    """Return the levels of a benchmark at a scale: the calibrated ones, else the benchmark's; () if it has none."""
+    options = cfg.benchmarks[benchmark].suite
+    if options is None:
+        return ()
     calibrated = cfg.scales[scale].levels if scale in cfg.scales else {}
-    return tuple(calibrated.get(benchmark, cfg.benchmarks[benchmark].levels))
+    return tuple(calibrated.get(benchmark, options.levels))
 
 
 def jobs(cfg: settings.Root, model: Served) -> list[Job]:
     """List the agent runs of one checkpoint: benchmarks x scaffolds."""
     return [
         _job(
-            cfg, model, suite.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
+            cfg, model, benchmarks.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
             sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
         )
         for name in sorted(cfg.benchmarks)
@@ -141,7 +143,8 @@ def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
             sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
             limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens), n_trials=1,
         )
-        for name in sorted(cfg.benchmarks)
+        for name, choice in sorted(cfg.benchmarks.items())
+        if choice.suite is not None
     ]  # fmt: skip
 
 
@@ -162,17 +165,13 @@ def _job(
         scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
         sampling=sampling, seed=cfg.study.seed,
     )  # fmt: skip
-    chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
-    split = cfg.benchmarks[benchmark.name].split
-    ends = [n_tasks * (i + 1) // len(chosen) for i in range(len(chosen))]
-    per_level: Counter[int] = Counter()
-    for level, low, high in zip(chosen, [0, *ends], ends):
-        per_level[level] += high - low
-    tasks = [
-        task for level, n in sorted(per_level.items()) for task in benchmark.tasks(split, level, n, cfg.study.seed)
-    ]
+    selection = Selection(
+        split=cfg.benchmarks[benchmark.name].split, n_tasks=n_tasks, seed=cfg.study.seed,
+        levels=levels(cfg, benchmark.name, str(model.labels["scale"])),
+    )  # fmt: skip
     return Job(
-        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=tasks, n_trials=n_trials
+        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=benchmark.tasks(selection),
+        n_trials=n_trials,
     )  # fmt: skip
 
 
@@ -207,10 +206,10 @@ def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> 
     if phase.domain not in ("all", "in"):
         raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
     chosen = tuple(
-        (name, tuple(scale.levels.get(name, choice.levels)))
-        for name, choice in sorted(cfg.benchmarks.items())
-        if phase.domain == "all" or choice.domain == "in"
-        for _ in range(choice.weight)
+        (name, tuple(scale.levels.get(name, options.levels)))
+        for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
+        if options is not None and (phase.domain == "all" or options.domain == "in")
+        for _ in range(options.weight)
     )
     if phase.corpus != "general" and not chosen:
         raise ConfigError(f"phase `{phase.corpus}` has no benchmark of domain `{phase.domain}` to draw from.")

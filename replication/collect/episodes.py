@@ -1,6 +1,6 @@
 """Play one episode: the loop, on one screen, knowing only the interfaces.
 
-`play` is a generator: it yields a Request and is sent a Reply. Any driver can advance it: the runner awaits an engine
+`play` is a generator: it yields a Request and receives a Reply. Any driver can advance it: the runner awaits an engine
 with many episodes in flight, a test sends fixed texts.
 """
 
@@ -18,7 +18,7 @@ MAX_MALFORMED = 3
 def play(
     spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
 ) -> Generator[Request, Reply, Episode]:
-    """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
+    """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
     messages, slots = scaffold.open(task), scaffold.slots(task)
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
@@ -43,7 +43,7 @@ def play(
             break
         action = scaffold.parse(reply.text, task)
         if reply.finish == "length" and action.problem is None:
-            # A cut reply may look whole ("write out.txt 48" of "482"); acting on it would be our mistake, not the model's.
+            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would be our mistake.
             action = Action(problem="error: reply too long")
         messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
         if action.problem is not None:

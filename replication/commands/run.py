@@ -276,7 +276,7 @@ def _write_index(cfg: settings.Root, store: Store, work: "Work", stops: Sequence
             "study": cfg.study.name, "kind": cfg.study.kind, "scope": cfg.study.scope,
             "deviations": [*cfg.study.deviations, *stops, *runner.engine_differences(store, run_ids)],
             "comparisons": cfg.study.comparisons,
-            "domains": {name: choice.domain for name, choice in sorted(cfg.benchmarks.items())},
+            "domains": {name: choice.suite.domain for name, choice in sorted(cfg.benchmarks.items()) if choice.suite},
             "levels": {
                 scale: {name: list(build.levels(cfg, name, scale)) for name in sorted(cfg.benchmarks)}
                 for scale in sorted(cfg.scales)

@@ -583,7 +583,7 @@ def _dtype(column: str) -> str:
 
 
 def _task_table(tasks: Sequence[Task]) -> dict[str, dict[str, Json]]:
-    table = {task.id: {"hash": task.content_hash, "level": task.level} for task in tasks}
+    table = {task.id: {"hash": task.content_hash, "level": task.attributes.get("level")} for task in tasks}
     if len(table) != len(tasks):
         raise ValueError(f"`tasks` must have distinct ids; got {len(tasks)} tasks with {len(table)} ids.")
     return table

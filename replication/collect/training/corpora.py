@@ -123,7 +123,8 @@ def _drafts(
         name, levels = w.choice(benchmarks)
         level = int(w.choice(levels))
         # Training tasks come from the training split and from seeds that no evaluation uses.
-        yield (w, *suite.load(name).item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
+        bench = suite.load(name)
+        yield (w, bench, *bench.item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
 
 
 def _document(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Document:
