@@ -80,9 +80,11 @@ bases: $(full) ## Train the missing base models that the arms of STUDY start fro
 calibrate: $(full) ## Choose the levels of STUDY per scale on the calibration split, into conf/levels
 	$(PY) -m replication calibrate study=$(STUDY) $(ARGS)
 
-lint: $(any) ## Check style and formatting
+lint: $(any) ## Check style, formatting, types and unused code
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m vulture
 
 golden: $(any) ## Rewrite the golden files; read the diff before you commit it
 	UPDATE_GOLDEN=1 $(PY) -m pytest tests/golden $(ARGS)

@@ -47,7 +47,6 @@ class Measurements:
 
     study: str
     """Name of the study whose data was read."""
-    is_frozen: bool
     tokens_per_episode: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Benchmark -> mean prompt and completion tokens."""
     seconds_per_run: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -71,13 +70,12 @@ def measure(cfg: settings.Root) -> Measurements:
                 f"`plan.data` names study {study!r}, which has no frozen data under {folder}. "
                 f"Build it with `python -m replication paper study={study}`, or leave `plan.data` out."
             )
-        return Measurements(study=study, is_frozen=False, tokens_per_s=tokens_per_s)
+        return Measurements(study=study, tokens_per_s=tokens_per_s)
     scores, training = pd.read_csv(folder / "scores.csv"), pd.read_csv(folder / "training.csv")
     tokens = scores.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
     seconds = training.groupby(["arm", "scale"])["wall_s"].mean().dropna()
     return Measurements(
         study=study,
-        is_frozen=True,
         tokens_per_episode={str(name): (float(row.iloc[0]), float(row.iloc[1])) for name, row in tokens.iterrows()},
         seconds_per_run={key: float(value) for key, value in seconds.items()},
         tokens_per_s=tokens_per_s,
