@@ -1,6 +1,7 @@
 """The layout of README holds: the import law, late imports of heavy packages, the tree, and the size of each part."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,21 @@ def test_readme_states_the_law(sentence):
 def test_readme_shows_the_tree_of_the_package():
     shown = README.partition("<!-- tree:begin -->")[2].partition("<!-- tree:end -->")[0].strip()
     assert shown == tree(PACKAGE), "run `python -m replication readme`"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_path_in_the_documents_exists(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:replication|conf|tests|requirements|notebooks)/[\w./*]*)`", text)
+    missing = [path for path in paths if not any(ROOT.glob(path))]
+    assert len(paths) > 10 and not missing
+
+
+@each()
+def test_every_random_generator_has_a_seed(path):
+    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+    unseeded = [call.lineno for call in calls if ast.unparse(call) in ("np.random.default_rng()", "default_rng()")]
+    assert not unseeded
 
 
 @each()

@@ -1,12 +1,15 @@
-"""Draw the tree of the package for README.md: every folder and file to depth two with the first phrase of its docstring."""
+"""Draw the tree of the package for README.md: folders and files to depth two, each with a phrase."""
 
 import ast
+import re
 from pathlib import Path
 
 from replication.publish.readme import replace_block
 
 WIDTH = 24
 """Columns before the phrase."""
+END = r"[.;] |(?<=.{30}): "
+"""End of a phrase; a colon after a few words, as in `Engines: ...`, opens a definition and ends nothing."""
 
 
 def tree(package: Path) -> str:
@@ -29,11 +32,10 @@ def rewrite_tree(readme: Path, package: Path) -> bool:
 
 
 def phrase(path: Path) -> str:
-    """Return the first phrase of a module's or package's docstring: up to a full stop or semicolon."""
+    """Return the first phrase of a module's or package's docstring, up to a full stop, semicolon or late colon."""
     source = path / "__init__.py" if path.is_dir() else path
     text = " ".join((ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split())
-    ends = [text.index(end) for end in (". ", "; ") if end in text]
-    return text[: min(ends, default=len(text))].rstrip(".")
+    return re.split(END, text, maxsplit=1)[0].rstrip(".:")
 
 
 def _members(folder: Path) -> list[Path]:
