@@ -20,7 +20,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run gather plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate train run ingest gather plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -44,6 +44,9 @@ train: $(full) ## Train the organisms of STUDY
 
 run: $(full) ## Play the missing episodes of STUDY into the store
 	$(PY) -m replication run study=$(STUDY) $(ARGS)
+
+ingest: $(any) ## Store the results of official harnesses that STUDY names
+	$(PY) -m replication ingest study=$(STUDY) $(ARGS)
 
 gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
 	$(PY) -m replication gather study=$(STUDY) $(ARGS)

@@ -35,9 +35,18 @@ def test_study_composes_and_its_name_is_its_file(study):
     assert cfg.study.name == study and cfg.study.scope
 
 
-PARTS = {"arm": "arms", "benchmark": "benchmarks", "model": "models", "scaffold": "scaffolds", "scale": "scales"}
+PARTS = {
+    "arm": "arms", "benchmark": "benchmarks", "ingest": "ingest", "model": "models", "scaffold": "scaffolds",
+    "scale": "scales",
+}  # fmt: skip
 """Groups of which a study takes several, and the keys they go to."""
-REQUIRED = {"model/qwen3_0_6b": ["models.part.revision=0"]}
+REQUIRED = {
+    "model/qwen3_0_6b": ["models.part.revision=0"],
+    "ingest/csv": [
+        f"ingest.part.{key}=1"
+        for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
+    ],
+}
 """Values that a file leaves to the command line."""
 FILES = sorted(p.relative_to(settings.CONF).with_suffix("").as_posix() for p in settings.CONF.glob("*/*.yaml"))
 
