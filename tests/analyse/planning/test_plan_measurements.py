@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from parts import index_of, labels_of
 from plan_studies import SEVEN, composed, freeze, normal_scores, origins
 
 from replication.analyse.planning.precision import MEAN
@@ -90,7 +91,8 @@ def store_episodes(tmp_path, study, *, wall_s, n_episodes):
     """One checkpoint's run of episodes that took 90 + 10 tokens each."""
     store = Store(tmp_path / "results/store")
     spec = RunSpec(
-        model="organism/x", revision="r", engine="scripted", engine_options={}, max_malformed=3, dtype="float32", context=1024, benchmark="terminal", benchmark_version="1",
+        model="organism/x", revision="r", engine="scripted", engine_options={}, max_malformed=3, dtype="float32",
+        context=1024, benchmark="terminal", benchmark_version="1",
         scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
         sampling=Sampling(temperature=0.6, max_tokens=64), seed=0,
     )  # fmt: skip
