@@ -22,8 +22,9 @@ from replication.records import Json, Verdict, to_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from replication.analyse.analysis_settings import AnalysisSettings
     from replication.analyse.reanalysis import Reanalysis
-    from replication.analyse.rules.parts import Data, Settings
+    from replication.analyse.rules.data import StudyData
     from replication.analyse.verdicts import Tables
     from replication.records import Claim
 
@@ -35,25 +36,20 @@ class Built(NamedTuple):
     outputs: list[Path]
 
 
-def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, settings: Settings) -> Built:
+def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, settings: AnalysisSettings) -> Built:
     """Freeze a study, analyse it and typeset the paper.
 
-    study, kind : name of the study, and reanalysis, controlled or released.
+    study, kind : name and kind of the study.
     results : holds studies/<study>.json and store/; not needed where the study is frozen already.
     paper : holds paper.typ; data/, figures/ and paper.pdf are written there.
     claims : folder of claim files.
     """
     from replication.analyse import reanalysis
     from replication.analyse.claims import load_claims
-    from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
-    from replication.analyse.rules.parts import Data
-    from replication.analyse.verdicts import decide, published_arms, tabulate
+    from replication.analyse.verdicts import decide, tabulate
 
     known = load_claims(claims)
-    published = Data(
-        study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks(),
-        model_pairs=load_pairs(), settings=settings,
-    )  # fmt: skip
+    published = reanalysis.study_data(known, settings)
     data, frozen, further = published, None, None
     if kind != "reanalysis":
         freeze(study, results, paper / "data")
@@ -68,14 +64,11 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
     if frozen and tables.estimates is not None:
         pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
         further = look_further(known, data, frozen, list(pairs.itertuples(index=False, name=None)))
-    reread = reanalysis.analyse(
-        tables.rows, published.published, published_arms(known),
-        reanalysis.Settings(settings.icc, settings.rho, settings.unstated_runs, settings.level),
-    )  # fmt: skip
+    reread = reanalysis.analyse(tables.audit, published.published.scores, settings)
 
     outputs = [_write(paper / "data/verdicts.json", _json([to_json(verdict) for verdict in verdicts]))]
     written = {
-        "published": tables.published, "estimates": tables.estimates, "spread": further and further.spread,
+        "published": tables.audit.estimates, "estimates": tables.estimates, "spread": further and further.spread,
         "aa": further and further.aa, "second_opinions": further and further.second_opinions,
         "probe_runs": further and further.probe_runs,
     }  # fmt: skip
@@ -203,7 +196,7 @@ class Further(NamedTuple):
 
 
 def look_further(
-    claims: Sequence[Claim], data: Data, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
+    claims: Sequence[Claim], data: StudyData, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
 ) -> Further:
     """Compute what the paper shows beside verdicts and estimates; `comparisons` are those that have estimates."""
     import numpy as np
@@ -229,7 +222,7 @@ def look_further(
     )  # fmt: skip
 
 
-def _second_opinions(data: Data, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _second_opinions(data: StudyData, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -256,17 +249,17 @@ def _by_size(curves: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
 
 def draw(
     tables: Tables, reread: Reanalysis, frozen: Frozen | None, further: Further | None, folder: Path, sesoi: float,
-    settings: Settings,
+    settings: AnalysisSettings,
 ) -> dict[str, Path]:  # fmt: skip
     """Draw every figure that the data has and remove figures of earlier builds."""
     from replication.publish.figures import compute, curves, forest, fragility, grim, pairs, probe, scales, tipping
     from replication.publish.figures.style import save
 
     drawings = {
-        "forest_published": forest.draw_published(tables.published, sesoi),
-        "fragility": fragility.draw(reread.surface, tables.rows, (settings.icc, settings.rho)),
-        "tipping": tipping.draw(reread.tipping, reread.audit.tipping),
-        "grim": grim.draw(reread.audit.digits, tables.rows),
+        "forest_published": forest.draw_published(tables.audit.estimates, sesoi),
+        "fragility": fragility.draw(tables.audit.fragility_map, tables.audit.rows, (settings.icc, settings.rho)),
+        "tipping": tipping.draw(tables.audit.tipping_steps, tables.audit.tipping),
+        "grim": grim.draw(tables.audit.digits, tables.audit.rows),
         "pairs": pairs.draw(reread.gaps["bfcl_v3"], reread.band),
     }
     if tables.estimates is not None:
@@ -293,7 +286,7 @@ def draw(
 
 
 def collect_numbers(
-    data: Data, tables: Tables, frozen: Frozen | None, further: Further | None, verdicts: Sequence[Verdict],
+    data: StudyData, tables: Tables, frozen: Frozen | None, further: Further | None, verdicts: Sequence[Verdict],
     figures: Container[str], sesoi: float,
 ) -> dict[str, Json]:  # fmt: skip
     """Gather every number of the paper as it is printed: counts as numbers, all others as text rounded by `tables`.
@@ -345,20 +338,21 @@ def _verdict(verdict: Verdict) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _published(data: Data, tables: Tables) -> dict[str, Json]:
+def _published(data: StudyData, tables: Tables) -> dict[str, Json]:
     from replication.text import bounds, correlation, interval, p_value, percent
 
-    settings, table = data.settings, tables.published.set_index(["benchmark", "interval"])
-    family = tables.family.groupby("target")["iut_p"]
-    shown = tables.family[(tables.family["icc"] == settings.icc)]
+    settings, table = data.settings, tables.audit.estimates.set_index(["benchmark", "interval"])
+    grid = tables.audit.claimed_family()
+    family = grid.groupby("target")["iut_p"]
+    shown = grid[(grid["icc"] == settings.icc)]
     shown = shown[(shown["target"] == "T1") | (shown["rho"] == settings.rho)].set_index("target")
-    turning = [value for value in tables.turning.values() if value is not None]
-    pooled = next(name for name, _ in table.index if name not in set(tables.rows["name"]))
+    turning = [value for value in tables.audit.turning_all.values() if value is not None]
+    pooled = next(name for name, _ in table.index if name not in set(tables.audit.rows["name"]))
     limits = ["value", "low", "high"]
     return {
-        "n_rows": len(tables.rows),
-        "n_positive": int((tables.rows["p_b"] > tables.rows["p_a"]).sum()),
-        "n_unstated_runs": int((~tables.rows["runs_stated"]).sum()),
+        "n_rows": len(tables.audit.rows),
+        "n_positive": int((tables.audit.rows["p_b"] > tables.audit.rows["p_a"]).sum()),
+        "n_unstated_runs": int((~tables.audit.rows["runs_stated"]).sum()),
         "rows": [
             {
                 "name": row.name, "p_a": percent(row.p_a, 2), "p_b": percent(row.p_b, 2), "n": row.n, "k": row.k,
@@ -367,19 +361,19 @@ def _published(data: Data, tables: Tables) -> dict[str, Json]:
                 "T2": bounds(*table.loc[(row.name, "T2"), limits[1:]]),
                 "unpaired": bounds(*table.loc[(row.name, "unpaired"), limits[1:]]),
             }
-            for row in tables.rows.itertuples(index=False)
+            for row in tables.audit.rows.itertuples(index=False)
         ],
         "pooled": interval(*table.loc[(pooled, "T2"), limits]),
         "iut_p": {t: {"low": p_value(p.min()), "high": p_value(p.max())} for t, p in family},
         "n_holm": {t: int(shown.loc[t, "n_holm"]) for t in shown.index},
         "n_raw": {t: int(shown.loc[t, "n_raw"]) for t in shown.index},
-        "rho_max": correlation(float(tables.family["rho"].max())),
+        "rho_max": correlation(float(grid["rho"].max())),
         "turning_rho": correlation(min(turning)) if turning else None,
     }  # fmt: skip
 
 
 def _collected(
-    data: Data, tables: Tables, frozen: Frozen, further: Further, figures: Container[str]
+    data: StudyData, tables: Tables, frozen: Frozen, further: Further, figures: Container[str]
 ) -> dict[str, Json]:
     from replication.text import size
 
@@ -521,7 +515,7 @@ def _second(opinions: pd.DataFrame) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _comparisons(tables: Tables, settings: Settings) -> list[dict[str, Json]]:
+def _comparisons(tables: Tables, settings: AnalysisSettings) -> list[dict[str, Json]]:
     from replication.analyse.tables.summaries import ALL, MEAN, POOLED
 
     if tables.estimates is None:
@@ -649,18 +643,11 @@ def _write(path: Path, content: str | bytes) -> Path:
 
 def main(cfg: settings.Root) -> None:
     """Build the paper of the configured study and print its verdicts."""
-    from replication.analyse.rules.parts import Settings
+    from replication.analyse.analysis_settings import from_conf
     from replication.publish.readme import terminal
 
-    chosen = Settings(
-        **{
-            **dataclasses.asdict(cfg.analysis),
-            "unscored": tuple(cfg.analysis.unscored),
-            "bounds": tuple(cfg.analysis.bounds),
-        }
-    )
     built = build(
         cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=Path(cfg.paths.paper),
-        claims=settings.CONF / "claim", settings=chosen,
+        claims=settings.CONF / "claim", settings=from_conf(cfg.analysis),
     )  # fmt: skip
     print(terminal(built.verdicts, built.outputs))
