@@ -166,7 +166,7 @@ def _check(cfg: settings.Root) -> None:
 
 def _frozen(cfg: settings.Root) -> _Frozen | None:
     name = cfg.plan.data or cfg.study.name
-    folder = Path(cfg.paths.paper) / "data" / name
+    folder = settings.paper_folder(cfg.paths, name) / "data" / name
     if not (folder / "scores.csv").exists() or not (folder / "training.csv").exists():
         if cfg.plan.data:
             raise ConfigError(f"`plan.data` names study {name!r}, of which nothing is frozen under {folder}.")

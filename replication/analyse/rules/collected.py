@@ -18,7 +18,6 @@ from replication.analyse.rules.shared import (
     named,
     p_above,
     p_below,
-    p_text,
     paired,
     published_mean,
     scope_of,
@@ -35,7 +34,7 @@ from replication.analyse.tables.arms import pairs
 from replication.analyse.tables.summaries import pooled
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Outcome, Target
-from replication.text import points, signed, size
+from replication.text import fixed, p_equation, plain, points, signed, size
 
 
 def above_control(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
@@ -49,15 +48,15 @@ def above_control(claim: Claim, data: StudyData, target: Target, policy: Unscore
     groups = {name: [pair] for name, pair in by_benchmark.items()}
     mean = pooled(groups, target=target, level=level, unscored=policy)
     outcome, criteria = average_outcome(claim, mean)
-    fixed = mean_of(list(by_benchmark.values()), target, level, policy)
+    mean_of_these = mean_of(list(by_benchmark.values()), target, level, policy)
     estimates = [mean_of(pairs_, target, level, policy) for pairs_ in groups.values()]
     return RuleResult(
         outcome=outcome,
-        reason=f"{average_reason(mean.estimate, len(groups), criteria)}; over exactly these {points(fixed)}",
+        reason=f"{average_reason(mean.estimate, len(groups), criteria)}; over exactly these {points(mean_of_these)}",
         estimate=mean.estimate,
         scope=scope_of(claim, data),
         criteria={
-            **criteria, "n_benchmarks": len(groups), "mean_of_these": summary(fixed),
+            **criteria, "n_benchmarks": len(groups), "mean_of_these": summary(mean_of_these),
             "per_benchmark": named(groups, estimates),
         },
     )  # fmt: skip
@@ -97,7 +96,7 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
     if not claim.parameters["equivalence_refutes"]:
         null = []
     if iut <= alpha / 2:
-        outcome, reason = "replicated", f"all {len(names)} benchmarks above 0, largest {p_text(iut)}"
+        outcome, reason = "replicated", f"all {len(names)} benchmarks above 0, largest {p_equation(iut)}"
     elif against or null:
         outcome = "not_replicated"
         reason = "; ".join(
@@ -105,7 +104,9 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
         )
     else:
         outcome = "inconclusive"
-        reason = f"largest {p_text(iut)}; shown after Holm: {', '.join(shown) or 'none'} ({len(shown)} of {len(names)})"
+        reason = (
+            f"largest {p_equation(iut)}; shown after Holm: {', '.join(shown) or 'none'} ({len(shown)} of {len(names)})"
+        )
     weakest = int(np.argmax(p))
     return RuleResult(
         outcome=outcome,
@@ -149,7 +150,9 @@ def replicates_rows(claim: Claim, data: StudyData, target: Target, policy: Unsco
     if informative and replicated == informative:
         outcome = "replicated"
     weakest = max(informative or weak, key=lambda name: golden[name].value)
-    parts = [f"golden sceptical p at most {alpha / 2:g} on {len(replicated)} of {len(informative)} informative rows"]
+    parts = [
+        f"golden sceptical p at most {plain(alpha / 2)} on {len(replicated)} of {len(informative)} informative rows"
+    ]
     parts += [f"refuted: {', '.join(refuted)}"] * bool(refuted)
     parts += [f"original uninformative: {', '.join(weak)}"] * bool(weak)
     return RuleResult(
@@ -210,7 +213,7 @@ def on_all_scaffolds(claim: Claim, data: StudyData, target: Target, policy: Unsc
     weakest = int(np.argmax(p))
     return RuleResult(
         outcome=outcome,
-        reason=f"{len(groups)} scaffolds, largest {p_text(iut)}, prediction for a new one from "
+        reason=f"{len(groups)} scaffolds, largest {p_equation(iut)}, prediction for a new one from "
         f"{signed(fit.prediction_low)}; weakest: {list(groups)[weakest]}",
         estimate=estimates[weakest],
         scope=scope_of(claim, data),
@@ -287,7 +290,7 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
     )  # fmt: skip
     return RuleResult(
         outcome=outcome,
-        reason=f"compute per solved task x{np.exp(estimate.value):.2f} of `{claim.compare['control']}`",
+        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{claim.compare['control']}`",
         estimate=estimate,
         scope=scope_of(claim, data),
         criteria={"scale": "log ratio", "training_flops_ratio": _training_ratio(claim, data)},

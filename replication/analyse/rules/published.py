@@ -13,7 +13,6 @@ from replication.analyse.rules.shared import (
     most_common,
     named,
     p_above,
-    p_range,
     published_arms,
     scope_of,
 )
@@ -23,7 +22,7 @@ from replication.analyse.stats.printed import families, matched
 from replication.analyse.tables.summaries import pooled_pairs, pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Outcome, Target
-from replication.text import signed, size
+from replication.text import fixed, p_range, signed, size
 
 
 def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
@@ -45,11 +44,12 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     names = audit.rows["name"]
     reached = [rho for rho in audit.turning_all.values() if rho is not None]
     reason = (
-        f"all-{len(names)} test: {p_range(grid['iut_p'])} over the grid, {shown['n_holm']} of {len(names)} rows after Holm; "
+        f"all-{len(names)} test: {p_range(grid['iut_p'].min(), grid['iut_p'].max())} over the grid, "
+        f"{shown['n_holm']} of {len(names)} rows after Holm; "
         f"weakest: {names[weakest]}"
     )
     if target == "T2" and outcome != "replicated" and reached:
-        reason += f"; would need task correlation {min(reached):.2f}"
+        reason += f"; would need task correlation {fixed(min(reached), 2)}"
     turning = {str(icc): rho for icc, rho in audit.turning_all.items()}
     return RuleResult(
         outcome=outcome,
