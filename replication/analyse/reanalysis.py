@@ -52,16 +52,18 @@ class Reanalysis(NamedTuple):
     unspecified: pd.DataFrame
 
 
+def table_grid(claims: Iterable[Claim], settings: AnalysisSettings) -> Grid:
+    """Return the grid of the claim about the published table, at the level of the settings."""
+    return dataclasses.replace(Grid(alpha=0, iccs=(), rhos=()).of(table_claim(claims)), alpha=settings.alpha)
+
+
 def study_data(claims: Iterable[Claim], settings: AnalysisSettings) -> StudyData:
     """Return the packaged evidence as the data of study `reanalysis`; a collected study adds its scores to it."""
-    claim = table_claim(claims)
-    grid = Grid(alpha=settings.alpha, iccs=(), rhos=()).of(claim)
-    table = PublishedTable(
-        evidence.load_scores(), evidence.load_benchmarks(), dataclasses.replace(grid, alpha=settings.alpha), settings
-    )
+    scores, benchmarks = evidence.load_scores(), evidence.load_benchmarks()
     return StudyData(
-        study="reanalysis", kind="reanalysis", published=table, model_pairs=evidence.load_pairs(), settings=settings
-    )
+        study="reanalysis", kind="reanalysis", model_pairs=evidence.load_pairs(), settings=settings,
+        published=PublishedTable(scores, benchmarks, table_grid(claims, settings), settings),
+    )  # fmt: skip
 
 
 def analyse(audit: TableAudit, published: pd.DataFrame, settings: AnalysisSettings) -> Reanalysis:

@@ -14,6 +14,8 @@ from replication.analyse.stats.printed.rows import compare
 from replication.analyse.tables.summaries import POOLED, pooled_published
 from replication.records import Claim, Estimate, Target
 
+STATED = "stated runs"
+"""Name of the tipping design at the stated runs, in conf/analysis."""
 N_TIPPING_STEPS = 401
 """Points of the drawn tipping curve."""
 
@@ -102,12 +104,17 @@ class TableAudit:
             for row in self.rows.itertuples()
         ]
 
+    def together(self, target: Target) -> families.Counts:
+        """Test all rows together at the icc and rho of the settings."""
+        p = [estimate.p_one_sided for estimate in self.differences(target)]
+        return families.counts(np.array(p, float), alpha=self.grid.alpha)
+
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Name every table of the audit that has columns; the names are those of the CSV files."""
+        """Return every table by the name of its CSV file; a table without columns has no data."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         frames = {name: value for name, value in named.items() if isinstance(value, pd.DataFrame)}
         frames["grid"] = frames.pop("every_cell")
-        return {name: frame for name, frame in frames.items() if len(frame.columns)}
+        return frames
 
 
 class PublishedTable:
@@ -138,7 +145,7 @@ def audit_rows(rows: pd.DataFrame, treatment: str, control: str, grid: Grid, set
     """
     chosen, alpha, level = settings.audit, grid.alpha, 1 - grid.alpha
     point = {"icc": settings.icc, "rho": settings.rho}
-    rhos, ks = (*grid.rhos, *chosen.high_rhos), chosen.runs
+    rhos, ks = (*grid.rhos, *chosen.high_rhos), sorted({*chosen.runs, *rows["k"]})
     under = families.scenarios(rows, chosen.scenarios, alpha=alpha)
     tipping = families.tipping_table(rows, chosen.tipping, icc=settings.icc, alpha=alpha)
     binary = rows[rows["score_type"] == "binary"] if "score_type" in rows else rows.iloc[:0]
@@ -162,15 +169,15 @@ def audit_rows(rows: pd.DataFrame, treatment: str, control: str, grid: Grid, set
             alpha=alpha,
         ),
         replication=designs.replication(rows, **point, goal=settings.power, level=level),
-        digits=digits.digits(rows, chosen.digit_runs) if "printed_a" in rows else pd.DataFrame(),
+        digits=digits.digits(rows, sorted({*chosen.digit_runs, *rows["k"]})) if "printed_a" in rows else pd.DataFrame(),
         rounded_runs=digits.rounded_runs(binary, chosen.rounded_runs), denominators=digits.denominators(binary),
         fragility_map=row_tests.grid(rows, _points(chosen.map_iccs), _points(chosen.map_rhos), level=level),
-        tipping_steps=_tipping_steps(rows, float(tipping["stated runs"].max()), settings, alpha),
+        tipping_steps=_tipping_steps(rows, float(tipping[STATED].max()), settings, alpha),
     )  # fmt: skip
 
 
 def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
-    """Estimate each row for T1 and T2 and as one unpaired run, and their random-effects mean for T2.
+    """Estimate each row for T1 and T2 and as one unpaired run, and their random-effects mean for T2, if every row varies.
 
     Columns: benchmark, interval (T1, T2 or unpaired), then the fields of `Estimate`.
     """
@@ -184,7 +191,7 @@ def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: fl
         like.append(estimate)
         single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
         table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
-    if len(like) > 1:
+    if len(like) > 1 and all(estimate.se for estimate in like):
         mean = pooled_published(like, level=level).estimate
         table.append({"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(mean)})
     return pd.DataFrame(table)

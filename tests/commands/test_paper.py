@@ -1,5 +1,6 @@
 """The paper is built from frozen data alone, twice the same bytes, and a missing number stops it."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from replication import settings
 from replication.commands import paper
 from replication.errors import AnalysisError
 from replication.records import Episode, RunSpec, Sampling, Score, Task
@@ -129,7 +131,8 @@ def rich(tmp_path_factory, make_scores, make_curves, make_probe):
 
 
 def build(folder, study="reanalysis", kind="reanalysis", results=Path("/nonexistent")):
-    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, analysis={"n_simulations": 200})
+    analysis = dataclasses.replace(settings.analysis(), n_simulations=200)
+    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, analysis=analysis)
 
 
 def numbers(folder):

@@ -18,7 +18,7 @@ from replication.analyse.rules.shared import (
 )
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.stats.families.multiplicity import holm
-from replication.analyse.stats.printed import families, matched
+from replication.analyse.stats.printed import matched
 from replication.analyse.tables.summaries import pooled_pairs, pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Outcome, Target
@@ -38,14 +38,14 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     outcome: Outcome = "replicated" if passed.all() else "not_replicated" if not passed.any() else "inconclusive"
     estimates = audit.differences(target)
     point = {"icc": settings.icc, "rho": settings.rho}
-    shown = point | families.counts([p_above(estimate) for estimate in estimates], alpha=alpha)
-    del shown["n_hommel"]
+    together = audit.together(target)
+    shown = point | {"n_raw": together.n_raw, "n_holm": together.n_holm, "iut_p": together.iut_p}
     weakest = int(np.argmax([p_above(estimate) for estimate in estimates]))
     names = audit.rows["name"]
     reached = [rho for rho in audit.turning_all.values() if rho is not None]
     reason = (
         f"all-{len(names)} test: {p_range(grid['iut_p'].min(), grid['iut_p'].max())} over the grid, "
-        f"{shown['n_holm']} of {len(names)} rows after Holm; "
+        f"{together.n_holm} of {len(names)} rows after Holm; "
         f"weakest: {names[weakest]}"
     )
     if target == "T2" and outcome != "replicated" and reached:

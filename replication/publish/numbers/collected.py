@@ -17,8 +17,8 @@ from replication.text import DASH, correlation, fixed, interval, p_value, percen
 if TYPE_CHECKING:
     import pandas as pd
 
-    from replication.analyse.results import Results
     from replication.analyse.analysis_settings import AnalysisSettings
+    from replication.analyse.results import Results
     from replication.analyse.secondary import ProbeCorrelation, SecondaryAnalyses
     from replication.analyse.verdicts import Tables
     from replication.store.frozen import Frozen

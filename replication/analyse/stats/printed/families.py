@@ -42,8 +42,19 @@ class Scenario(NamedTuple):
     """Share of the bound on the variance that partial-credit rows are taken to have."""
 
 
+class Counts(NamedTuple):
+    """All rows tested together."""
+
+    n_raw: int
+    """Rows with two-sided p <= alpha."""
+    n_holm: int
+    n_hommel: int
+    iut_p: float
+    """One-sided p-value of "not all rows are above 0" (intersection-union)."""
+
+
 class Pooled(NamedTuple):
-    """All rows as one question: is there any effect, and how large on average."""
+    """All rows combined: whether there is any effect, and how large it is on average."""
 
     stouffer_p: float
     """One-sided."""
@@ -67,16 +78,16 @@ class Scenarios(NamedTuple):
     rows: pd.DataFrame
 
 
-def counts(p_one_sided: ArrayLike, *, alpha: float = 0.05) -> dict[str, float]:
-    """Count the rows with two-sided p <= alpha raw, after Holm and after Hommel, and give the all-rows p (one-sided)."""
+def counts(p_one_sided: ArrayLike, *, alpha: float = 0.05) -> Counts:
+    """Count the rows with two-sided p <= alpha raw, after Holm and after Hommel; p_one_sided : (n_rows,)."""
     p = np.asarray(p_one_sided, float)
     two_sided = 2 * np.minimum(p, 1 - p)
-    return {
-        "n_raw": int((two_sided <= alpha).sum()),
-        "n_holm": int((holm(two_sided) <= alpha).sum()),
-        "n_hommel": int((hommel(two_sided) <= alpha).sum()),
-        "iut_p": intersection_union(p),
-    }
+    return Counts(
+        n_raw=int((two_sided <= alpha).sum()),
+        n_holm=int((holm(two_sided) <= alpha).sum()),
+        n_hommel=int((hommel(two_sided) <= alpha).sum()),
+        iut_p=intersection_union(p),
+    )
 
 
 def family_grid(
@@ -93,7 +104,7 @@ def family_grid(
     return pd.DataFrame(
         [
             {"target": target, "icc": icc, "rho": rho}
-            | counts(_p_one_sided(rows, Scenario("", target, icc, rho, k, tau)), alpha=alpha)
+            | counts(_p_one_sided(rows, Scenario("", target, icc, rho, k, tau)), alpha=alpha)._asdict()
             for icc, rho in product(iccs, rhos)
         ]
     )
@@ -119,7 +130,7 @@ def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float 
         families.append(
             setting._asdict()
             | {"scenario": setting.name}
-            | counts(p, alpha=alpha)
+            | counts(p, alpha=alpha)._asdict()
             | {
                 "flat_all_positive": stats.norm.cdf(z).prod(),
                 "repeat_all_positive": stats.norm.cdf(z / np.sqrt(2)).prod(),
@@ -205,7 +216,10 @@ def tipping_curve(
 ) -> pd.DataFrame:
     """Count the significant rows over the checkpoint SD. Columns: tau, n_raw, n_holm, n_hommel, iut_p (T3, one per arm)."""
     return pd.DataFrame(
-        [{"tau": tau} | counts(_p_one_sided(rows, Scenario("", "T3", icc, rho, k, tau)), alpha=alpha) for tau in taus]
+        [
+            {"tau": tau} | counts(_p_one_sided(rows, Scenario("", "T3", icc, rho, k, tau)), alpha=alpha)._asdict()
+            for tau in taus
+        ]
     )
 
 
