@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from replication import settings
 from replication.analyse.stats.estimates.differences import Unscored
@@ -65,7 +65,7 @@ class AnalysisSettings:
 def from_conf(analysis: settings.Analysis) -> AnalysisSettings:
     """Freeze the group `analysis` of a composed configuration."""
     chosen = {field.name: getattr(analysis, field.name) for field in dataclasses.fields(analysis)}
-    grids = {
+    grids: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in vars(analysis.audit).items()
     }  # fmt: skip
     grids["tipping"] = {name: TippingDesign(d.k, d.rho) for name, d in analysis.audit.tipping.items()}

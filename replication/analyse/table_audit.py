@@ -31,10 +31,9 @@ class Grid:
 
     def of(self, claim: Claim) -> "Grid":
         """Return this grid with what the claim's own parameters fix."""
-        own = {"alpha": "alpha", "iccs": "icc", "rhos": "rho"}
-        given = {name: claim.parameters[key] for name, key in own.items() if key in claim.parameters}
-        return dataclasses.replace(
-            self, **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        own = claim.parameters
+        return Grid(
+            alpha=own.get("alpha", self.alpha), iccs=tuple(own.get("icc", self.iccs)), rhos=tuple(own.get("rho", self.rhos))
         )
 
 
@@ -95,14 +94,13 @@ class TableAudit:
 
     def differences(self, target: Target, icc: float | None = None, rho: float | None = None) -> list[Estimate]:
         """Estimate each row at an icc and a rho; without them, at those of the settings."""
-        chosen = {
-            "icc": self.settings.icc if icc is None else icc, "rho": self.settings.rho if rho is None else rho,
-            "level": self.level,
-        }  # fmt: skip
+        icc, rho = self.settings.icc if icc is None else icc, self.settings.rho if rho is None else rho
         return [
-            audit_model.difference(row.p_a, row.p_b, row.n, row.k, target=target, **chosen)
+            audit_model.difference(
+                row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=self.level
+            )
             for row in self.rows.itertuples()
-        ]
+        ]  # fmt: skip
 
     def together(self, target: Target) -> families.Counts:
         """Test all rows together at the icc and rho of the settings."""

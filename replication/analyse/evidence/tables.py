@@ -7,6 +7,7 @@ from typing import get_args
 import pandas as pd
 
 from replication.analyse.evidence.reading import (
+    Convert,
     TextTable,
     count,
     date,
@@ -35,7 +36,7 @@ BASES = ("read", "inferred", "alternative", "unknown")
 STATED = ("yes", "partly", "no")
 DRIFTS = ("kept", "widened", "changed", "mixed up", "reversed", "invented")
 
-_ORIGIN = {"source": text, "date_read": date, "certainty": one_of(CERTAINTIES), "note": str}
+_ORIGIN: Mapping[str, Convert] = {"source": text, "date_read": date, "certainty": one_of(CERTAINTIES), "note": str}
 """The last columns of every table."""
 
 

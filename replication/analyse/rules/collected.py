@@ -95,6 +95,7 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
     null = [name for name, adjusted in zip(names, equivalent, strict=True) if adjusted <= alpha]
     if not claim.parameters["equivalence_refutes"]:
         null = []
+    outcome: Outcome
     if iut <= alpha / 2:
         outcome, reason = "replicated", f"all {len(names)} benchmarks above 0, largest {p_equation(iut)}"
     elif against or null:
@@ -149,7 +150,7 @@ def replicates_rows(claim: Claim, data: StudyData, target: Target, policy: Unsco
     outcome: Outcome = "not_replicated" if refuted else "inconclusive"
     if informative and replicated == informative:
         outcome = "replicated"
-    weakest = max(informative or weak, key=lambda name: golden[name].value)
+    weakest = max(informative or weak, key=lambda name: _golden_p(golden[name]))
     parts = [
         f"golden sceptical p at most {plain(alpha / 2)} on {len(replicated)} of {len(informative)} informative rows"
     ]
@@ -166,6 +167,11 @@ def replicates_rows(claim: Claim, data: StudyData, target: Target, policy: Unsco
             "panels": {name: [criterion._asdict() for criterion in of_row.values()] for name, of_row in panels.items()},
         },
     )  # fmt: skip
+
+
+def _golden_p(criterion: Criterion) -> float:
+    assert criterion.value is not None, "the golden sceptical p-value is always defined"
+    return criterion.value
 
 
 def _row_results(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> _RowResults:

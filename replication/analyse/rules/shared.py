@@ -97,6 +97,7 @@ def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str,
         how = f"within {plain(100 * criteria['sesoi'])} points of 0"
     else:
         how = "interval holds 0 and effects of interest"
+    assert estimate.p_two_sided is not None, "a random-effects mean has p-values"
     return f"random-effects mean of {n_benchmarks} benchmarks, {p_equation(estimate.p_two_sided)}: {how}"
 
 

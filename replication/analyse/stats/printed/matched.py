@@ -7,6 +7,7 @@ that a leaderboard lists the models somebody chose to submit.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def sensitivity(
     Columns: choice, n_pairs, n_families, n_above (gaps above 0), mean, se, low, high, p_two_sided, tau, prediction_low,
     prediction_high, reason (why there is no mean; then all numbers of the mean are NaN). Hartung-Knapp with floor.
     """
-    options = {"icc": icc, "rho": rho, "unstated_runs": unstated_runs, "level": level}
+    options: dict[str, Any] = {"icc": icc, "rho": rho, "unstated_runs": unstated_runs, "level": level}
     all_pairs = gaps(pairs, benchmark, metric, **options)
     swapped = gaps(pairs, benchmark, metric, alternatives=True, **options)
     dates = sorted(set(all_pairs["agent_date"]) - {""})
