@@ -5,11 +5,12 @@ import re
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from parts import first_tasks, split_of
 
 from replication import settings
 from replication.collect import build
 from replication.collect.benchmarks import suite
-from replication.collect.benchmarks.suite.words import SPLITS, split_of
+from replication.collect.benchmarks.suite.words import SPLITS
 from replication.commands import calibrate
 from replication.commands.calibrate import Measured
 from replication.errors import ConfigError
@@ -63,7 +64,7 @@ def test_tasks_of_training_and_calibration_are_none_of_evaluation(name):
     # By construction: every task is built around made-up names, and a name belongs to one split.
     bench, hashes, words = suite.load(name), {}, {}
     for split in SPLITS:
-        tasks = [task for level in (1, 2) for task in bench.tasks(split, level, 100, 2)]
+        tasks = [task for level in (1, 2) for task in first_tasks(bench, split, level, 100, 2)]
         hashes[split] = {task.content_hash for task in tasks}
         words[split] = {word for task in tasks for word in re.split("[^a-z]", task.prompt) if NAME.fullmatch(word)}
     assert not hashes["evaluation"] & (hashes["train"] | hashes["calibration"])
@@ -79,5 +80,5 @@ def test_study_and_corpora_never_name_another_split(cfg):
         from replication.collect.training import corpora
 
         drafts = list(corpora._drafts(phase.benchmarks, "episodes", 0, 0))
-        assert {task.split for _, _, task, _ in drafts} == {"train"}
+        assert {task.attributes["split"] for _, _, task, _ in drafts} == {"train"}
         break

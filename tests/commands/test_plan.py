@@ -185,8 +185,7 @@ def store_episodes(tmp_path, study, *, wall_s, n_episodes):
         sampling=Sampling(temperature=0.6, max_tokens=64), seed=0,
     )  # fmt: skip
     task = Task(
-        id="terminal/evaluation/1/0", benchmark="terminal", split="evaluation", level=1, index=0, prompt="", tools=(),
-        setup={},
+        id="terminal/evaluation/1/0", benchmark="terminal", prompt="", tools=(), setup={}, attributes={"level": 1}
     )  # fmt: skip
     with store.writer(
         spec, labels={"arm": "a", "scale": "xs"}, manifest={"engine": "scripted"}, tasks=[task]

@@ -8,14 +8,21 @@ import pytest
 from suite_checks import HOSTILE, fuzz, play
 
 from replication.collect.benchmarks.suite import LEVELS, SuiteBenchmark, assistant
+from replication.collect.benchmarks.suite.assistant_world import MAX_CHANGES, MAX_OUTPUT, PLACES
 from replication.collect.benchmarks.suite.kit import act
 from replication.collect.benchmarks.suite.words import Lexicon
 from replication.collect.interfaces import Action
 from replication.collect.scaffolds.compact import Compact
 from replication.records import Call
 
-BENCH = SuiteBenchmark(assistant)
+BENCH = SuiteBenchmark(assistant.ENVIRONMENT)
 READING = ("find", "list")
+
+
+def secrets(task, draft):
+    """The numbers in the required changes."""
+    words = [word for _, *values in draft.key["wanted"] for word in " ".join(map(str, values)).split()]
+    return [word for word in words if word.isdecimal()]
 
 
 def items(level, n=40, split="evaluation"):
@@ -144,7 +151,7 @@ def test_reading_in_another_way_meets_no_busy_call_and_loses_nothing():
     for task, draft in items(3):
         if all(tool == "find" for tool, _ in busy_of(task)):
             checked += 1
-            listed = [act("list", place=place) for place in assistant.PLACES]
+            listed = [act("list", place=place) for place in PLACES]
             changes = [action for action in draft.expert if not action.calls or is_change(action)]
             assert play(BENCH, task, [*listed, *changes]).value == 1.0
     assert checked > 3
@@ -276,8 +283,8 @@ def test_hostile_calls_and_answers_do_no_harm():
         world = fuzz(BENCH, task, 3_000)
         for i in range(1_000):
             world.step(act("save", file=f"f{i}", text="x" * 200).calls[0])
-        assert len(world.log) <= assistant.MAX_CHANGES
-        assert len(world.step(act("list", place="files").calls[0])) <= assistant.MAX_OUTPUT + 4
+        assert len(world.log) <= MAX_CHANGES
+        assert len(world.step(act("list", place="files").calls[0])) <= MAX_OUTPUT + 4
         for answer in HOSTILE:
             assert 0.0 <= assistant.grade(task, draft.key, BENCH.start(task), answer).value < 0.5
 

@@ -1,14 +1,19 @@
 """The calling environment: calls that are almost the wanted ones score 0, and refusals must name their reason."""
 
 import pytest
-from suite_checks import play
+from suite_checks import play, values_of
 
 from replication.collect.benchmarks.suite import LEVELS, SuiteBenchmark, calling
 from replication.collect.benchmarks.suite.words import PARAMETERS
 from replication.collect.interfaces import Action
 from replication.records import Call
 
-BENCH = SuiteBenchmark(calling)
+BENCH = SuiteBenchmark(calling.ENVIRONMENT)
+
+
+def secrets(task, draft):
+    """The ids, and the reason for a refusal."""
+    return [*values_of(draft, "id"), *([draft.key["answer"]] if draft.key["answer"] != "done" else [])]
 
 
 def items(level, n=60):

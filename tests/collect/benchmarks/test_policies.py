@@ -46,7 +46,7 @@ def test_random_calls_and_wrong_turns_can_be_written_in_the_compact_grammar(name
 def test_description_holds_what_a_world_will_answer(name):
     bench = suite.load(name)
     for task, draft in bench.items("train", 2, 40, 0):
-        text = bench.module.describe(task.setup)
+        text = bench.environment.describe(task.setup)
         for setup in (task.setup.get("files", {}), task.setup.get("ids", {})):
             assert all(key in text for key in setup)
         world = bench.start(task)

@@ -1,6 +1,9 @@
 """The research environment: what it asks is found by reading, partial tables earn partial scores, nothing breaks it."""
 
+import re
+
 import pytest
+from parts import first_tasks
 from suite_checks import (
     HOSTILE,
     check_wrong_turns,
@@ -16,7 +19,13 @@ from replication.collect.interfaces import Action
 from replication.collect.scaffolds.compact import Compact
 from replication.records import Call
 
-BENCH = SuiteBenchmark(research)
+BENCH = SuiteBenchmark(research.ENVIRONMENT)
+
+
+def secrets(task, draft):
+    """The names and cells of the table; a cell may equal the bound of the condition by chance."""
+    bound = re.findall(r"over (\d+)", task.prompt)
+    return [value for row, cells in draft.key["table"].items() for value in (row, *cells) if value not in bound]
 
 
 def adds(draft):
@@ -47,7 +56,7 @@ def test_doing_nothing_scores_zero_and_random_calls_almost():
 
 
 def test_horizon_grows_at_every_level():
-    turns = [sum(len(BENCH.draft("train", level, i, 0).expert) for i in range(20)) for level in LEVELS]
+    turns = [sum(len(BENCH.generate("train", level, i, 0).expert) for i in range(20)) for level in LEVELS]
     assert turns == sorted(set(turns))
 
 
@@ -186,7 +195,7 @@ def test_row_can_be_mended_and_dropped():
 
 
 def test_long_listings_come_in_parts():
-    (task,) = BENCH.tasks("evaluation", 5, 1, 0)
+    (task,) = first_tasks(BENCH, "evaluation", 5, 1, 0)
     world, page = BENCH.start(task), max(task.setup["pages"], key=lambda page: len(page["lines"]))
     seen = world.step(Call(name="open", arguments={"page": page["page"]})).split("\n")
     while seen[-1] == "more":
@@ -197,18 +206,20 @@ def test_long_listings_come_in_parts():
 
 def test_hostile_calls_and_answers_do_no_harm():
     for level in (1, 5):
-        (task,) = BENCH.tasks("evaluation", level, 1, 0)
+        (task,) = first_tasks(BENCH, "evaluation", level, 1, 0)
         world = fuzz(BENCH, task, 3_000)
         for i in range(200):
             world.step(Call(name="add", arguments={"row": f"n{i} " + "1 " * len(task.setup["columns"])}))
         assert len(world.table) <= research.MAX_ROWS
         for answer in HOSTILE:
-            assert 0.0 <= research.grade(task, BENCH.draft("evaluation", level, 0, 0).key, world, answer).value <= 0.05
+            assert (
+                0.0 <= research.grade(task, BENCH.generate("evaluation", level, 0, 0).key, world, answer).value <= 0.05
+            )
 
 
 def test_description_holds_every_line_and_wrong_turns_are_other_valid_calls():
-    for task in BENCH.tasks("train", 3, 10, 0):
+    for task in first_tasks(BENCH, "train", 3, 10, 0):
         text = research.describe(task.setup)
         assert all(line in text for page in task.setup["pages"] for line in page["lines"])
     for level in LEVELS:
-        check_wrong_turns(BENCH, research, level)
+        check_wrong_turns(BENCH, level)
