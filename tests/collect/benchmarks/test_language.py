@@ -72,7 +72,7 @@ end
         ("first([1, 2, 3], 5)", "[2, 3]"), ("first([], 5)", "[]"), ("first([1], 2) + first([4], 8)", "[1, 1, 4, 4]"),
     ],
 )  # fmt: skip
-def test_expressions_and_calls_have_the_value_that_one_expects(text, value):
+def test_expressions_and_calls_have_the_expected_value(text, value):
     assert compiled({"main": PROGRAM}).run(text) == value
 
 
@@ -90,7 +90,7 @@ def test_expressions_and_calls_have_the_value_that_one_expects(text, value):
         ("len(1)", "len does not take number"), ('"a" < 1', "text < number"), ("[1] < [2]", "list < list"),
     ],
 )  # fmt: skip
-def test_mistakes_are_values_that_say_why(text, why):
+def test_mistakes_are_error_values_with_the_reason(text, why):
     value = compiled({"main": PROGRAM}).run(text)
     assert value.startswith("error: ")
     assert why in value

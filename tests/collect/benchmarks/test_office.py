@@ -210,7 +210,7 @@ def test_hostile_calls_and_answers_do_no_harm():
             assert 0.0 <= value <= 0.4
 
 
-def test_description_holds_every_document_and_wrong_turns_are_other_valid_calls():
+def test_description_contains_every_document_and_wrong_turns_are_other_valid_calls():
     for task in first_tasks(BENCH, "train", 4, 10, 0):
         text = office.describe(task.setup)
         assert all("\n".join([doc, *lines]) in text for doc, lines in task.setup["papers"].items())

@@ -121,7 +121,7 @@ def test_a_new_value_in_the_file_that_keeps_the_old_one_scores_zero():
     assert checked > 3
 
 
-def test_the_old_name_kept_beside_the_new_one_scores_zero():
+def test_old_name_kept_next_to_the_new_one_scores_zero():
     checked = 0
     for task, draft in BENCH.items("evaluation", 1, 60, 0):
         found = re.match(r"rename (\w+) to (\w+)", task.prompt)

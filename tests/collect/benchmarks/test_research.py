@@ -65,7 +65,7 @@ def test_fixed_error_rate_costs_more_at_every_level():
     assert values == sorted(set(values), reverse=True)
 
 
-def test_names_of_the_rows_stand_in_no_prompt():
+def test_names_of_the_rows_are_in_no_prompt():
     for level in LEVELS:
         for task, draft in BENCH.items("evaluation", level, 20, 0):
             words = task.prompt.replace(".", " ").split()
@@ -101,7 +101,7 @@ def test_taking_everybody_costs_precision():
         assert play(BENCH, task, [*rows, *draft.expert]).value == pytest.approx(2 * n / (2 * n + len(extra)))
 
 
-def test_trusting_the_oldest_page_keeps_names_and_cells_that_nobody_overruled():
+def test_trusting_the_oldest_page_keeps_names_and_cells_without_a_newer_claim():
     n_overruled = 0
     for task, draft in BENCH.items("evaluation", 2, 40, 0):
         table, columns, oldest = draft.key["table"], task.setup["columns"], {}
@@ -139,7 +139,7 @@ def test_item_f1_of_small_tables_is_as_worked_out_by_hand():
             assert play(BENCH, task, [*rows, Action(answer="done")]).value == pytest.approx(value, abs=1e-12)
 
 
-def test_table_told_in_the_answer_but_not_added_scores_zero():
+def test_table_in_the_answer_but_not_added_scores_zero():
     for task, draft in BENCH.items("evaluation", 2, 10, 0):
         told = "\n".join(" ".join([name, *cells]) for name, cells in draft.key["table"].items())
         assert play(BENCH, task, [Action(answer=told)]).value == 0.0
@@ -156,7 +156,7 @@ def test_cells_in_the_order_of_another_table_keep_the_names_only():
     assert checked > 20
 
 
-def test_members_who_do_not_meet_the_condition_added_too_cost_precision():
+def test_members_who_fail_the_condition_cost_precision():
     for task, draft in BENCH.items("evaluation", 3, 20, 0):
         group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")
         members = {
@@ -180,18 +180,18 @@ def test_people_added_under_their_old_names_are_other_rows():
     assert checked > 10
 
 
-def test_those_who_left_the_group_and_those_under_the_bound_are_in_the_way():
+def test_former_members_and_members_under_the_bound_are_distractors():
     for task, draft in BENCH.items("evaluation", 5, 10, 0):
         group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")
         named = {line.split(" ")[0] for page in task.setup["pages"] for line in page["lines"] if f" in {group}" in line}
         assert len(named) == len(draft.key["table"]) + research.N_FAILING[5] + research.N_FORMER[5]
 
 
-def test_row_can_be_mended_and_dropped():
+def test_row_can_be_corrected_and_dropped():
     task, draft = next(BENCH.items("evaluation", 1, 1, 0))
     name = next(iter(draft.key["table"]))
-    mended = [act("add", row=f"{name} wrong"), act("add", row="stray 1"), act("drop", name="stray")]
-    assert play(BENCH, task, [*mended, *draft.expert]).value == 1.0
+    corrected = [act("add", row=f"{name} wrong"), act("add", row="stray 1"), act("drop", name="stray")]
+    assert play(BENCH, task, [*corrected, *draft.expert]).value == 1.0
 
 
 def test_long_listings_come_in_parts():
@@ -217,7 +217,7 @@ def test_hostile_calls_and_answers_do_no_harm():
             )
 
 
-def test_description_holds_every_line_and_wrong_turns_are_other_valid_calls():
+def test_description_contains_every_line_and_wrong_turns_are_other_valid_calls():
     for task in first_tasks(BENCH, "train", 3, 10, 0):
         text = research.describe(task.setup)
         assert all(line in text for page in task.setup["pages"] for line in page["lines"])

@@ -127,7 +127,8 @@ def test_unknown_benchmark_split_and_level_are_named():
 
 
 def test_environments_are_the_files_that_define_one_and_load_by_both_doors():
-    assert suite.NAMES == ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
+    seven = {"assistant", "calling", "office", "repair", "repository", "research", "terminal"}
+    assert seven <= set(suite.NAMES) and list(suite.NAMES) == sorted(set(suite.NAMES))
     for name in suite.NAMES:
         assert benchmarks.load(name).environment is suite.load(name).environment
         assert (suite.load(name).name, benchmarks.load(name).grader) == (name, suite.load(name).grader)

@@ -52,7 +52,7 @@ def test_copy_where_a_move_was_asked_for_leaves_one_file_too_many():
     assert checked > 5
 
 
-def test_file_put_away_instead_of_deleted_scores_zero():
+def test_file_moved_instead_of_deleted_scores_zero():
     checked = 0
     for task, draft in items(1, 80):
         for removal in (action for action in changes(draft) if action.calls[0].name == "rm"):

@@ -65,7 +65,7 @@ def test_expert_solves_two_hundred_tasks_of_every_level(environment):
 
 @pytest.mark.slow
 @each_environment
-def test_who_errs_with_the_same_chance_at_each_turn_scores_lower_at_each_level(environment):
+def test_equal_error_rate_scores_lower_at_each_level(environment):
     import numpy as np
 
     bench, means = SuiteBenchmark(environment), []
@@ -100,7 +100,7 @@ def test_random_valid_calls_solve_almost_nothing(environment, level):
 
 
 @each_environment
-def test_expert_is_written_and_read_back_by_the_compact_scaffold_and_sees_no_error(environment):
+def test_expert_survives_the_round_trip_through_the_compact_scaffold_and_sees_no_error(environment):
     bench, scaffold = SuiteBenchmark(environment), Compact()
     for level in LEVELS:
         for task, draft in bench.items("train", level, 8, 3):
@@ -139,7 +139,7 @@ def test_splits_are_disjoint_and_prompts_hold_a_made_up_name_of_the_split(enviro
 
 
 @each_environment
-def test_hidden_tests_are_many_more_than_the_prompt_tells(environment):
+def test_hidden_tests_are_many_more_than_the_prompt_lists(environment):
     bench = SuiteBenchmark(environment)
     for level in LEVELS:
         for task, draft in bench.items("evaluation", level, 10, 1):
@@ -171,7 +171,7 @@ def test_hostile_calls_get_a_bounded_answer_and_leave_a_bounded_world(environmen
 
 @each_environment
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda a: repr(a)[:20])
-def test_the_answer_whatever_it_is_does_not_change_the_score(environment, answer):
+def test_text_of_the_answer_does_not_change_the_score(environment, answer):
     bench = SuiteBenchmark(environment)
     ((task, draft),) = bench.items("evaluation", 1, 1, 0)
     assert score(environment, task, draft.key, [*draft.expert[:-1], Action(answer=answer)]) == 1.0
@@ -179,7 +179,7 @@ def test_the_answer_whatever_it_is_does_not_change_the_score(environment, answer
 
 
 @each_environment
-def test_a_full_file_takes_no_more_lines(environment):
+def test_full_file_rejects_more_lines(environment):
     (task,) = first_tasks(SuiteBenchmark(environment), "evaluation", 1, 1, 0)
     world = environment.world(task.setup)
     file = next(iter(world.files))
@@ -203,7 +203,7 @@ def test_wrong_turns_are_valid_calls_and_mostly_not_the_expert_s(environment):
 
 
 @each_environment
-def test_description_holds_every_line_of_every_file(environment):
+def test_description_contains_every_line_of_every_file(environment):
     for task in first_tasks(SuiteBenchmark(environment), "evaluation", 3, 5, 0):
         told = environment.describe(task.setup)
         assert all(line in told for text in task.setup["files"].values() for line in text.split("\n"))

@@ -80,7 +80,7 @@ def test_scripted_expert_scores_one_in_every_environment(tmp_path, name, syntax,
     engine, store = ScriptedEngine(script_of_all(jobs)), Store(tmp_path)
     runner.collect(store, engine, jobs, concurrency=4, title="test")
     table = store.score_table()
-    assert table["value"].tolist() == [1.0] * 14 and set(table["benchmark"]) == set(NAMES)
+    assert table["value"].tolist() == [1.0] * 2 * len(NAMES) and set(table["benchmark"]) == set(NAMES)
     assert set(table["stop_reason"]) == {"answer"} and not table["n_malformed"].any()
     assert {(bool(r.tools), r.schema is not None) for r in engine.requests} == {(name == "native", name == "json")}
 
@@ -102,7 +102,7 @@ def test_malformed_reply_is_told_and_the_expert_goes_on(tmp_path, name, syntax):
     store = Store(tmp_path)
     runner.collect(store, ScriptedEngine(stumbling), jobs, concurrency=2, title="test")
     table = store.score_table()
-    assert table["value"].tolist() == [1.0] * 14 and table["n_malformed"].tolist() == [1] * 14
+    assert table["value"].tolist() == [1.0] * 2 * len(NAMES) and table["n_malformed"].tolist() == [1] * 14
     assert len(told) >= 14 and all("error: " in text for text in told)
 
 
