@@ -42,21 +42,22 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     trained = bool(both["training_seed"].notna().all())
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
-        arrays, index = [], None
-        for arm in (treatment, control):
-            wide = _wide(part[part["arm"] == arm], column)
-            if index is not None and not wide.index.equals(index):
-                different = len(wide.index.symmetric_difference(index))
-                raise AnalysisError(
-                    f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
-                    "identity or content. Collect the missing episodes first."
-                )
-            index = wide.index
-            m = wide.columns.get_level_values("replicate").nunique()
-            arrays.append(wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0))
-        clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
-        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters, trained)
+        first, second = (_wide(part[part["arm"] == arm], column) for arm in (treatment, control))
+        if not first.index.equals(second.index):
+            different = len(first.index.symmetric_difference(second.index))
+            raise AnalysisError(
+                f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
+                "identity or content. Collect the missing episodes first."
+            )
+        clusters = first.index.droplevel(["scale", "scaffold"]).factorize()[0]
+        result[str(benchmark)] = Pair(_three_axes(first), _three_axes(second), clusters, trained)
     return result
+
+
+def _three_axes(wide: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the array (n_units, n_trials, n_items) of a table with items as rows and (replicate, attempt) as columns."""
+    m = wide.columns.get_level_values("replicate").nunique()
+    return wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
