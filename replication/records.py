@@ -23,7 +23,7 @@ the training record have a version. 1: untyped labels.
 """
 
 Json = Any
-"""What json.dumps takes: None, bool, int, float, str, and lists and dicts of them."""
+"""A JSON value: None, bool, int, float, str, and lists and dicts of them."""
 
 StopReason = Literal[
     "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
@@ -33,7 +33,7 @@ StopReason = Literal[
 UNSCORED_REASONS = ("engine_error", "environment_error")
 
 Target = Literal["T1", "T2", "T3"]
-"""What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
+"""Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
 
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
@@ -178,7 +178,7 @@ class Message:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     calls: tuple[Call, ...] = ()
-    """What the scaffold read in an assistant's reply; graders replay these and never parse text themselves."""
+    """Calls that the scaffold parsed from an assistant's reply; graders replay these and never parse text."""
     answer: str | None = None
     """The final answer in an assistant's reply, if it gave one."""
 
@@ -219,7 +219,7 @@ class RunSpec:
 
     @functools.cached_property
     def run_id(self) -> str:
-        """Readable name plus hash; a valid folder name whatever the model is called."""
+        """Readable name plus hash; a valid folder name for every model name."""
         readable = "".join(
             c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in f"{self.model}-{self.benchmark}"
         )[-60:]
@@ -335,7 +335,7 @@ class TrainedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyIndex:
-    """studies/<study>.json: the runs of a collected study, and what its verdicts must mention."""
+    """studies/<study>.json: the runs of a collected study, and the deviations of its verdicts."""
 
     schema_version: int = SCHEMA_VERSION
     study: str
@@ -364,13 +364,13 @@ class StudyIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One turn asked of an engine."""
+    """A request to an engine for one turn."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     """Only for scaffolds that use the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
-    """JSON schema that the reply is held to; None leaves it free."""
+    """JSON schema that the reply must satisfy; None leaves it free."""
     sampling: Sampling
     seed: int
     """Of this turn: a stable hash of (run seed, task, trial, turn)."""
@@ -378,7 +378,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What an engine returned for one turn."""
+    """The reply of an engine for one turn."""
 
     text: str
     finish: Literal["stop", "length", "context"]
@@ -401,7 +401,7 @@ class Episode:
     """Text of an engine's or environment's failure; never an answer."""
     n_turns: int
     n_malformed: int
-    """Replies that held no usable call."""
+    """Replies without a usable call."""
     n_prompt_tokens: int
     n_completion_tokens: int
     seeds: tuple[int, ...]
@@ -426,14 +426,14 @@ class Score:
     value: float | None
     """In [0, 1]; None is unscored, which counts as 0 only under the policy `fail`."""
     grader: str
-    """Name and version of what graded."""
+    """Name and version of the grader."""
     details: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, episode: Episode, grader: str, value: float | None, details: Mapping[str, Json] | None = None
     ) -> "Score":
-        """Make the score of an episode."""
+        """Build the score of an episode."""
         return cls(
             run_id=episode.run_id, task_id=episode.task_id, task_hash=episode.task_hash, trial=episode.trial, value=value,
             grader=grader, details=details or {},
@@ -457,7 +457,7 @@ class Claim:
     source: Mapping[str, Json]
     """reference, place (table, cell, section), url, date_read; a claim without these does not load."""
     rule: str
-    """Name of the decision rule in verdicts.py."""
+    """Name of the decision rule in analyse/rules."""
     target: Target
     studies: tuple[str, ...]
     """Kinds of study that can answer it."""
@@ -502,11 +502,11 @@ class Verdict:
     statement: str
     study: str
     scope: str
-    """What the answer is about: models, scales, benchmarks, tasks."""
+    """Models, scales, benchmarks and tasks that the answer is about."""
     target: Target
     outcome: Outcome
     overall: Outcome
-    """Of the claim in this study, over all targets: what they agree on, else inconclusive."""
+    """Of the claim in this study, over all targets: their common outcome, else inconclusive."""
     reason: str
     original: Estimate | None = None
     replication: Estimate | None = None

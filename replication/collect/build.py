@@ -67,12 +67,12 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
 
 
 def training_folder(cfg: settings.Root, run: TrainingRun) -> Path:
-    """Say where the checkpoint of a training run is."""
+    """Return the folder of a training run's checkpoint."""
     return Path(cfg.paths.results) / "training" / run.name
 
 
 def base_folder(scale: settings.Scale) -> Path:
-    """Say where the base of a scale is; relative paths start at the package."""
+    """Return the folder of a scale's base; relative paths start at the package."""
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
@@ -136,7 +136,7 @@ def organism(run: TrainingRun, folder: Path) -> Served:
 
 
 def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
-    """Say at which levels a benchmark is trained and played at a scale: calibrated ones, else the benchmark's own."""
+    """Return the levels at which a benchmark is trained and played at a scale: calibrated ones, else its default."""
     calibrated = cfg.scales[scale].levels if scale in cfg.scales else {}
     return tuple(calibrated.get(benchmark, cfg.benchmarks[benchmark].levels))
 
@@ -228,7 +228,7 @@ def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
 
 def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
     if phase.domain not in ("all", "in"):
-        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
+        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Fix conf/arm/.")
     chosen = tuple(
         (name, tuple(scale.levels.get(name, choice.levels)))
         for name, choice in sorted(cfg.benchmarks.items())

@@ -1,4 +1,4 @@
-"""A training run: what defines it, where its checkpoint is, and how it is carried out."""
+"""A training run: its definition, its checkpoint, and its execution."""
 
 import csv
 import hashlib
