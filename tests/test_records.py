@@ -15,9 +15,9 @@ from replication.records import (
     TaskEntry,
     TrainedRun,
     TrainingRecord,
-    from_json,
     to_json,
 )
+from replication.store.reader import from_json
 
 ESTIMATE = Estimate(
     value=0.1, low=0.0, high=0.2, level=0.95, method="t", target="T2", n_tasks=5, n_trials=1, n_training_runs=1

@@ -8,10 +8,11 @@ import pytest
 from parts import index_of, labels_of, training_record
 
 from replication.errors import AnalysisError, StoreError
-from replication.records import Episode, RunSpec, Sampling, Score, StudyIndex, Task, TrainedRun, from_json, to_json
+from replication.records import Episode, RunSpec, Sampling, Score, StudyIndex, Task, TrainedRun, to_json
 from replication.store import Store
 from replication.store.frozen import FILES, freeze, read_frozen
 from replication.store.index import PlannedRun, planned_run, read_index, require_complete, write_index
+from replication.store.reader import from_json
 
 SPEC = RunSpec(
     model="org/m", revision="0001", dtype="float32", context=512, benchmark="terminal", benchmark_version="1",
