@@ -68,12 +68,12 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
 
 
 def training_folder(cfg: settings.Root, run: TrainingRun) -> Path:
-    """Say where the checkpoint of a training run is."""
+    """Return the folder of a training run's checkpoint."""
     return Path(cfg.paths.results) / "training" / run.name
 
 
 def base_folder(scale: settings.Scale) -> Path:
-    """Say where the base of a scale is; relative paths start at the package."""
+    """Return the folder of a scale's base; relative paths start at the package."""
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
@@ -258,7 +258,7 @@ def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
 
 def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
     if phase.domain not in ("all", "in"):
-        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
+        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Fix conf/arm/.")
     chosen = tuple(
         (name, tuple(scale.levels.get(name, options.levels)))
         for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))

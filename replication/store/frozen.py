@@ -23,7 +23,7 @@ class Frozen(NamedTuple):
     """A study as frozen under paper/data/<study>."""
 
     scores: pd.DataFrame
-    """The score table of agents; the probe has a table of its own."""
+    """The score table of agents; the probe has a separate table."""
     training: pd.DataFrame
     """One row per training run, columns `TRAINING`."""
     curves: pd.DataFrame
@@ -31,7 +31,7 @@ class Frozen(NamedTuple):
     about: StudyIndex
     """manifest.json: the index, whose training runs are in `training` and `curves`."""
     probe: pd.DataFrame | None
-    """Observation predictions, columns `PROBE`; None where no checkpoint was asked for any."""
+    """Observation predictions, columns `PROBE`; None where the study has no probe."""
 
 
 FILES = ("scores.csv", "training.csv", "curves.csv", "manifest.json")

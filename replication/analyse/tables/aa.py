@@ -70,7 +70,7 @@ def false_positives(
             noise += (residual**2).sum(axis=(1, 2)) / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
     # Satterthwaite's df; a simulated study without any variance has an interval of width 0 for every df
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
-    both = add_run_variance(tasks, df, runs, noise)
+    both = add_run_variance(tasks, df, list(runs), noise)
     t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
     t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
     return FalsePositives(

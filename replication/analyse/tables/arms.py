@@ -38,25 +38,31 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores. A pair
     with a public checkpoint says so in `training_runs`.
     """
-    both = _both_arms(scores, treatment, control)
+    both = _both_arms(scores, treatment, control, column)
     trained = bool(both["training_seed"].notna().all())
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
-        arrays, index = [], None
-        for arm in (treatment, control):
-            wide = _wide(part[part["arm"] == arm], column)
-            if index is not None and not wide.index.equals(index):
-                different = len(wide.index.symmetric_difference(index))
-                raise AnalysisError(
-                    f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
-                    "identity or content. Collect the missing episodes first."
-                )
-            index = wide.index
-            m = wide.columns.get_level_values("replicate").nunique()
-            arrays.append(wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0))
-        clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
-        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters, trained)
+        item = part.groupby(ITEM, sort=True).ngroup()
+        n_arms = part.groupby(item)["arm"].nunique()
+        if (n_arms < 2).any():
+            raise AnalysisError(
+                f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {int((n_arms < 2).sum())} "
+                "differ in identity or content. Collect the missing episodes first."
+            )
+        ordered = part[["task_id", "task_hash"]].assign(item=item).drop_duplicates("item").sort_values("item")
+        clusters = ordered.groupby(["task_id", "task_hash"], sort=False).ngroup().to_numpy()
+        arrays = (_array(part[part["arm"] == arm], item, column) for arm in (treatment, control))
+        result[str(benchmark)] = Pair(*arrays, clusters, trained)
     return result
+
+
+def _array(part: pd.DataFrame, item: pd.Series, column: str) -> NDArray[np.float64]:
+    """Fill the array (n_units, n_trials, n_items) of one arm; an episode that was not played is NaN."""
+    units, unit = np.unique(part["replicate"], return_inverse=True)
+    trials, trial = np.unique(part["attempt"], return_inverse=True)
+    array = np.full((len(units), len(trials), int(item.max()) + 1), np.nan)
+    array[unit, trial, item[part.index]] = part[column]
+    return array
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -118,14 +124,15 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> pd.DataFrame:
     """Keep the two arms where both exist, with `replicate` and `attempt` numbers."""
     arms = set(scores["arm"])
     missing = [arm for arm in (treatment, control) if arm not in arms]
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     cells = ["scale", "scaffold", "benchmark"]
-    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])
+    columns = ["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", column]
+    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])[columns]
     part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
@@ -139,11 +146,4 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFra
     is_first = ~part.duplicated(["arm", "scale", "unit"])
     replicate = is_first.groupby([part["arm"], part["scale"]]).cumsum() - 1
     attempt = part.groupby(["arm", "benchmark", "unit", *ITEM]).cumcount()
-    return part.assign(replicate=replicate, attempt=attempt)
-
-
-def _wide(part: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Items as rows, (replicate, attempt) as columns, complete: an episode that was not played is NaN."""
-    wide = part.pivot(index=ITEM, columns=["replicate", "attempt"], values=column)
-    levels = [sorted(set(wide.columns.get_level_values(level))) for level in ("replicate", "attempt")]
-    return wide.reindex(columns=pd.MultiIndex.from_product(levels, names=wide.columns.names)).sort_index()
+    return part.assign(replicate=replicate, attempt=attempt).reset_index(drop=True)

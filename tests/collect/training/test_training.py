@@ -231,7 +231,7 @@ def test_run_that_starts_from_another_runs_checkpoint_ends_as_if_it_had_not(base
     seen = []
     started = runs.execute(whole, tmp_path / "started", seen.append, tmp_path / "first")
     for key in ("weights_sha256", "n_tokens", "flops", "phases"):
-        assert started[key] == undisturbed[key]
+        assert getattr(started, key) == getattr(undisturbed, key)
     curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "started")]
     assert curves[0] == curves[1] and len(seen) < len(curves[0])
 
