@@ -342,7 +342,7 @@ def test_arms_that_are_not_served_and_rules_that_are_none_are_named(cfg, monkeyp
         with pytest.raises(ConfigError, match=r"no scale has the two arms .*serves agent_sft, base, lwm_then_sft"):
             run.main(cfg)
     cfg.monitor.sesoi = 3.0
-    with pytest.raises(AnalysisError, match="`sesoi` must be a fraction"):
+    with pytest.raises(AnalysisError, match="`sesoi` must lie between 0 and 1"):
         run.main(cfg)
 
 

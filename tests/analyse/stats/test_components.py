@@ -179,8 +179,6 @@ def test_intraclass_of_identical_runs_is_one_and_shifts_cost_agreement_only():
         (lambda: components.decompose(np.ones((2, 2)), ["a", "b"], nested={"a": ["c"]}), "`nested`"),
         (lambda: components.intraclass([[1.0, 2.0]]), "at least 2 tasks"),
         (lambda: components.intraclass([[1.0, math.inf], [1.0, 2.0]]), "missing or infinite"),
-        (lambda: components.implied_icc(1.5, 20.4, 500, n_runs=10), "`p`"),
-        (lambda: components.implied_icc(0.01, 0.2, 500, n_runs=1), "`n_runs`"),
     ],
 )
 def test_what_cannot_be_split_is_refused(call, match):

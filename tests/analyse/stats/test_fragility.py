@@ -6,7 +6,6 @@ import pytest
 from expected_audit_numbers import (
     BEYOND,
     CLAW_EVAL_300,
-    IMPLIED_ICC,
     ONE_RUN,
     OUTCOME,
     PAIRED,
@@ -21,7 +20,6 @@ from expected_audit_numbers import (
 from scipy import stats
 
 from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.stats.design.components import implied_icc
 from replication.analyse.stats.printed import audit, audit_model, fragility
 from replication.analyse.stats.printed.fragility import Scenario
 from replication.errors import AnalysisError
@@ -198,13 +196,6 @@ def test_what_a_replication_could_show(report, name):
         assert np.isnan(got) if expected[key] is None else got == chance(expected[key])
     limits = [expected[k] for k in ("predictive_power_limit_large_c", "max_predictive_power_over_c")]
     assert (row.power_limit, row.max_power) == chance(limits)
-
-
-@pytest.mark.parametrize("number", range(3))
-def test_between_task_share_that_published_run_spreads_imply(number):
-    _, p, sd, within, icc, low, high = IMPLIED_ICC["rows"][number]
-    got = implied_icc(sd / 100, p, 500, n_runs=10)
-    assert (1 - got.value, got.value, got.low, got.high) == chance([within, icc, low, high])
 
 
 # Below: any table, and limiting cases.
