@@ -142,6 +142,6 @@ def test_without_variance_the_smallest_design_will_do():
         (lambda: dstudy.allocate(math.inf, costs=Costs(1), limits=Limits(9), **PARTS), "`budget`"),
     ],
 )
-def test_senseless_designs_are_refused(call, match):
+def test_invalid_designs_are_refused(call, match):
     with pytest.raises(AnalysisError, match=match):
         call()

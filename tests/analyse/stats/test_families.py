@@ -100,7 +100,7 @@ def test_minimal_detectable_effect_of_miller():
         assert minimal_detectable_effect(math.sqrt((1 / 9 + 2 / 6 / k) / 198)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_minimal_detectable_effect_is_found_as_often_as_it_says():
+def test_minimal_detectable_effect_has_its_nominal_power():
     rng, n = np.random.default_rng(11), 40
     effect = minimal_detectable_effect(1 / math.sqrt(n), n - 1)
     found = stats.ttest_1samp(rng.normal(effect, 1, (4000, n)), 0, axis=1).pvalue <= 0.05

@@ -35,7 +35,7 @@ def test_one_sign_only_has_the_largest_p():
     assert gail_simon([1.0, 2.0, 0.0], [1, 1, 1]) == pytest.approx((5, 0, 0, 0.75))
 
 
-def test_size_is_kept_where_all_effects_are_zero():
+def test_size_is_nominal_at_the_boundary_of_the_null_hypothesis():
     # Under no effect at all, Q+ and Q- must both be large: far below alpha. One huge effect makes it the boundary.
     z = np.random.default_rng(0).normal(size=(4000, 3))
     z[:, 0] = 50

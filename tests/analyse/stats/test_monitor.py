@@ -17,7 +17,7 @@ def stopped(looks):
     return next((look for look in looks if look.decision != "continue"), None)
 
 
-def test_look_says_what_the_sequence_says_on_the_scale_of_differences():
+def test_a_look_is_the_confidence_sequence_on_the_scale_of_differences():
     d = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0], 60)
     found, limits = monitor.trajectory(d, RULE)[-1], sequential.betting_sequence((d + 1) / 2, alpha=0.05)
     assert (found.n_tasks, found.estimate) == (60, pytest.approx(d.mean()))
@@ -96,12 +96,12 @@ def test_looks_survive_json_also_where_the_evidence_is_beyond_all_numbers():
         ({"min_blocks": 0}, "`min_blocks` must be at least 1; got 0"),
     ],
 )
-def test_rule_that_is_none_is_refused(changes, message):
+def test_invalid_rules_are_refused(changes, message):
     with pytest.raises(AnalysisError, match=message):
         Rule(**{"alpha": 0.05, "sesoi": 0.05} | changes)
 
 
 @pytest.mark.parametrize("differences", [[], [[0.5]], 0.5, [float("nan")], [2.0]])
-def test_differences_that_allow_no_look_are_refused(differences):
+def test_invalid_differences_are_refused(differences):
     with pytest.raises(AnalysisError, match=r"a look needs|must be numbers in"):
         monitor.trajectory(differences, RULE)

@@ -104,7 +104,7 @@ def test_certain_p_values_have_defined_combinations():
     assert stouffer([1.0, 0.5]) == (-np.inf, 1.0)
 
 
-def test_what_is_no_family_is_refused():
+def test_invalid_families_of_p_values_are_refused():
     for function in (holm, hommel, intersection_union, fisher, stouffer):
         for bad in ([], [0.1, 1.2], [-0.1], [np.nan]):
             with pytest.raises(AnalysisError, match=r"each in \[0, 1\]"):

@@ -96,7 +96,7 @@ def test_level_widens_the_interval():
     assert wide.high - wide.low == pytest.approx(2 * stats.norm.ppf(0.995) * sd, rel=0.1)
 
 
-def test_full_agreement_of_the_arms_keeps_an_interval_around_zero():
+def test_full_agreement_of_the_arms_gives_an_interval_around_zero():
     posterior = one_trial(100, 0, 0, 100, rng=rng())
     assert posterior.ess > 400
     assert posterior.p_b_greater == pytest.approx(0.5, abs=0.06)

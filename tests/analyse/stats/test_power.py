@@ -99,6 +99,6 @@ def test_joint_power_is_a_product():
         (lambda: power.tipping_tau(0.1, -1.0), "`se`"),
     ],
 )
-def test_senseless_questions_are_refused(call, match):
+def test_invalid_arguments_of_power_are_refused(call, match):
     with pytest.raises(AnalysisError, match=match):
         call()

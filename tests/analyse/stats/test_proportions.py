@@ -182,6 +182,6 @@ def test_chance_that_b_is_better_is_a_half_for_equal_counts_and_one_at_most():
         (lambda: paired_counts([1, 0.5], [1, 0]), "0 or 1"),
     ],
 )
-def test_impossible_counts_are_refused(call, match):
+def test_invalid_counts_are_refused(call, match):
     with pytest.raises(AnalysisError, match=match):
         call()

@@ -122,7 +122,7 @@ def test_many_tasks_take_wider_indices():
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_benchmarks_are_strata_with_equal_say(weights):
+def test_benchmarks_are_strata_with_equal_weights(weights):
     parts = [columns(150, 2, 1), 3 * columns(50, 2, 2) + 1]
     how = {"n_resamples": 20_000, "weights": weights}
     each = bootstrap_benchmarks(parts, rng=seeded(), **how)

@@ -245,7 +245,7 @@ def test_power_limit_is_the_power_of_a_huge_replication(prior, z_o):
     assert size.max_power == pytest.approx(significance_power(z_o, 1e13, prior=prior), rel=1e-5)
 
 
-def test_sample_size_for_the_controlled_p_value_reaches_the_wanted_power():
+def test_sample_size_for_the_controlled_p_value_has_the_given_power():
     size = relative_sample_size(2.0, power=0.7, kind="controlled")
     assert success_power(2.0, size.c, kind="controlled") == pytest.approx(0.7, abs=1e-9)
     assert size.c < relative_sample_size(2.5, power=0.7).c * 10

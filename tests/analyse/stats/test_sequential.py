@@ -65,7 +65,7 @@ def test_mirrored_values_give_mirrored_limits_and_equal_evidence():
     assert sequential.betting_e(x) == pytest.approx(sequential.betting_e(1 - x), rel=1e-9)
 
 
-def test_nothing_is_known_before_there_is_evidence_and_equal_values_are_bounded_by_what_they_are():
+def test_limits_are_0_and_1_before_there_is_evidence_and_close_in_on_constant_values():
     first = sequential.betting_sequence([0.5])
     assert (first.low[0], first.high[0]) == (0.0, 1.0)
     flat = sequential.betting_sequence([0.5] * 200, times=[200])

@@ -52,7 +52,7 @@ def test_line_with_fixed_spread_is_that_of_statsmodels_with_its_limits():
         assert fit.p_one_sided == pytest.approx(reference.pvalues[1] / 2) and fit.tau == pytest.approx(tau)
 
 
-def test_floor_gives_the_errors_that_are_known_where_the_gaps_lie_closer_to_a_line_than_they_should():
+def test_floor_gives_the_known_errors_where_gaps_are_closer_to_a_line_than_their_errors():
     y = 0.1 + 0.05 * X
     fit, without = scale_trend(X, y, SE), scale_trend(X, y, SE, floor=False)
     design = np.column_stack([np.ones(4), X])
@@ -120,7 +120,7 @@ def test_line_band_is_that_of_working_and_hotelling():
 
 
 @pytest.mark.parametrize("beyond", [[-1.19], [-3.31], [-2.0, 0.0], [math.nan], []])
-def test_nothing_is_said_beyond_the_scales(beyond):
+def test_points_beyond_the_scales_are_refused(beyond):
     with pytest.raises(AnalysisError, match=r"between the scales -3.3 and -1.2"):
         line_band(scale_trend(X, Y, SE), beyond)
 
@@ -162,13 +162,13 @@ def test_weighted_statistic_is_the_weighted_slope_and_equal_weights_are_none():
         (lambda: permuted_order([1, 2, 3], [0, 1, 2], [1, 0, 1]), "`weights` must be above 0"),
     ],
 )
-def test_scales_that_support_no_trend_are_refused(call, message):
+def test_invalid_scales_are_refused(call, message):
     with pytest.raises(AnalysisError, match=message):
         call()
 
 
 @pytest.mark.slow
-def test_slope_and_bands_hold_their_level_under_simulation():
+def test_slope_and_bands_have_nominal_coverage():
     rng, n, level = np.random.default_rng(0), 4000, 0.95
     truth = 0.05 + 0.04 * X
     holds = np.zeros(5)
