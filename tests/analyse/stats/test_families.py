@@ -115,6 +115,17 @@ def test_cost_ratio_of_arms_that_solve_the_same_is_the_ratio_of_costs():
     assert estimate.df == 4
 
 
+def test_cost_ratio_for_the_method_adds_the_variance_of_the_log_costs_of_runs():
+    # Every task costs the same and is solved, so tasks contribute nothing; runs differ by factors of 2 and of 3.
+    treatment = np.array([1.0, 2.0, 4.0])[:, None, None] * np.ones((3, 2, 10))
+    control = np.array([1.0, 3.0])[:, None, None] * np.ones((2, 2, 10))
+    estimate = log_cost_ratio(treatment, np.ones((3, 2, 10)), control, np.ones((2, 2, 10)), target="T3")
+    assert math.exp(estimate.value) == pytest.approx((7 / 3) / 2)
+    assert estimate.se**2 == pytest.approx(math.log(2) ** 2 / 3 + math.log(3) ** 2 / 2 / 2)
+    assert estimate.df == 3 and estimate.n_training_runs == 2
+    assert estimate.high - estimate.value == pytest.approx(stats.t(3).ppf(0.975) * estimate.se)
+
+
 def test_cost_ratio_error_for_tasks_agrees_with_the_jackknife():
     rng = np.random.default_rng(6)
     n = 150
