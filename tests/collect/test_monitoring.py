@@ -362,7 +362,7 @@ def test_arms_that_are_not_served_and_invalid_rules_are_named(cfg, monkeypatch):
         with pytest.raises(ConfigError, match=r"no scale has the two arms .*serves agent_sft, base, lwm_then_sft"):
             run.main(cfg)
     cfg.monitor.sesoi = 3.0
-    with pytest.raises(AnalysisError, match="`sesoi` must be a fraction"):
+    with pytest.raises(AnalysisError, match="`sesoi` must lie between 0 and 1"):
         run.main(cfg)
 
 
