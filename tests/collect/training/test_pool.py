@@ -70,6 +70,8 @@ def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs
         runs.execute(whole, tmp_path / "whole", interrupt)
     assert list((tmp_path / "whole").glob("state-*.pt")) and set(n_steps) == {"transitions"}
     runs.execute(first, tmp_path / "first", lambda progress: None)
-    record = runs.execute(whole, tmp_path / "whole", lambda progress: None, tmp_path / "first")
+    resumed: list[loop.Progress] = []
+    record = runs.execute(whole, tmp_path / "whole", resumed.append, tmp_path / "first")
+    assert {progress.phase for progress in resumed} == {"episodes"}
     undisturbed = runs.execute(whole, tmp_path / "undisturbed", lambda progress: None)
     assert record["weights_sha256"] == undisturbed["weights_sha256"]
