@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from replication.analyse.reanalysis import Reanalysis
     from replication.analyse.rules.parts import Data, Settings
-    from replication.analyse.verdicts import Tables
+    from replication.analyse.verdicts import ScaleVerdict, Tables
     from replication.records import Claim
+    from replication.store.frozen import Frozen
 
 
 class Built(NamedTuple):
@@ -48,6 +49,7 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
     from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
     from replication.analyse.rules.parts import Data
     from replication.analyse.verdicts import decide, published_arms, tabulate
+    from replication.store.frozen import freeze, read_frozen
 
     known = load_claims(claims)
     published = Data(
@@ -59,9 +61,9 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
         freeze(study, results, paper / "data")
         frozen = read_frozen(study, paper / "data")
         data = dataclasses.replace(
-            published, study=study, kind=kind, scope=frozen.about["scope"], deviations=tuple(frozen.about["deviations"]),
+            published, study=study, kind=kind, scope=frozen.about.scope, deviations=frozen.about.deviations,
             scores=frozen.scores, training=frozen.training,
-            comparisons=tuple((treatment, control) for treatment, control in frozen.about.get("comparisons", [])),
+            comparisons=frozen.about.comparisons,
         )  # fmt: skip
     verdicts = decide(known, published) + (decide(known, data) if frozen else [])
     tables = tabulate(known, data)
@@ -94,95 +96,6 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, se
     return Built(verdicts, [*outputs, *figures.values(), typeset(paper)])
 
 
-# --- frozen data ------------------------------------------------------------------------------------------------------
-
-
-class Frozen(NamedTuple):
-    """A study as frozen under paper/data/<study>."""
-
-    scores: pd.DataFrame
-    """Of agents; the probe has a table of its own."""
-    training: pd.DataFrame
-    curves: pd.DataFrame
-    about: Mapping[str, Json]
-    """manifest.json: the study's index without its training runs: scope, deviations, run_ids, manifest, repeat_checks and,
-    where the study states them, comparisons, levels (scale -> benchmark -> levels), domains (benchmark -> in or out)."""
-    probe: pd.DataFrame | None
-    """None where no checkpoint was asked to predict observations."""
-
-
-FROZEN = ("scores.csv", "training.csv", "curves.csv", "manifest.json")
-PROBE = ("arm", "scale", "params_b", "training_seed", "benchmark", "task_id", "trial", "value", "token_f1")
-CURVE_KEY = ("arm", "scale", "training_seed")
-CURVE = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
-TRAINING = (
-    "arm", "scale", "training_seed", "training_run", "params_b", "n_parameters", "weights_sha256", "n_tokens",
-    "n_sampled_tokens", "flops", "wall_s", "joules", "device",
-)  # fmt: skip
-"""A column that older data lacks is empty."""
-
-
-def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store; without one, leave what is frozen and say so if nothing is."""
-    index = results / "studies" / f"{study}.json"
-    folder = data / study
-    if not index.exists():
-        if all((folder / name).exists() for name in FROZEN):
-            return []
-        raise AnalysisError(
-            f"study `{study}` has been neither collected ({index} is missing) nor frozen ({folder} is incomplete). "
-            f"Collect it with `make replicate STUDY={study}`, or read published numbers only with STUDY=reanalysis."
-        )
-    import pandas as pd
-
-    from replication.store import Store
-
-    about = json.loads(index.read_text(encoding="utf-8"))
-    store = Store(results / "store")
-    scores = store.score_table(about["run_ids"])
-    if scores.empty:
-        raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
-    runs = about.pop("training")
-    tables = {
-        "scores.csv": scores,
-        "training.csv": pd.DataFrame(runs, columns=list(TRAINING)).sort_values(list(CURVE_KEY)),
-        "curves.csv": _curves(runs),
-    }
-    asked = about.get("probe_run_ids", [])
-    if asked:
-        tables["probe.csv"] = store.score_table(asked, details=("token_f1",))[list(PROBE)]
-    else:
-        (folder / "probe.csv").unlink(missing_ok=True)
-    written = [_write(folder / name, _csv(table)) for name, table in tables.items()]
-    return [*written, _write(folder / "manifest.json", _json(about))]
-
-
-def _curves(runs: Sequence[Mapping[str, Json]]) -> pd.DataFrame:
-    """Join the curves of the training runs; one that was never trained (the base itself) has none."""
-    import pandas as pd
-
-    read = ((run, pd.read_csv(run["curve"])) for run in runs)
-    parts = [curve.assign(**{key: run[key] for key in CURVE_KEY}) for run, curve in read if len(curve)]
-    joined = pd.concat(parts or [pd.DataFrame(columns=[*CURVE_KEY, *CURVE])], ignore_index=True)
-    return joined.reindex(columns=[*CURVE_KEY, *CURVE]).sort_values([*CURVE_KEY, "step"])
-
-
-def read_frozen(study: str, data: Path) -> Frozen:
-    """Read a frozen study, also one of an earlier version, which has fewer columns and no probe."""
-    import pandas as pd
-
-    folder = data / study
-    scores, training, curves = (pd.read_csv(folder / name) for name in FROZEN[:3])
-    probe = pd.read_csv(folder / "probe.csv") if (folder / "probe.csv").exists() else None
-    return Frozen(
-        scores=scores,
-        training=training.reindex(columns=list(TRAINING)),
-        curves=curves.reindex(columns=[*CURVE_KEY, *CURVE]),
-        about=json.loads((folder / "manifest.json").read_text(encoding="utf-8")),
-        probe=None if probe is None or probe.empty else probe,
-    )
-
-
 # --- beyond the claims ------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +108,7 @@ class Further(NamedTuple):
     """How often each arm differs from itself."""
     second_opinions: pd.DataFrame
     """Each benchmark's difference by other methods, for every comparison."""
-    per_scale: list[Verdict]
+    per_scale: list[ScaleVerdict]
     probe_runs: pd.DataFrame | None
     """Per training run and domain what it scores as a world model and as an agent."""
     curves: pd.DataFrame | None
@@ -215,7 +128,7 @@ def look_further(
     settings = data.settings
     runs = None
     if frozen.probe is not None:
-        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.get("domains", {}))
+        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
     return Further(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
         aa=aa.check(
@@ -385,7 +298,7 @@ def _collected(
 
     scores, about = frozen.scores, frozen.about
     scales = scores.drop_duplicates("scale").sort_values("params_b", kind="stable")
-    checks = [about["repeat_checks"][run] for run in about["run_ids"] if run in about["repeat_checks"]]
+    checks = [about.repeat_checks[run] for run in about.run_ids if run in about.repeat_checks]
     repeated = [check for check in checks if check.get("n_tasks_repeated", 0)]
 
     def figure(name: str) -> str | None:
@@ -397,15 +310,14 @@ def _collected(
         "n_benchmarks": int(scores["benchmark"].nunique()),
         "benchmarks": sorted(scores["benchmark"].unique()),
         "domains": {
-            side: sorted(name for name, domain in about.get("domains", {}).items() if domain == side)
-            for side in ("in", "out")
+            side: sorted(name for name, domain in about.domains.items() if domain == side) for side in ("in", "out")
         },
         "scaffolds": sorted(scores["scaffold"].unique()),
         "scales": [{"scale": row.scale, "size": size(row.params_b)} for row in scales.itertuples()],
-        "n_training_runs": len(scores[list(CURVE_KEY)].drop_duplicates()),
+        "n_training_runs": scores["unit"].nunique(),
         "n_runs_repeated": len(repeated),
         "n_repeats_as_expected": sum(bool(check["as_expected"]) for check in repeated),
-        "levels": _levels(about.get("levels"), list(scales["scale"])),
+        "levels": _levels(about.levels, list(scales["scale"])),
         "arms": _arms(frozen.training),
         "figures": {name: figure(name) for name in ("curves", "compute", "scales", "probe")},
         "means": _means(tables.means, list(scales["scale"])),
@@ -417,9 +329,9 @@ def _collected(
             {"treatment": treatment, "control": control, "reason": reason}
             for (treatment, control), reason in tables.left_out.items()
         ],
-        "per_scale": [_verdict(v) | {"scale": _scale_of(v)} for v in further.per_scale],
+        "per_scale": [_verdict(v) | {"scale": scale} for scale, v in further.per_scale],
         "probe": _probe(frozen, further, data.settings.level),
-        "manifest": [[key, value] for key, value in sorted(_flat(about["manifest"]).items())],
+        "manifest": [[key, value] for key, value in sorted(_flat(about.engine).items())],
     }
 
 
@@ -560,11 +472,6 @@ def _estimate_row(name: str, rows: pd.DataFrame) -> dict[str, Json]:
     return line
 
 
-def _scale_of(verdict: Verdict) -> str:
-    """Read the scale of a verdict about one scale out of its scope."""
-    return next((part.removeprefix("scale ") for part in verdict.scope.split("; ") if part.startswith("scale ")), "")
-
-
 def _probe(frozen: Frozen, further: Further, level: float) -> dict[str, Json] | None:
     """Mean accuracies per arm and scale, and the correlations with the agent score over training runs."""
     from replication.analyse.tables.probe import correlation_within
@@ -600,8 +507,8 @@ def _probe(frozen: Frozen, further: Further, level: float) -> dict[str, Json] | 
         cells = [percent(means.loc[d, metric]) if d in means.index else "" for d in domains for metric in means]
         table.append((params_b, order.index(arm), {"arm": arm, "scale": scale, "cells": cells}))
     return {
-        "n_training_runs": len(frozen.probe[list(CURVE_KEY)].drop_duplicates()),
-        "n_transitions": int(frozen.probe.groupby(list(CURVE_KEY)).size().max()),
+        "n_training_runs": frozen.probe["unit"].nunique(),
+        "n_transitions": int(frozen.probe.groupby("unit").size().max()),
         "n_unscored": int(frozen.probe["value"].isna().sum()),
         "domains": domains, "rows": [row for *_, row in sorted(table, key=lambda item: item[:2])],
         "correlations": correlations,

@@ -64,17 +64,18 @@ def show(choice: Choice) -> None:
     benchmark, scaffold = suite.load(choice.task), scaffolds.load(choice.scaffold, choice.tool_syntax)
     task, generated = benchmark.item(choice.split, choice.level, choice.index, choice.seed)
     spec = RunSpec(
+        engine="none", engine_options={}, max_malformed=3,
         model=choice.mode, revision="", dtype="", context=0, benchmark=benchmark.name,
         benchmark_version=benchmark.version, scaffold=scaffold.name, scaffold_version=scaffold.version,
         max_turns=choice.max_turns, max_episode_tokens=1, sampling=Sampling(temperature=0.0, max_tokens=1),
         seed=choice.seed,
     )  # fmt: skip
     print(f"{task.id}  content {task.content_hash}  scaffold {scaffold.name}  {' '.join(generated.tags)}")
-    slots = scaffold.slots(task)
-    if slots.tools:
-        _print("tools, in the chat template", listing(slots.tools))
-    if slots.schema is not None:
-        _print("schema of all replies", json.dumps(slots.schema, ensure_ascii=False))
+    options = scaffold.request_options(task)
+    if options.tools:
+        _print("tools, in the slot of the chat template", listing(options.tools))
+    if options.schema is not None:
+        _print("schema that replies are held to", json.dumps(options.schema, ensure_ascii=False))
 
     playing = choice.mode == "play"
     if playing:

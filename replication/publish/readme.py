@@ -74,13 +74,14 @@ def rewrite_readme(readme: Path, verdicts: Sequence[Verdict]) -> bool:
     figures = markdown(
         ["Figure or table", "Module", "Output"], [[a, f"`replication/{b}`", f"`{c}`"] for a, b, c in OUTPUTS]
     )
-    new = _block(_block(old, "verdicts", verdict_markdown(verdicts)), "figures", figures)
+    new = replace_block(replace_block(old, "verdicts", verdict_markdown(verdicts)), "figures", figures)
     if new != old:
         readme.write_text(new, encoding="utf-8")
     return new != old
 
 
-def _block(text: str, name: str, content: str) -> str:
+def replace_block(text: str, name: str, content: str) -> str:
+    """Return the text with other content between the markers of a generated block."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise AnalysisError(f"README.md needs the markers `{begin}` and `{end}` once each, in this order.")

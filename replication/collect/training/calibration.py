@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import files, settings
-from replication.collect import build
+from replication.collect import build, serve
 from replication.collect.training import pool
 from replication.errors import ConfigError
 from replication.store import Store
@@ -105,9 +105,7 @@ def _measure(cfg: settings.Root, scale: str, mixes: Mapping[str, Mix]) -> dict[s
         benchmark.split, benchmark.n_tasks = "calibration", rule.n_tasks * len(rule.levels)
     model = build.organism(run, folder)
     jobs = build.jobs(played, model)
-    from replication.commands.run import collect
-
-    collect(played, [(model, jobs)])
+    serve.play_missing(played, [serve.Assignment(model, jobs)])
     table = Store(Path(cfg.paths.results) / "store").score_table([job.spec.run_id for job in jobs])
     means = table.groupby(["benchmark", "level"])["value"].mean()
     return {name: {level: float(means[name, level]) for level in rule.levels} for name in mixes}

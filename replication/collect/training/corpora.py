@@ -64,7 +64,7 @@ def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) ->
                 messages.append(Message(role="assistant", content=scaffold.write(action)))
                 if results:
                     messages.append(scaffold.observe(results))
-            documents.append(_document(messages, scaffold.slots(task).tools))
+            documents.append(_document(messages, scaffold.request_options(task).tools))
         return documents
 
     return corpus
