@@ -35,6 +35,9 @@ UNSCORED_REASONS = ("engine_error", "environment_error")
 Target = Literal["T1", "T2", "T3"]
 """What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
 
+Proposition = Literal["A", "B", "C", "D", "E", "P"]
+"""Propositions under test; P is about the published table itself."""
+
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
 
@@ -453,17 +456,17 @@ class Claim:
     """One published proposition with the rule that decides it."""
 
     id: str
-    proposition: Literal["A", "B", "C", "D", "E", "P"]
+    proposition: Proposition
     statement: str
     made_by: str
     """paper or press."""
     source: Mapping[str, Json]
     """reference, place (table, cell, section), url, date_read; a claim without these does not load."""
     rule: str
-    """Name of the decision rule in verdicts.py."""
+    """Name of the decision rule in analyse/rules/registry.py."""
     target: Target
     studies: tuple[str, ...]
-    """Kinds of study that can answer it."""
+    """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
     """`treatment` and `control`: arms or roles whose scores are compared."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
