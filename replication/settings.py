@@ -26,7 +26,7 @@ class Study:
     """What is compared."""
 
     name: str = MISSING
-    kind: str = MISSING  # reanalysis, controlled or released: what the verdict rules look at
+    kind: str = MISSING  # reanalysis or controlled; a claim names the kinds that can answer it
     scope: str = MISSING  # what its verdicts are about, in words
     seed: int = 0  # of tasks and sampling
     training_seeds: list[int] = field(default_factory=list)
@@ -88,21 +88,32 @@ class Model:
     path: str = MISSING
     revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
     role: str = MISSING  # general or agent_specific; takes the place of the arm
+    pair: str | None = None  # matched pair that it belongs to
+    base: str | None = None  # checkpoint that its training started from
+    family: str | None = None
     scale: str = MISSING
     params_b: float = MISSING
+    active_b: float | None = None  # parameters active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
     tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
 
 
 @dataclass
-class Benchmark:
-    """Which tasks of a benchmark are played."""
+class SuiteOptions:
+    """Choices that only generated environments have."""
 
     domain: str = MISSING  # in or out: whether the warm-up may see it
+    levels: list[int] = MISSING  # difficulties; the tasks are spread evenly over them
+    weight: int = 1  # how often it is drawn in training, relative to the others
+
+
+@dataclass
+class Benchmark:
+    """The tasks of a benchmark that are played."""
+
     split: str = "evaluation"
-    levels: list[int] = MISSING
-    n_tasks: int = MISSING  # spread evenly over the levels
-    weight: int = 1  # how often it is drawn in training, beside the others
+    n_tasks: int = MISSING
+    suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
 
 
 @dataclass
@@ -112,6 +123,13 @@ class Scaffold:
     max_turns: int = MISSING
     max_episode_tokens: int = MISSING  # new tokens
     max_malformed: int = MISSING  # replies in a row without a usable call or answer
+
+
+@dataclass
+class Serve:
+    """Which checkpoints this process plays, such as one job of a cluster."""
+
+    only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
@@ -209,6 +227,46 @@ class Training:
 
 
 @dataclass
+class AuditScenario:
+    """Assumptions under which all rows of a published table are tested together."""
+
+    name: str = MISSING
+    target: str = MISSING  # T1, T2 or T3
+    icc: float = MISSING
+    rho: float = MISSING
+    k: float | None = None  # runs of every row; None: as stated
+    tau: float = 0.0  # SD between checkpoints of one arm, a fraction; enters T3
+    partial_scale: float = 1.0  # share of the variance bound that partial-credit rows have
+
+
+@dataclass
+class TippingDesign:
+    """A design at which the checkpoint SD that makes a row insignificant is searched."""
+
+    k: float | None = None  # runs of every row; None: as stated
+    rho: float = MISSING
+
+
+@dataclass
+class Audit:
+    """Assumptions over which a published table is audited, besides the grid of icc and rho that its claim names."""
+
+    high_rhos: list[float] = MISSING  # beyond the claim's grid
+    same_task_iccs: list[float] = MISSING  # T1, besides those of the claim's grid
+    runs: list[int] = MISSING  # per task, of the grid and of the designs
+    digit_runs: list[int] = MISSING  # at which printed digits are tested for whole totals
+    rounded_runs: list[int] = MISSING  # at which printed digits are tested as means of rounded runs
+    fractions: list[float] = MISSING  # of the printed difference, as true effects in the required designs
+    powers: list[float] = MISSING  # of the required designs
+    winners_curse: float = MISSING  # true effect as a fraction of the printed difference
+    taus: list[float] = MISSING  # checkpoint SDs of the tipping curve, fractions
+    tipping: dict[str, TippingDesign] = MISSING
+    scenarios: list[AuditScenario] = MISSING
+    map_iccs: list[float] = MISSING  # first, last and number of the fine map
+    map_rhos: list[float] = MISSING
+
+
+@dataclass
 class Analysis:
     """Choices of the analysis, fixed before results are read."""
 
@@ -221,6 +279,7 @@ class Analysis:
     bounds: list[str] = MISSING  # policies whose outcome is reported beside it
     n_simulations: int = MISSING  # of the A/A check
     simulation_seed: int = MISSING
+    audit: Audit = field(default_factory=Audit)
 
 
 @dataclass
@@ -278,7 +337,8 @@ class Paths:
     """Where things are written, relative to the working folder."""
 
     results: str = "results"
-    paper: str = "paper"
+    paper: str | None = None  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
+    readme_study: str = MISSING  # the study that README and the tracked files under paper/ show
 
 
 @dataclass
@@ -294,6 +354,7 @@ class Root:
     ingest: dict[str, Ingest] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
+    serve: Serve = field(default_factory=Serve)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)
@@ -304,11 +365,34 @@ class Root:
     paths: Paths = field(default_factory=Paths)
 
 
+def paper_folder(paths: Paths, study: str) -> Path:
+    """Return the folder in which a study is frozen and its paper is built."""
+    if paths.paper is not None:
+        return Path(paths.paper)
+    return Path("paper") if study == paths.readme_study else Path("outputs") / study
+
+
 def register() -> None:
     """Tell Hydra the schema; conf/config.yaml names it `root`."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="root", node=Root)
+
+
+def analysis(name: str = "default") -> Analysis:
+    """Read one file of conf/analysis without Hydra, checked against the same schema as a study's."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = CONF / "analysis" / f"{name}.yaml"
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Analysis), OmegaConf.load(path))
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path.name}: {error}. Fix conf/analysis.") from error
+    absent = sorted(OmegaConf.missing_keys(merged))
+    if absent:
+        raise ConfigError(f"no value for `analysis.{absent[0]}` in {path.name}. Give it in conf/analysis.")
+    chosen: Analysis = OmegaConf.to_object(merged)
+    return chosen
 
 
 def checked(cfg: Any) -> Root:

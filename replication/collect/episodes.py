@@ -1,6 +1,6 @@
 """Play one episode: the loop, on one screen, knowing only the interfaces.
 
-`play` is a generator: it yields a Request and is sent a Reply. Any driver can advance it: the runner awaits an engine
+`play` is a generator: it yields a Request and receives a Reply. Any driver can advance it: the runner awaits an engine
 with many episodes in flight, a test sends fixed texts.
 """
 
@@ -15,7 +15,7 @@ from replication.records import Episode, Message, Reply, Request, RunSpec, StopR
 def play(
     spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
 ) -> Generator[Request, Reply, Episode]:
-    """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
+    """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
     messages, options = scaffold.open(task), scaffold.request_options(task)
     assert spec.max_turns is not None and spec.max_episode_tokens is not None, "a harness plays its own episodes"
     seeds: list[int] = []
@@ -42,7 +42,7 @@ def play(
             break
         action = scaffold.parse(reply.text, task)
         if reply.finish == "length" and action.problem is None:
-            # A cut reply may look whole ("write out.txt 48" of "482"); acting on it would be our mistake, not the model's.
+            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would be our mistake.
             action = Action(problem="error: reply too long")
         messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
         if action.problem is not None:

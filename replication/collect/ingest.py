@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from replication.collect.interfaces import Harness, HarnessRun, ItemResult
 from replication.errors import HarnessError, StoreError
-from replication.records import UNSCORED_REASONS, Episode, Json, Score, Task
+from replication.records import UNSCORED_REASONS, Episode, Json, Labels, Score, Task
 from replication.store import Store
 
 MAX_LISTED = 10
@@ -24,8 +24,8 @@ class HarnessJob:
 
     harness: Harness
     run: HarnessRun
-    labels: Any
-    """Of the served checkpoint, as the store's writer takes them."""
+    labels: Labels
+    """Of the served checkpoint."""
     max_unscored: float
     """Share of attempts without a score above which nothing is stored."""
 
@@ -162,9 +162,7 @@ def _listed(what: str, problems: Sequence[str]) -> str:
 def _task(run: HarnessRun, task_id: str) -> Task:
     """Return the task of an item. The harness keeps its content, so id and version of the benchmark identify it."""
     setup = {"benchmark": run.spec.benchmark, "version": run.spec.benchmark_version, "item": task_id}
-    return Task(
-        id=task_id, benchmark=run.spec.benchmark, split="evaluation", level=0, index=0, prompt="", tools=(), setup=setup
-    )
+    return Task(id=task_id, benchmark=run.spec.benchmark, prompt="", tools=(), setup=setup)
 
 
 def _episode(run: HarnessRun, task: Task, result: ItemResult) -> Episode:

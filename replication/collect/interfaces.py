@@ -97,14 +97,26 @@ class Grader(Protocol):
         """Score the attempt; the value is None if it cannot be scored."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The tasks of a benchmark that are played."""
+
+    split: str
+    n_tasks: int
+    seed: int
+    """Of benchmarks whose tasks are generated or sampled."""
+    levels: tuple[int, ...] = ()
+    """Difficulties to spread the tasks over, for benchmarks that have them; one listed twice gets two shares."""
+
+
 class Benchmark(Grader, Protocol):
     """A named, versioned set of tasks."""
 
     name: str
     version: str
 
-    def tasks(self, split: str, level: int, n: int, seed: int) -> list[Task]:
-        """Make the first `n` tasks of a split at a level."""
+    def tasks(self, selection: Selection) -> list[Task]:
+        """Return the selected tasks, none twice, in a fixed order."""
 
     def start(self, task: Task) -> Environment:
         """Create a fresh environment for one attempt."""

@@ -4,18 +4,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from replication.analyse.stats.families.multiplicity import holm
+from replication.analyse.tables.arms import training_runs
 from replication.analyse.tables.summaries import MEAN
 
 
 def run_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Average the scores of each training run per benchmark, and over its benchmarks with equal weight.
 
-    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, value. Missing scores are left out.
+    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, unit, value. Missing scores are left out, and
+    so are public checkpoints, which have no training seed.
     """
-    key = ["arm", "scale", "training_seed"]
-    single = scores.groupby([*key, "benchmark"])["value"].mean().reset_index()
+    key = ["arm", "scale", "training_seed", "unit"]
+    single = training_runs(scores).groupby([*key, "benchmark"])["value"].mean().reset_index()
     mean = single.groupby(key)["value"].mean().reset_index().assign(benchmark=MEAN)
-    return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "value"]]
+    return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "unit", "value"]]
 
 
 def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
@@ -34,3 +37,15 @@ def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
         test = stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
         rows.append((scale, benchmark, len(groups), sum(map(len, groups)), float(test[0]), float(test[1])))
     return pd.DataFrame(rows, columns=["scale", "benchmark", "n_arms", "n_training_runs", "statistic", "p"])
+
+
+def n_unequal_after_holm(spread: pd.DataFrame, level: float) -> dict[str, int]:
+    """Count per scale the single benchmarks whose spread differs between arms after Holm's correction at 1 - level.
+
+    spread : as `equal_spread` returns it.
+    """
+    counts = {}
+    for scale, part in spread.groupby("scale", sort=False):
+        p = part.loc[part["benchmark"] != MEAN, "p"].dropna()
+        counts[str(scale)] = int((holm(p) <= 1 - level).sum()) if len(p) else 0
+    return counts
