@@ -48,10 +48,8 @@ def fill(store, table, scaffold, details=()):
             max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,
         )  # fmt: skip
         tasks = {
-            id_: Task(
-                id=id_, benchmark=spec.benchmark, split="evaluation", level=1, index=i, prompt=id_, tools=(), setup={}
-            )
-            for i, id_ in enumerate(part["task_id"].unique())
+            id_: Task(id=id_, benchmark=spec.benchmark, prompt=id_, tools=(), setup={}, attributes={"level": 1})
+            for id_ in part["task_id"].unique()
         }
         labels = labels_of(spec, arm=first["arm"], scale=first["scale"], params_b=float(first["params_b"]),
                            training_seed=int(first["training_seed"]))  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
@@ -122,7 +123,7 @@ def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_
     starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: what to do next")
     assert all(sum(start in d.text for d in documents) > 30 for start in starts)
     scaffold, tokenizer = scaffolds.load("native"), load_tokenizer(base)
-    (task,) = suite.load("calling").tasks("train", 1, 1, 0)
+    (task,) = first_tasks(suite.load("calling"), "train", 1, 1, 0)
     messages = scaffold.open(task)
     theirs = tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages], tokenize=False,
@@ -135,9 +136,9 @@ def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_
 
 
 def test_training_tasks_never_are_evaluation_tasks():
-    evaluation = {t.prompt for name, _ in BENCHMARKS for t in suite.load(name).tasks("evaluation", 1, 300, 0)}
+    evaluation = {t.prompt for name, _ in BENCHMARKS for t in first_tasks(suite.load(name), "evaluation", 1, 300, 0)}
     drafts = list(corpora._drafts(BENCHMARKS, "episodes", 0, 0))
-    assert {task.split for _, _, task, _ in drafts} == {"train"}
+    assert {task.attributes["split"] for _, _, task, _ in drafts} == {"train"}
     assert not {task.prompt for _, _, task, _ in drafts} & evaluation
 
 

@@ -82,7 +82,7 @@ class World:
         self._stocks: dict[str, dict[str, list[int]]] = setup["stocks"]
         self.entries: dict[str, int] = {}
         """`document item` or `order item` to the new value; an entry that is set back is removed."""
-        self.seen: dict[str, int] = {}
+        self.n_read_before: dict[str, int] = {}
         """Number of documents read before an entry was first made."""
         self.read: list[str] = []
         """Documents in the order of their first reading."""
@@ -125,7 +125,7 @@ class World:
     def _enter(self, entry: str, value: int, before: int) -> str:
         if value < 0:
             return "error: below 0"
-        self.seen.setdefault(entry, len(self.read))
+        self.n_read_before.setdefault(entry, len(self.read))
         self.entries[entry] = value
         if value == before:
             del self.entries[entry]
@@ -189,7 +189,9 @@ def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None)
     }
     points = {
         "entries": len(right) / len(requested),
-        "read_first": all(set(key["sources"][entry]) <= set(world.read[: world.seen[entry]]) for entry in right),
+        "read_first": all(
+            set(key["sources"][entry]) <= set(world.read[: world.n_read_before[entry]]) for entry in right
+        ),
         "no_error": not world.failed,
         "form": words == key["line"].split(),
         "answered": isinstance(answer, str) and not answer.isspace() and answer != "",
