@@ -13,6 +13,7 @@ from replication.collect import build, engines
 from replication.collect.engines import vllm
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
+from replication.records import Labels
 
 SPEED_ONLY = {"concurrency", "processes"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
@@ -28,10 +29,8 @@ def cfg():
 
 
 def run_id(cfg) -> str:
-    model = build.Served(
-        ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"),
-        labels={"arm": "base", "scale": "xs", "params_b": 0.001, "training_seed": 0},
-    )
+    labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
+    model = build.Served(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
     (job,) = build.jobs(cfg, model)
     return job.spec.run_id
 
