@@ -144,8 +144,8 @@ class Sampling:
 
 @dataclass
 class Engine:
-    """How models are served. All of it is part of a run's identity, but `concurrency`, `processes` and the options that
-    the kind lists as `speed_only`: these change the speed, and are in the run's manifest."""
+    """How models are served; part of a run's identity, except `concurrency`, `processes` and the options that the kind lists
+    as `speed_only`. The run's manifest has those options as the engine describes them."""
 
     kind: str = MISSING  # a module of replication/collect/engines
     dtype: str = MISSING  # of the weights
@@ -403,9 +403,7 @@ def checked(cfg: Any) -> Root:
     root = cast(Root, OmegaConf.to_object(cfg))
     unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
-        raise ConfigError(
-            f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Mend conf/ or the command line."
-        )
+        raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)

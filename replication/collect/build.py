@@ -211,7 +211,7 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
             f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
             f"Add the model to `models` of the study, or fix the name."
         )
-    (model,) = served(dataclasses.replace(cfg, arms={}, models={source.model: cfg.models[source.model]}))
+    model = _public(source.model, cfg.models[source.model])
     spec = RunSpec(
         **_served_with(cfg, model), benchmark=source.benchmark, benchmark_version=source.benchmark_version,
         scaffold=source.scaffold, scaffold_version=source.scaffold_version, max_turns=None, max_episode_tokens=None,
