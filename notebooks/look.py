@@ -21,10 +21,10 @@ import pandas as pd
 from IPython.display import display
 
 from replication.analyse.evidence import load_scores
-from replication.commands.paper import read_frozen
 from replication.publish.figures import compute, curves, forest, probe, scales
 from replication.publish.readme import read_verdicts
 from replication.publish.verdict_tables import verdict_text
+from replication.store.frozen import read_frozen
 
 DATA = Path("paper/data") if Path("paper/data").exists() else Path("../paper/data")
 STUDIES = sorted(path.parent.name for path in DATA.glob("*/scores.csv"))

@@ -259,7 +259,8 @@ class Paths:
     """Where things are written, relative to the working folder."""
 
     results: str = "results"
-    paper: str = "paper"
+    paper: str | None = None  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
+    readme_study: str = MISSING  # the study that README and the tracked files under paper/ show
 
 
 @dataclass
@@ -282,6 +283,13 @@ class Root:
     monitor: Monitor = field(default_factory=Monitor)
     tracking: Tracking = field(default_factory=Tracking)
     paths: Paths = field(default_factory=Paths)
+
+
+def paper_folder(paths: Paths, study: str) -> Path:
+    """Return the folder in which a study is frozen and its paper is built."""
+    if paths.paper is not None:
+        return Path(paths.paper)
+    return Path("paper") if study == paths.readme_study else Path("outputs") / study
 
 
 def register() -> None:

@@ -1,4 +1,4 @@
-"""Numbers, p-values, intervals and Markdown as printed: the one place that rounds."""
+"""Format numbers, p-values, intervals and tables as printed: the one place that rounds."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,32 +10,32 @@ DASH = "\N{EN DASH}"
 
 
 def fixed(value: float | None, digits: int = 1) -> str:
-    """Write a number with this many decimals, nothing as a dash."""
+    """Format a number with this many decimals, a missing one as a dash."""
     return DASH if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """Write a fraction in percent or points, without a sign of its own."""
+    """Format a fraction in percent or points, without a plus sign."""
     return fixed(None if fraction is None else 100 * fraction, digits)
 
 
 def signed(fraction: float) -> str:
-    """Write a difference of fractions in points, with its sign."""
+    """Format a difference of fractions in points, with its sign."""
     return f"{100 * fraction:+.1f}".replace("-", MINUS)
 
 
 def bounds(low: float, high: float) -> str:
-    """Write an interval of differences in points."""
+    """Format an interval of differences in points."""
     return f"[{signed(low)}, {signed(high)}]"
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """Write a difference with its interval in points."""
+    """Format a difference with its interval in points."""
     return f"{signed(value)} {bounds(low, high)}"
 
 
 def points(estimate: Estimate | None) -> str:
-    """Write an estimate with its interval in points, a log ratio as a factor, nothing as a dash."""
+    """Format an estimate with its interval in points, a log ratio as a factor, a missing one as a dash."""
     if estimate is None:
         return DASH
     values = (estimate.value, estimate.low, estimate.high)
@@ -45,19 +45,51 @@ def points(estimate: Estimate | None) -> str:
 
 
 def correlation(value: float) -> str:
-    """Write a correlation with two decimals and no leading zero."""
+    """Format a correlation or another number in [-1, 1] with two decimals and no leading zero."""
     return f"{value:.2f}".replace("0.", ".", 1).replace("-", MINUS)
 
 
 def p_value(p: float | None) -> str:
-    """Write a p-value with three decimals and no leading zero."""
+    """Format a p-value with three decimals and no leading zero, a missing one as a dash."""
     if p is None or math.isnan(p):
         return DASH
     return "below .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
 
 
+def p_equation(p: float) -> str:
+    """Format a p-value as `p = .031`, or `p < .001`."""
+    return "p < .001" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def p_range(lowest: float, highest: float) -> str:
+    """Format the range of several p-values, one value where both ends print alike."""
+    low, high = p_equation(lowest), p_equation(highest)
+    return low if low == high else f"{low} to {high.removeprefix('p ').removeprefix('= ')}"
+
+
+def probability(p: float) -> str:
+    """Format a probability with two digits and no leading zero, 1 where it rounds to 1."""
+    return "1" if p >= 0.995 else f"{p:.2f}"[1:] if p >= 0.095 else f"{p:.3f}"[1:]
+
+
+def plain(value: float, digits: int = 6) -> str:
+    """Format a setting with at most this many significant digits and no trailing zeros."""
+    return f"{value:.{digits}g}"
+
+
+def bare(value: float) -> str:
+    """Format a setting as `plain` does, without a leading zero: .05."""
+    text = plain(value)
+    return text[1:] if text.startswith("0.") else text
+
+
+def whole(value: float) -> int:
+    """Round a count to the nearest integer."""
+    return round(value)
+
+
 def short(value: float | None) -> str:
-    """Write a large count with one decimal and k, M, G, T or P; nothing as a dash."""
+    """Format a large count with one decimal and k, M, G, T or P, a missing one as a dash."""
     if value is None or math.isnan(value):
         return DASH
     for factor, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -67,31 +99,52 @@ def short(value: float | None) -> str:
 
 
 def size(params_b: float) -> str:
-    """Write a number of parameters."""
-    return f"{params_b:g}B" if params_b >= 1 else f"{1000 * params_b:.3g}M"
+    """Format a number of parameters, given in billions."""
+    return f"{plain(params_b)}B" if params_b >= 1 else f"{plain(1000 * params_b, 3)}M"
 
 
 def count(value: float) -> str:
-    """Write a count with a comma between thousands."""
+    """Format a count with a comma between thousands."""
     return f"{value:,.0f}"
 
 
 def amount(value: float) -> str:
-    """Write an amount with three significant digits."""
+    """Format an amount with three significant digits."""
     return f"{value:,.3g}"
 
 
 def money(value: float) -> str:
-    """Write a price with two decimals and a comma between thousands."""
+    """Format a price with two decimals and a comma between thousands."""
     return f"{value:,.2f}"
 
 
 def hours(value: float) -> str:
-    """Write a duration in hours, below one hour in minutes."""
+    """Format a duration in hours, below one hour in minutes."""
     return f"{value:,.1f} h" if value >= 1 else f"{60 * value:,.1f} min"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Print a Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "", n_left: int = 1) -> list[str]:
+    """Format a plain-text table as lines: columns two spaces apart, the first `n_left` aligned left, the others right."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        (
+            indent
+            + "  ".join(
+                cell.ljust(width) if i < n_left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text to `most` characters, the last one an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

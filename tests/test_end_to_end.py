@@ -9,7 +9,6 @@ from hydra import compose, initialize_config_dir
 from parts import expert_script, noisy_script, prompt_of
 
 from replication import settings
-from replication.analyse.rules.parts import Settings
 from replication.collect import build, runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.training.runs import WEIGHTS, weights_sha256
@@ -70,7 +69,7 @@ def build_paper(cfg, out: Path):
         shutil.copy(ROOT / "paper" / name, out / name)
     return paper.build(
         cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=out, claims=settings.CONF / "claim",
-        settings=Settings(**vars(cfg.analysis)),
+        analysis=vars(cfg.analysis),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ are `inconclusive`. A claim has one target; the other targets are answered too, 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -47,6 +48,13 @@ class Tables:
     means: pd.DataFrame | None = None
     left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Comparisons without estimates, and why."""
+
+
+class ScaleVerdict(NamedTuple):
+    """The verdict on the data of one scale alone."""
+
+    scale: str
+    verdict: Verdict
 
 
 def decide(claims: Iterable[Claim], data: Data) -> list[Verdict]:
@@ -95,16 +103,18 @@ def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
     )
 
 
-def per_scale(claims: Iterable[Claim], data: Data) -> list[Verdict]:
+def per_scale(claims: Iterable[Claim], data: Data) -> list[ScaleVerdict]:
     """Answer each claim at each scale alone, for its own target, where the study has several scales.
 
     Detail behind the verdicts, not corrected for looking several times; claims about scales are left out.
     """
     if data.scores is None or data.scores["scale"].nunique() < 2:
         return []
-    alone = [dataclasses.replace(data, scores=part) for part in by_scale(data.scores).values()]
+    alone = {scale: dataclasses.replace(data, scores=part) for scale, part in by_scale(data.scores).items()}
     claims = [claim for claim in claims if data.kind in claim.studies and claim.rule != "on_all_scales"]
-    return [_verdict(claim, part, claim.target) for claim in claims for part in alone]
+    return [
+        ScaleVerdict(scale, _verdict(claim, part, claim.target)) for claim in claims for scale, part in alone.items()
+    ]
 
 
 def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:

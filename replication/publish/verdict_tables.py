@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from replication.records import Verdict
-from replication.text import markdown, points
+from replication.text import markdown, plain, points
 
 
 class Block(NamedTuple):
@@ -73,4 +73,4 @@ NOTE = (
 
 def _level(verdicts: Sequence[Verdict]) -> str:
     levels = {v.replication.level for v in verdicts if v.replication is not None}
-    return "/".join(f"{100 * level:.3g}" for level in sorted(levels)) + " %" if levels else "interval"
+    return "/".join(plain(100 * level, 3) for level in sorted(levels)) + " %" if levels else "interval"

@@ -234,7 +234,7 @@ def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
     scores = make_scores(
         {"agent_sft": 0.3, "lwm_then_sft": {"tiny": 0.7, "small": 0.3}}, benchmarks=SUITE[:4], scales=scales, n_runs=5
     )
-    detail = {(v.claim_id, v.scope.split("; ")[1]): v for v in per_scale(CLAIMS, study(scores))}
+    detail = {(v.claim_id, v.scope.split("; ")[1]): v for _, v in per_scale(CLAIMS, study(scores))}
     assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
     assert {claim for claim, _ in detail} == {"A1", "A2", "A3", "A4", "B", "C", "E"}
     tiny = study(scores[scores["scale"] == "tiny"])

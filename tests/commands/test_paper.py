@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replication.analyse.rules.parts import Settings
 from replication.commands import paper
 from replication.errors import AnalysisError
 from replication.records import Episode, RunSpec, Sampling, Score, Task
 from replication.store import Store
+from replication.store.frozen import FROZEN, PROBE, freeze, read_frozen
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 def fill(store, table, scaffold, details=()):
     """Store a score table; returns its run_ids. The tasks are stand-ins: nothing is played."""
-    found = []
+    run_ids = []
     for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
         first = part.iloc[0]
         spec = RunSpec(
@@ -61,8 +61,8 @@ def fill(store, table, scaffold, details=()):
                 writer.append(
                     episode, Score(**key, value=row["value"], grader="exact-1", details={d: row[d] for d in details})
                 )
-        found.append(spec.run_id)
-    return sorted(found)
+        run_ids.append(spec.run_id)
+    return sorted(run_ids)
 
 
 def collect(results, scores, curves, probe=None, **index):
@@ -129,8 +129,7 @@ def rich(tmp_path_factory, make_scores, make_curves, make_probe):
 
 
 def build(folder, study="reanalysis", kind="reanalysis", results=Path("/nonexistent")):
-    settings = Settings(n_simulations=200)
-    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, settings=settings)
+    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, analysis={"n_simulations": 200})
 
 
 def numbers(folder):
@@ -157,7 +156,7 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
 
     built = build(folder, "controlled", "controlled", collected)
     assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
-    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(paper.FROZEN)
+    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(FROZEN)
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
     } | PUBLISHED_FIGURES  # fmt: skip
@@ -183,43 +182,46 @@ def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
 
 def test_probe_is_frozen_in_a_table_of_its_own_and_no_analysis_takes_it_for_scores(rich):
     _, out, scores = rich
-    frozen = paper.read_frozen("controlled", out / "data")
+    frozen = read_frozen("controlled", out / "data")
     assert set(frozen.scores["scaffold"]) == {"compact"} and len(frozen.scores) == len(scores)
-    assert tuple(frozen.probe.columns) == paper.PROBE
+    assert tuple(frozen.probe.columns) == PROBE
     assert frozen.probe["token_f1"].between(0, 1).all() and set(frozen.probe["value"]) <= {0.0, 1.0}
-    told = numbers(out)["collected"]
-    assert told["n_episodes"] == len(scores) and told["scaffolds"] == ["compact"]
-    assert (told["n_runs_repeated"], told["n_repeats_as_expected"]) == (len(frozen.about["run_ids"]),) * 2
-    assert told["probe"]["domains"] == ["in", "out", "all"]
-    assert len(told["probe"]["correlations"]) == 12
+    printed = numbers(out)["collected"]
+    assert printed["n_episodes"] == len(scores) and printed["scaffolds"] == ["compact"]
+    assert (printed["n_runs_repeated"], printed["n_repeats_as_expected"]) == (len(frozen.about["run_ids"]),) * 2
+    assert printed["probe"]["domains"] == ["in", "out", "all"]
+    assert len(printed["probe"]["correlations"]) == 12
 
 
 def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich):
     built, out, _ = rich
-    told = numbers(out)["collected"]
-    assert told["levels"] == {"benchmarks": ["calling", "terminal"], "rows": [["xs", "1", "1, 1, 2"], ["s", "2", "3"]]}
-    assert [scale["scale"] for scale in told["scales"]] == ["xs", "s"]
-    assert all(told["figures"].values())
+    printed = numbers(out)["collected"]
+    assert printed["levels"] == {
+        "benchmarks": ["calling", "terminal"],
+        "rows": [["xs", "1", "1, 1, 2"], ["s", "2", "3"]],
+    }
+    assert [scale["scale"] for scale in printed["scales"]] == ["xs", "s"]
+    assert all(printed["figures"].values())
     assert {p.name for p in built.outputs if p.suffix == ".svg"} >= {"scales.svg", "probe.svg", "compute.svg"}
-    made = {(c["treatment"], c["control"]): c for c in told["comparisons"]}
+    made = {(c["treatment"], c["control"]): c for c in printed["comparisons"]}
     assert made["lwm_then_sft", "agent_sft"]["scales"] == ["xs", "s"]
     assert [row["benchmark"] for row in made["lwm_then_sft", "agent_sft"]["rows"]][-2:] == [
         "mean of these, xs", "mean of these, s"
     ]  # fmt: skip
     assert made["sft_then_lwm_rl", "agent_sft"]["scales"] == []
     assert made["agent_sft", "base"]["mean"]["T3"] == made["agent_sft", "base"]["mean"]["half_T3"] == "–"
-    assert {left["treatment"]: left["reason"] for left in told["left_out"]}["placebo"].startswith(
+    assert {left["treatment"]: left["reason"] for left in printed["left_out"]}["placebo"].startswith(
         "arm `placebo` was not"
     )
-    assert {(v["claim"], v["scale"]) for v in told["per_scale"]} >= {("A1", "xs"), ("A1", "s"), ("B", "xs")}
-    assert {(row["arm"], row["scale"]) for row in told["aa"]["rows"]} == {
+    assert {(v["claim"], v["scale"]) for v in printed["per_scale"]} >= {("A1", "xs"), ("A1", "s"), ("B", "xs")}
+    assert {(row["arm"], row["scale"]) for row in printed["aa"]["rows"]} == {
         ("agent_sft", "xs"), ("lwm_then_sft", "xs"), ("sft_then_lwm_rl", "xs"), ("agent_sft", "s"), ("lwm_then_sft", "s")
     }  # fmt: skip
-    assert [(row["arm"], row["scale"]) for row in told["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
+    assert [(row["arm"], row["scale"]) for row in printed["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
 
 
 def test_frozen_data_of_an_earlier_version_is_read_with_empty_columns(folder, collected):
-    paper.freeze("controlled", collected, folder / "data")
+    freeze("controlled", collected, folder / "data")
     for name, lacking in (
         ("training", ["joules", "device", "n_parameters", "n_sampled_tokens"]),
         ("curves", ["reward"]),
@@ -228,7 +230,7 @@ def test_frozen_data_of_an_earlier_version_is_read_with_empty_columns(folder, co
         pd.read_csv(path).drop(columns=lacking).to_csv(path, index=False)
     shutil.rmtree(collected)
     built = build(folder, "controlled", "controlled", collected)
-    assert paper.read_frozen("controlled", folder / "data").training["joules"].isna().all()
+    assert read_frozen("controlled", folder / "data").training["joules"].isna().all()
     assert numbers(folder)["collected"]["arms"][0]["joules"] == "–"
     assert built.outputs[-1].exists()
 
@@ -245,8 +247,8 @@ def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, mak
     assert row["T2"].startswith("−1.2 [")
     verdict = next(v for v in built.verdicts if (v.study, v.claim_id, v.target) == ("controlled", "A1", "T2"))
     assert verdict.reason.endswith(f"over exactly these {row['T2']}")
-    told = next(block for block in numbers(folder)["verdicts"] if block["study"] == "controlled")["rows"][0]
-    assert told["estimate"].startswith("−1.2 [")
+    printed = next(block for block in numbers(folder)["verdicts"] if block["study"] == "controlled")["rows"][0]
+    assert printed["estimate"].startswith("−1.2 [")
 
 
 def test_study_that_was_neither_collected_nor_frozen_is_one_clear_error(folder):

@@ -12,8 +12,7 @@ from replication.analyse.evidence import load_benchmarks, load_scores
 from replication.analyse.rules.parts import Data
 from replication.analyse.verdicts import decide
 from replication.errors import AnalysisError
-from replication.publish import verdict_tables
-from replication.publish.readme import OUTPUTS, read_verdicts, rewrite_readme
+from replication.publish.readme import read_verdicts, rewrite_readme
 from replication.publish.verdict_tables import blocks, verdict_markdown, verdict_text
 from replication.records import Estimate, to_json
 from replication.text import markdown, points
@@ -133,9 +132,3 @@ def test_readme_without_markers_is_refused(tmp_path):
     readme.write_text("# Title\n")
     with pytest.raises(AnalysisError, match="needs the markers `<!-- verdicts:begin -->`"):
         rewrite_readme(readme, VERDICTS)
-
-
-def test_list_of_outputs_names_modules_that_exist():
-    package = Path(verdict_tables.__file__).parents[1]
-    for _, module, _ in OUTPUTS:
-        assert (package / module).is_file(), module

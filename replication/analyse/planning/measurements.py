@@ -63,7 +63,7 @@ def measure(cfg: settings.Root) -> Measurements:
     """
     study = cfg.plan.data or cfg.study.name
     tokens_per_s = _tokens_per_s(cfg, study)
-    folder = Path(cfg.paths.paper) / "data" / study
+    folder = settings.paper_folder(cfg.paths, study) / "data" / study
     if not (folder / "scores.csv").exists() or not (folder / "training.csv").exists():
         if cfg.plan.data:
             raise ConfigError(

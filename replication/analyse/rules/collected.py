@@ -15,7 +15,6 @@ from replication.analyse.rules.parts import (
     named,
     original_of,
     p_below,
-    p_text,
     paired,
     published_estimates,
     published_rows,
@@ -33,7 +32,7 @@ from replication.analyse.tables.arms import pairs
 from replication.analyse.tables.summaries import pooled
 from replication.errors import AnalysisError
 from replication.records import Claim, Outcome, Target
-from replication.text import points, signed, size
+from replication.text import fixed, p_equation, plain, points, signed, size
 
 
 def average_effect(claim: Claim, data: Data, target: Target, policy: Unscored) -> RuleResult:
@@ -47,7 +46,7 @@ def average_effect(claim: Claim, data: Data, target: Target, policy: Unscored) -
     groups = {name: [pair] for name, pair in by_benchmark.items()}
     mean = pooled(groups, target=target, level=level, unscored=policy)
     outcome, criteria = average_outcome(claim, mean)
-    fixed = mean_of(list(by_benchmark.values()), target, level, policy)
+    mean_of_these = mean_of(list(by_benchmark.values()), target, level, policy)
     original = original_of(claim, data)
     if original is not None:
         sesoi = claim.parameters["sesoi"]
@@ -59,11 +58,11 @@ def average_effect(claim: Claim, data: Data, target: Target, policy: Unscored) -
     estimates = [mean_of(pairs_, target, level, policy) for pairs_ in groups.values()]
     return RuleResult(
         outcome=outcome,
-        reason=f"{average_reason(mean.estimate, len(groups), criteria)}; over exactly these {points(fixed)}",
+        reason=f"{average_reason(mean.estimate, len(groups), criteria)}; over exactly these {points(mean_of_these)}",
         estimate=mean.estimate,
         scope=scope_of(claim, data),
         criteria={
-            **criteria, "n_benchmarks": len(groups), "mean_of_these": short(fixed),
+            **criteria, "n_benchmarks": len(groups), "mean_of_these": short(mean_of_these),
             "per_benchmark": named(groups, estimates),
         },
     )  # fmt: skip
@@ -89,7 +88,7 @@ def on_all_benchmarks(claim: Claim, data: Data, target: Target, policy: Unscored
     if not claim.parameters["equivalence_refutes"]:
         null = []
     if iut <= alpha / 2:
-        outcome, reason = "replicated", f"all {len(names)} benchmarks above 0, largest {p_text(iut)}"
+        outcome, reason = "replicated", f"all {len(names)} benchmarks above 0, largest {p_equation(iut)}"
     elif against or null:
         outcome = "not_replicated"
         reason = "; ".join(
@@ -97,7 +96,9 @@ def on_all_benchmarks(claim: Claim, data: Data, target: Target, policy: Unscored
         )
     else:
         outcome = "inconclusive"
-        reason = f"largest {p_text(iut)}; shown after Holm: {', '.join(shown) or 'none'} ({len(shown)} of {len(names)})"
+        reason = (
+            f"largest {p_equation(iut)}; shown after Holm: {', '.join(shown) or 'none'} ({len(shown)} of {len(names)})"
+        )
     weakest = int(np.argmax(p))
     return RuleResult(
         outcome=outcome,
@@ -155,7 +156,9 @@ def replicates_rows(claim: Claim, data: Data, target: Target, policy: Unscored) 
     else:
         outcome = "not_replicated" if refuted else "inconclusive"
     shown = max(informative or weak, key=lambda name: golden[name].value)
-    parts = [f"golden sceptical p at most {alpha / 2:g} on {len(replicated)} of {len(informative)} informative rows"]
+    parts = [
+        f"golden sceptical p at most {plain(alpha / 2)} on {len(replicated)} of {len(informative)} informative rows"
+    ]
     parts += [f"refuted: {', '.join(refuted)}"] * bool(refuted)
     parts += [f"original uninformative: {', '.join(weak)}"] * bool(weak)
     return RuleResult(
@@ -194,7 +197,7 @@ def on_all_scaffolds(claim: Claim, data: Data, target: Target, policy: Unscored)
     weakest = int(np.argmax(p))
     return RuleResult(
         outcome=outcome,
-        reason=f"{len(groups)} scaffolds, largest {p_text(iut)}, prediction for a new one from "
+        reason=f"{len(groups)} scaffolds, largest {p_equation(iut)}, prediction for a new one from "
         f"{signed(fit.prediction_low)}; weakest: {list(groups)[weakest]}",
         estimate=estimates[weakest],
         scope=scope_of(claim, data),
@@ -280,7 +283,7 @@ def cheaper(claim: Claim, data: Data, target: Target, policy: Unscored) -> RuleR
         training = float(flops[treatment] / flops[control]) if {treatment, control} <= set(flops.index) else None
     return RuleResult(
         outcome=outcome,
-        reason=f"compute per solved task x{np.exp(estimate.value):.2f} of `{control}`",
+        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{control}`",
         estimate=estimate,
         scope=scope_of(claim, data),
         criteria={"scale": "log ratio", "training_flops_ratio": training},

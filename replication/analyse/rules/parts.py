@@ -13,7 +13,7 @@ from replication.analyse.tables.arms import pairs
 from replication.analyse.tables.summaries import pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Json, Outcome, Target
-from replication.text import size
+from replication.text import p_equation, plain, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +152,10 @@ def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str,
     elif estimate.high < 0:
         how = "interval below 0"
     elif criteria["equivalent"]:
-        how = f"within {100 * criteria['sesoi']:g} points of 0"
+        how = f"within {plain(100 * criteria['sesoi'])} points of 0"
     else:
         how = "interval holds 0 and effects of interest"
-    return f"random-effects mean of {n_benchmarks} benchmarks, {p_text(estimate.p_two_sided)}: {how}"
+    return f"random-effects mean of {n_benchmarks} benchmarks, {p_equation(estimate.p_two_sided)}: {how}"
 
 
 def scope_of(claim: Claim, data: Data) -> str:
@@ -187,15 +187,6 @@ def short(estimate: Estimate) -> dict[str, Json]:
 
 def named(names: Iterable[str], estimates: Iterable[Estimate]) -> dict[str, Json]:
     return {name: short(estimate) for name, estimate in zip(names, estimates, strict=True)}
-
-
-def p_text(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
-
-
-def p_range(p: pd.Series) -> str:
-    low, high = p_text(p.min()), p_text(p.max())
-    return low if low == high else f"{low} to {high.removeprefix('p ').removeprefix('= ')}"
 
 
 def most_common(outcomes: Mapping[tuple, str]) -> str:

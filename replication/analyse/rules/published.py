@@ -13,7 +13,6 @@ from replication.analyse.rules.parts import (
     average_reason,
     most_common,
     named,
-    p_range,
     published_estimates,
     published_names,
     published_rows,
@@ -26,7 +25,7 @@ from replication.analyse.tables import summaries
 from replication.analyse.tables.summaries import pooled_pairs, pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Outcome, Target
-from replication.text import signed, size
+from replication.text import fixed, p_range, signed, size
 
 
 def published_on_all(claim: Claim, data: Data, target: Target, policy: Unscored) -> RuleResult:
@@ -46,11 +45,12 @@ def published_on_all(claim: Claim, data: Data, target: Target, policy: Unscored)
     turning = {str(icc): audit.turning_point(rows, icc=icc, target=target, alpha=alpha) for icc in iccs}
     known = [value for value in turning.values() if value is not None]
     reason = (
-        f"all-{len(rows)} test: {p_range(grid['iut_p'])} over the grid, {shown['n_holm']} of {len(rows)} rows after Holm; "
+        f"all-{len(rows)} test: {p_range(grid['iut_p'].min(), grid['iut_p'].max())} over the grid, "
+        f"{shown['n_holm']} of {len(rows)} rows after Holm; "
         f"weakest: {rows['name'][weakest]}"
     )
     if target == "T2" and outcome != "replicated" and known:
-        reason += f"; would need task correlation {min(known):.2f}"
+        reason += f"; would need task correlation {fixed(min(known), 2)}"
     level = 1 - alpha
     return RuleResult(
         outcome=outcome,

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.tables.summaries import MEAN
 
 
@@ -34,3 +35,15 @@ def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
         test = stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
         rows.append((scale, benchmark, len(groups), sum(map(len, groups)), float(test[0]), float(test[1])))
     return pd.DataFrame(rows, columns=["scale", "benchmark", "n_arms", "n_training_runs", "statistic", "p"])
+
+
+def n_unequal_after_holm(spread: pd.DataFrame, level: float) -> dict[str, int]:
+    """Count per scale the single benchmarks whose spread differs between arms after Holm's correction at 1 - level.
+
+    spread : as `equal_spread` returns it.
+    """
+    counts = {}
+    for scale, part in spread.groupby("scale", sort=False):
+        p = part.loc[part["benchmark"] != MEAN, "p"].dropna()
+        counts[str(scale)] = int((holm(p) <= 1 - level).sum()) if len(p) else 0
+    return counts

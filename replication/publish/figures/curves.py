@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from replication.publish.figures.style import BLACK, COLOURS, GREY, LINES, WIDTH, in_order, styled
+from replication.text import plain
 
 COLUMNS = 4
 """Panels side by side at most."""
@@ -45,7 +46,7 @@ def draw(curves: pd.DataFrame) -> Figure:
             axes.set_yscale("log")
             # Over two decades or more, labels at 1, 2 and 5 would stand on each other.
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
-            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter(lambda loss, _: plain(loss))
             axes.yaxis.set_minor_locator(NullLocator())
         for axes in panels[len(arms) :]:
             axes.set_axis_off()

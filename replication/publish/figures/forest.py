@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
+from replication.text import plain, signed
 
 INTERVALS = {
     "unpaired": ("one run, unpaired", {"linewidth": 9, "color": GREY, "zorder": 1.5}),
@@ -56,10 +57,10 @@ def _draw(
 ) -> Figure:
     """Draw one line per benchmark ordered by effect, summaries below, everything in points."""
     first = table.drop_duplicates("benchmark").set_index("benchmark")
-    plain = first[~first.index.isin(SUMMARY)].sort_values("value", ascending=False)
-    order = [*plain.index, *[name for name in SUMMARY if name in first.index]]
+    single = first[~first.index.isin(SUMMARY)].sort_values("value", ascending=False)
+    order = [*single.index, *[name for name in SUMMARY if name in first.index]]
     shown = [interval for interval in INTERVALS if interval in set(table["interval"])]
-    gap = 0.5 if len(plain) < len(order) else 0.0
+    gap = 0.5 if len(single) < len(order) else 0.0
     height = {name: -float(i) - (gap if name in SUMMARY else 0.0) for i, name in enumerate(order)}
 
     with styled():
@@ -68,7 +69,7 @@ def _draw(
         axes.axvspan(-100 * sesoi, 100 * sesoi, color=BAND, zorder=0, linewidth=0)
         axes.axvline(0, color=BLACK, linewidth=0.6, zorder=1)
         if gap:
-            axes.axhline(-len(plain) + 0.5 - gap / 2, color=GREY, linewidth=0.6)
+            axes.axhline(-len(single) + 0.5 - gap / 2, color=GREY, linewidth=0.6)
         left, right = _limits(table if scales is None else pd.concat([table, scales]), sesoi)
         inset = 0.008 * (right - left)
         for row in table.itertuples():
@@ -113,7 +114,7 @@ def _draw(
                    label=f"scale {scale}")
             for (scale, _), marker in zip(by_scale, MARKERS[1:], strict=False)
         ]  # fmt: skip
-        handles.append(Patch(facecolor=BAND, label=f"within {100 * sesoi:g} points"))
+        handles.append(Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"))
         n_columns = len(handles) if len(handles) < 6 else 4
         figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, handlelength=1.4, columnspacing=1.2,
                       handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
@@ -145,5 +146,5 @@ def _margin(
             if name in SUMMARY and key in ("k", "m"):
                 continue
             value = first.loc[name, key]
-            text = f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") if key == "value" else f"{int(value)}"
+            text = signed(value) if key == "value" else f"{int(value)}"
             axes.annotate(text, (i + 0.9, height[name]), ha="right", va="center", fontsize=8)

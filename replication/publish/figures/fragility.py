@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from replication.publish.figures.style import BLACK, WIDTH, styled
+from replication.text import bare, plain, shortened, signed
 
 EDGES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 1.0)
 """Ends of the bands of p; the darker, the smaller p."""
@@ -59,13 +60,13 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, shown: tuple[float, float], al
             axes.plot(shown[1], shown[0], "o", markersize=5.5, gid="shown", zorder=5, **DOT)  # fmt: skip
             axes.set_xlim(p.columns[0], p.columns[-1])
             axes.set_ylim(p.index[0], p.index[-1])
-            axes.set_xticks([0, 0.25, 0.5, 0.75, p.columns[-1]], ["0", "", ".5", "", _bare(p.columns[-1])])
-            axes.set_yticks([p.index[0], 0.5, p.index[-1]], [_bare(y) for y in (p.index[0], 0.5, p.index[-1])])
+            axes.set_xticks([0, 0.25, 0.5, 0.75, p.columns[-1]], ["0", "", ".5", "", bare(p.columns[-1])])
+            axes.set_yticks([p.index[0], 0.5, p.index[-1]], [bare(y) for y in (p.index[0], 0.5, p.index[-1])])
             axes.tick_params(labelsize=7.5, length=2.5, labelleft=i % n_columns == 0)
             # the last panel of a column carries the labels of its axis
             axes.tick_params(labelbottom=i + n_columns >= len(rows))
             axes.set_title(
-                _short(row.name) + "*" * bool(row.upper_bound), loc="left", fontsize=8, fontweight="bold", pad=13
+                shortened(row.name, 20) + "*" * bool(row.upper_bound), loc="left", fontsize=8, fontweight="bold", pad=13
             )
             axes.annotate(_facts(row, table["delta"].iloc[0]), (0, 1), (0, 3), xycoords="axes fraction",
                           textcoords="offset points", fontsize=7, color="#444444", va="bottom")  # fmt: skip
@@ -85,7 +86,7 @@ def _border(axes: Axes, p: pd.DataFrame, alpha: float) -> None:
     values = p.to_numpy()
     halo = [withStroke(linewidth=2.2, foreground="white")]
     if values.min() > alpha or values.max() <= alpha:
-        text = f"p above {_bare(alpha)}\neverywhere" if values.min() > alpha else f"p below {_bare(alpha)}\neverywhere"
+        text = f"p above {bare(alpha)}\neverywhere" if values.min() > alpha else f"p below {bare(alpha)}\neverywhere"
         box = {"boxstyle": "square,pad=0.25", "facecolor": "white", "linewidth": 0}
         axes.annotate(
             text, (0.07, 0.08), xycoords="axes fraction", fontsize=7, va="bottom", bbox=box, gid="side", zorder=4
@@ -96,7 +97,7 @@ def _border(axes: Axes, p: pd.DataFrame, alpha: float) -> None:
     path = max(lines.get_paths()[0].to_polygons(closed_only=False), key=len)
     x, y = path[len(path) // 6]
     right = x > (p.columns[0] + p.columns[-1]) / 2
-    axes.annotate(_bare(alpha), (x, y), (-4 if right else 4, 0), textcoords="offset points", fontsize=7.5,
+    axes.annotate(bare(alpha), (x, y), (-4 if right else 4, 0), textcoords="offset points", fontsize=7.5,
                   ha="right" if right else "left", va="center", fontweight="bold", path_effects=halo, zorder=4,
                   gid="alpha label")  # fmt: skip
 
@@ -114,26 +115,16 @@ def _key(
     for i, (low, high) in enumerate(pairwise(edges)):
         fill = colours(i)
         axes.fill_between([i, i + 1], 0, 1, facecolor=fill, edgecolor=BLACK, linewidth=0.5)
-        text = f"below {_bare(high)}" if i == 0 else f"{_bare(low)}\N{EN DASH}{_bare(high)}"
+        text = f"below {bare(high)}" if i == 0 else f"{bare(low)}\N{EN DASH}{bare(high)}"
         dark = sum(fill[:3]) / 3 < 0.5
         axes.annotate(text, (i + 0.5, 0.48), ha="center", va="center", fontsize=7, color="white" if dark else BLACK)
     at = edges.index(alpha)
     axes.plot([at, at], [-0.25, 1.25], color=BLACK, linewidth=2.2, clip_on=False)
     end = len(edges) - 1
     axes.plot(end + 0.25, 0.5, "o", markersize=5.5, clip_on=False, **DOT)
-    note = f"icc {_bare(shown[0])}, rho {_bare(shown[1])}" + ("    * at most this p" if bounds else "")
+    note = f"icc {bare(shown[0])}, rho {bare(shown[1])}" + ("    * at most this p" if bounds else "")
     axes.annotate(note, (end + 0.42, 0.48), va="center", fontsize=7.5, annotation_clip=False)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}\N{HORIZONTAL ELLIPSIS}"
-
-
 def _facts(row, delta: float) -> str:
-    points = f"{100 * delta:+.1f}".replace("-", "\N{MINUS SIGN}")
-    return f"{points}, n {row.n}, k {row.k:g}" + ("" if row.runs_stated else " assumed")
-
-
-def _bare(value: float) -> str:
-    text = f"{value:g}"
-    return text[1:] if text.startswith("0.") else text
+    return f"{signed(delta)}, n {row.n}, k {plain(row.k)}" + ("" if row.runs_stated else " assumed")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from replication.publish.figures.style import BLACK, COLOURS, WIDTH, styled
+from replication.text import probability, shortened
 
 KINDS = {
     "rounded": ("a whole count rounds to the digits", {"facecolor": COLOURS[0], "edgecolor": BLACK}),
@@ -59,7 +60,7 @@ def draw(
         y = -3.7
         for row in rows.itertuples():
             star = "" if row.score_type == "binary" else "*"
-            axes.annotate(_short(row.name, 24) + star, (0.3, y), fontsize=8, fontweight="bold", va="center")
+            axes.annotate(shortened(row.name, 24) + star, (0.3, y), fontsize=8, fontweight="bold", va="center")
             if star:
                 axes.annotate(
                     _void(row.score_type), (FIRST - BOX / 2, y), fontsize=7.5, va="center", color=DARK, gid="void"
@@ -73,14 +74,14 @@ def draw(
             cells = digits[(digits["benchmark"] == row.benchmark) & digits["k"].isin(columns)]
             for i, (arm, name) in enumerate(zip("ab", arms, strict=True)):
                 of_arm = cells[cells["arm"] == arm]
-                text = f"{_short(name, 11)}  {of_arm['printed'].iloc[0]}"
+                text = f"{shortened(name, 11)}  {of_arm['printed'].iloc[0]}"
                 axes.annotate(text, (FIRST - 0.7, y - i), ha="right", va="center", fontsize=8)
                 for cell in of_arm.itertuples():
                     _box(axes, x[cell.k], y - i, _kind(cell), row.benchmark)
             if width > 1.6:
                 for k, chance in cells[cells["arm"] == "a"].set_index("k")["p0"].items():
                     axes.annotate(
-                        _chance(chance), (x[k] + 0.7, y - 0.5), va="center", fontsize=6.5, color=DARK, gid="chance"
+                        probability(chance), (x[k] + 0.7, y - 0.5), va="center", fontsize=6.5, color=DARK, gid="chance"
                     )
             if row.k in x and row.runs_stated:
                 frame = Rectangle((x[row.k] - 0.5, y - 1.5), 1, 2, fill=False, linewidth=1.6, edgecolor=BLACK, zorder=4,
@@ -117,11 +118,3 @@ def _key(axes: Axes) -> None:
 
 def _void(score_type: str) -> str:
     return "void: " + ("a weighted mean of parts" if score_type == "composite" else "partial credit reaches any digits")
-
-
-def _chance(p0: float) -> str:
-    return "1" if p0 >= 0.995 else f"{p0:.2f}"[1:] if p0 >= 0.095 else f"{p0:.3f}"[1:]
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

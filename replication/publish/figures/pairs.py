@@ -7,6 +7,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from replication.publish.figures.style import BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
+from replication.text import plain
 
 COLUMNS = 2
 """Panels side by side at most."""
@@ -47,7 +48,7 @@ def draw(pairs_table: pd.DataFrame, band_table: pd.DataFrame) -> Figure:
             low, high = table["params_b"].min() / 1.3, table["params_b"].max() * 1.3
             ticks = [tick for tick in TICKS if low <= tick <= high]
             axes.xaxis.set_major_locator(FixedLocator(ticks))
-            axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}B" for tick in ticks]))
+            axes.xaxis.set_major_formatter(FixedFormatter([f"{plain(tick)}B" for tick in ticks]))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_title(f"{benchmark}, {metric}", loc="left", fontsize=8, fontweight="bold")
         for axes in grid[len(panels) :]:

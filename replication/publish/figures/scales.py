@@ -7,6 +7,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, LINES, WIDTH, styled
+from replication.text import plain, size
 
 MEAN = "mean of these"
 COLUMNS = 3
@@ -52,7 +53,7 @@ def draw(estimates: pd.DataFrame, sesoi: float) -> Figure:
             )
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(list(x)))
-            axes.xaxis.set_major_formatter(FixedFormatter([_size(value) for value in x]))
+            axes.xaxis.set_major_formatter(FixedFormatter([size(value) for value in x]))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(x=0.15)
             axes.set_title(f"{treatment}\nminus {control}", loc="left", fontsize=8, fontweight="bold")
@@ -63,13 +64,9 @@ def draw(estimates: pd.DataFrame, sesoi: float) -> Figure:
         handles = [
             Line2D([], [], color=BLACK, marker="D", markerfacecolor="white", markersize=4.5, label="mean, pointwise"),
             Patch(facecolor=GREY, alpha=0.5, label="all scales together"),
-            Patch(facecolor=BAND, label=f"within {100 * sesoi:g} points"),
+            Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"),
             *(Line2D([], [], color=c, linestyle=d, linewidth=1, label=b) for b, (c, d) in styles.items()),
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8, columnspacing=1.2,
                       handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
     return figure
-
-
-def _size(params_b: float) -> str:
-    return f"{params_b:g}B" if params_b >= 1 else f"{1000 * params_b:.3g}M"

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication.publish.figures.style import BLACK, COLOURS, GREY, WIDTH, styled
+from replication.text import bare, fixed
 
 
 def draw(curve: pd.DataFrame, tipping: pd.DataFrame, setting: str = "stated runs", alpha: float = 0.05) -> Figure:
@@ -44,11 +45,11 @@ def draw(curve: pd.DataFrame, tipping: pd.DataFrame, setting: str = "stated runs
             _label(counts, x, values, label, colour if column == "n_holm" else "#2b7fab", above=column == "n_raw")
         counts.set_ylim(-0.25, len(rows) + 0.6)
         counts.set_yticks(range(0, len(rows) + 1, 1 if len(rows) < 8 else -(-len(rows) // 6)))
-        counts.set_ylabel(f"rows of {len(rows)}\nwith p {_bare(alpha)} or less")
+        counts.set_ylabel(f"rows of {len(rows)}\nwith p {bare(alpha)} or less")
 
         p = table["iut_p"].to_numpy()
         together.axhline(alpha / 2, color=GREY, linewidth=1.2, gid="alpha")
-        together.annotate(f"{_bare(alpha / 2)}, the level of the test", (x[-1], alpha / 2), (0, 2), ha="right", va="bottom",
+        together.annotate(f"{bare(alpha / 2)}, the level of the test", (x[-1], alpha / 2), (0, 2), ha="right", va="bottom",
                           textcoords="offset points", fontsize=7.5, color="#555555")  # fmt: skip
         together.plot(x, p, color=BLACK, linewidth=1.4, gid="iut_p")
         top = max(1.1 * p.max(), 2 * alpha)
@@ -67,7 +68,7 @@ def _strip(axes: Axes, rows: pd.DataFrame, setting: str, right: float) -> None:
         axes.plot([0, min(tau, right)], [y, y], color=GREY, linewidth=1.6, solid_capstyle="butt", gid="span", zorder=1)
         axes.plot(min(tau, right), y, ">" if beyond else "o", color=BLACK, markersize=5, clip_on=False, gid="tipping",
                   zorder=3, markerfacecolor=BLACK if tau > 0 else "white")  # fmt: skip
-        text = f"{name}  {tau:.1f}" if tau > 0 else f"{name}  not significant without it"
+        text = f"{name}  {fixed(tau)}" if tau > 0 else f"{name}  not significant without it"
         inside = tau > 0.62 * right
         axes.annotate(text, (min(tau, right), y), (-6 if inside else 6, 0), textcoords="offset points", va="center",
                       ha="right" if inside else "left", fontsize=7.5, annotation_clip=False, zorder=2,
@@ -86,8 +87,3 @@ def _label(axes: Axes, x, values, text: str, colour: str, *, above: bool) -> Non
     *_, a, b = max(spans)
     axes.annotate(text, ((x[a] + x[b]) / 2, values[a]), (0, 3 if above else -4), textcoords="offset points", ha="center",
                   va="bottom" if above else "top", fontsize=8, color=colour, fontweight="bold")  # fmt: skip
-
-
-def _bare(value: float) -> str:
-    text = f"{value:g}"
-    return text[1:] if text.startswith("0.") else text

@@ -1,0 +1,76 @@
+"""Analyse a frozen study: claims, published numbers and score table in, verdicts and every table of the paper out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replication.analyse import evidence, reanalysis
+from replication.analyse.rules.parts import Data, Settings
+from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
+from replication.analyse.verdicts import Tables, decide, published_arms, tabulate
+
+if TYPE_CHECKING:
+    from replication.records import Claim, Verdict
+    from replication.store.frozen import Frozen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that is printed or drawn of a study."""
+
+    data: Data
+    verdicts: list[Verdict]
+    """Of the published numbers first, then of the study."""
+    tables: Tables
+    reanalysis: reanalysis.Reanalysis
+    frozen: Frozen | None
+    """None for a reanalysis."""
+    secondary: SecondaryAnalyses | None
+    """None where no comparison could be estimated."""
+    sesoi: float
+    """Smallest effect of interest, a fraction."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the analysis."""
+        return self.data.settings
+
+
+def analyse(study: str, kind: str, claims: Sequence[Claim], settings: Settings, frozen: Frozen | None) -> Results:
+    """Decide every claim on the published numbers and on the frozen study, and compute every table.
+
+    frozen : None for a study that reads published numbers only.
+    """
+    published = Data(
+        study="reanalysis", kind="reanalysis", published=evidence.load_scores(), benchmarks=evidence.load_benchmarks(),
+        model_pairs=evidence.load_pairs(), settings=settings,
+    )  # fmt: skip
+    data, verdicts = published, decide(claims, published)
+    if frozen is not None:
+        data = _collected(published, study, kind, frozen)
+        verdicts = verdicts + decide(claims, data)
+    tables = tabulate(claims, data)
+    secondary = None
+    if frozen is not None and tables.estimates is not None:
+        pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
+        secondary = run_secondary_analyses(claims, data, frozen, list(pairs.itertuples(index=False, name=None)))
+    return Results(
+        data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
+        reanalysis=reanalysis.analyse(
+            tables.rows, published.published, published_arms(claims),
+            reanalysis.Settings(settings.icc, settings.rho, settings.unstated_runs, settings.level),
+        ),
+        sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
+    )  # fmt: skip
+
+
+def _collected(published: Data, study: str, kind: str, frozen: Frozen) -> Data:
+    about = frozen.about
+    return dataclasses.replace(
+        published, study=study, kind=kind, scope=about["scope"], deviations=tuple(about["deviations"]),
+        scores=frozen.scores, training=frozen.training,
+        comparisons=tuple((treatment, control) for treatment, control in about.get("comparisons", [])),
+    )  # fmt: skip

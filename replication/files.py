@@ -1,0 +1,90 @@
+"""Atomic writing of bytes, text, JSON and CSV: a reader or a kill never sees half a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replication.records import Json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGITS = 10
+"""Significant digits of the numbers in published data: equal on every CPU, finer than any printed value."""
+
+
+def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
+    """Replace a file in one step, creating its folder if needed, and return its path.
+
+    fsync : wait until the file and its folder are on the disk, so that a power cut does not undo the write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if fsync:
+        for folder in (path.parent, path.parent.parent):
+            _sync_folder(folder)
+    return path
+
+
+def write_text(path: Path, text: str, *, fsync: bool = False) -> Path:
+    """Write UTF-8 text as `write_bytes` does; lone surrogates pass."""
+    return write_bytes(path, text.encode("utf-8", "surrogatepass"), fsync=fsync)
+
+
+def write_json(path: Path, value: Json, *, digits: int | None = None, fsync: bool = False) -> Path:
+    """Write JSON with sorted keys, the same bytes for equal values; NaN and infinities raise ValueError.
+
+    digits : significant digits of floats; None writes the shortest text that reads back exactly.
+    """
+    rounded = value if digits is None else significant(value, digits)
+    text = json.dumps(rounded, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return write_text(path, text + "\n", fsync=fsync)
+
+
+def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> Path:
+    """Write a table without its index and with Unix line ends, the same bytes for equal tables.
+
+    digits : significant digits of floats; None writes the shortest text that reads back exactly.
+    """
+    if digits is not None:
+        floats = table.select_dtypes("float").columns
+        table = table.assign(**{name: table[name].map(lambda value: _significant(value, digits)) for name in floats})
+    return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def significant(value: Json, digits: int = DIGITS) -> Json:
+    """Round every float of a JSON value to this many significant digits."""
+    if isinstance(value, float):
+        return _significant(value, digits)
+    if isinstance(value, Mapping):
+        return {key: significant(inner, digits) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [significant(inner, digits) for inner in value]
+    return value
+
+
+def _significant(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else value
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""Every number that the paper prints, as printed; no estimate is computed here, and nothing is drawn.
+
+Counts are numbers, all others are text formatted by `replication.text`; unrounded numbers are in the CSV files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from replication import __version__
+from replication.publish.numbers.collected import collected
+from replication.publish.numbers.published import published
+from replication.publish.numbers.reanalysis import reanalysis
+from replication.publish.numbers.verdicts import verdicts
+from replication.records import Json
+from replication.text import correlation, fixed
+
+if TYPE_CHECKING:
+    from replication.analyse.results import Results
+
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Json]:
+    """Return every number of the paper, the content of paper/data/numbers.json.
+
+    figures : names of the figures that were drawn.
+    """
+    data, settings = results.data, results.settings
+    return {
+        "package": {"version": __version__},
+        "study": {"name": data.study, "kind": data.kind, "scope": data.scope, "deviations": list(data.deviations)},
+        "analysis": {
+            "level": f"{fixed(100 * settings.level, 0)}{NO_BREAK_SPACE}%",
+            "power": f"{fixed(100 * settings.power, 0)}{NO_BREAK_SPACE}%",
+            "sesoi": fixed(100 * results.sesoi, 0), "icc": correlation(settings.icc), "rho": correlation(settings.rho),
+            "unstated_runs": settings.unstated_runs, "n_simulations": settings.n_simulations,
+        },
+        **verdicts(results.verdicts),
+        "published": published(results),
+        "collected": collected(results, figures),
+        "reanalysis": reanalysis(results.reanalysis, settings) | {"figures": sorted(figures)},
+    }  # fmt: skip

@@ -1,0 +1,57 @@
+"""Atomic writes: whole files, equal bytes, significant digits."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication import files
+
+
+def test_a_file_is_replaced_whole_and_no_temporary_file_remains(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    assert files.write_text(path, "one") == path
+    files.write_text(path, "two", fsync=True)
+    assert path.read_text() == "two"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    path = files.write_text(tmp_path / "file.txt", "old")
+
+    def broken(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="No space"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_equal_json_values_give_equal_bytes_whatever_the_order_of_keys(tmp_path):
+    one = files.write_json(tmp_path / "one.json", {"a": 1, "b": [0.1, None]})
+    two = files.write_json(tmp_path / "two.json", {"b": [0.1, None], "a": 1})
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "one.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_floats_are_rounded_to_significant_digits_at_every_depth_and_integers_are_not(tmp_path):
+    value = {"a": [1 / 3, {"b": 2e-20 / 3}], "n": 12345678901234567890, "t": True, "s": "0.33333333333333"}
+    written = json.loads(files.write_json(tmp_path / "one.json", value, digits=4).read_text())
+    assert written == {"a": [0.3333, {"b": 6.667e-21}], "n": 12345678901234567890, "t": True, "s": "0.33333333333333"}
+
+
+def test_the_last_bits_of_a_float_change_no_csv(tmp_path):
+    value = 0.1 + 0.2
+    one = files.write_csv(tmp_path / "one.csv", pd.DataFrame({"x": [value, np.nan], "n": [1, 2]}), digits=10)
+    two = files.write_csv(tmp_path / "two.csv", pd.DataFrame({"x": [0.3, np.nan], "n": [1, 2]}), digits=10)
+    assert one.read_text() == two.read_text() == "x,n\n0.3,1\n,2\n"
+    exact = files.write_csv(tmp_path / "exact.csv", pd.DataFrame({"x": [value]}))
+    assert float(exact.read_text().split()[1]) == value
