@@ -153,7 +153,7 @@ def test_readme_shows_the_tree_of_the_package():
 def test_every_path_in_the_documents_exists(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:replication|conf|tests|requirements|notebooks)/[\w./*]*)`", text)
-    missing = [path for path in paths if not any(ROOT.glob(path))]
+    missing = [path for path in paths if not any(ROOT.glob(path)) and not re.search("NAME|KIND", path)]
     assert len(paths) > 10 and not missing
 
 
