@@ -73,17 +73,14 @@ def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     refuse_duplicates(scores)
     key = ["benchmark", "task_id", "task_hash", *UNIT]
     attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
-    means = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"].agg(_strict_mean)
+    values = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"]
+    means = values.mean().where(values.count() == values.size())
     result = {}
     for benchmark, part in means.groupby("benchmark", sort=True):
         wide = part.droplevel("benchmark").unstack([*UNIT, "attempt"]).sort_index(axis=1).dropna()
         m = wide.columns.get_level_values("unit").nunique()
         result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
     return result
-
-
-def _strict_mean(values: pd.Series) -> float:
-    return values.mean(skipna=False)
 
 
 def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:

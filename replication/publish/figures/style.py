@@ -1,13 +1,20 @@
 """Colours, sizes, the order of arms and the one way to save a figure."""
 
+import io
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from replication.files import write_bytes
 
 WIDTH = 6.5
 """Inches; the text width of the paper."""
+SVG_DPI = 72
+"""Resolution at which an SVG is laid out."""
 
 BLACK, GREY, BAND = "#1a1a1a", "#c9c9c9", "#f3ecd8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -48,16 +55,23 @@ def colour(arm: str) -> str:
     return ARMS.get(arm, BLACK)
 
 
-def styled():
+def styled() -> AbstractContextManager[None]:
     """Apply the style inside a `with` block; nothing global changes."""
     return rc_context(RC)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write an SVG, the same bytes for the same drawing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write an SVG, the same bytes for the same drawing.
+
+    The layout is solved once, here; `savefig` would draw the whole figure twice for it.
+    """
+    content = io.BytesIO()
     with styled():
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    temporary.replace(path)
-    return path
+        figure.set_dpi(SVG_DPI)
+        FigureCanvasSVG(figure)
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return write_bytes(path, content.getvalue())
