@@ -10,7 +10,7 @@ shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from replication import settings
 from replication.files import DIGITS, write_json
@@ -51,8 +51,8 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
     if kind != "reanalysis":
         freeze(study, results, data)
         frozen = read_frozen(study, data)
-    chosen = Settings(**{key: tuple(v) if isinstance(v, list) else v for key, v in analysis.items()})
-    found = analyse(study, kind, load_claims(claims), chosen, frozen)
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in analysis.items()}
+    found = analyse(study, kind, load_claims(claims), Settings(**values), frozen)
     verdicts = write_json(data / "verdicts.json", [to_json(v) for v in found.verdicts], digits=DIGITS)
     tables = write_tables(found, data)
     figures = draw(found, paper / "figures")
@@ -65,7 +65,11 @@ def main(cfg: settings.Root) -> None:
     paper, results, claims = settings.paper_folder(cfg.paths, cfg.study.name), Path(cfg.paths.results), CLAIMS
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
-    study = {"study": cfg.study.name, "kind": cfg.study.kind, "analysis": dataclasses.asdict(cfg.analysis)}
+    study: dict[str, Any] = {
+        "study": cfg.study.name,
+        "kind": cfg.study.kind,
+        "analysis": dataclasses.asdict(cfg.analysis),
+    }
     inputs = stamp.inputs(paper, settings=study, claims=claims, study=cfg.study.name, results=results)
     outputs = stamp.unchanged_outputs(paper, inputs)
     if outputs:
