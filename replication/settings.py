@@ -85,8 +85,12 @@ class Model:
     path: str = MISSING
     revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
     role: str = MISSING  # general or agent_specific; takes the place of the arm
+    pair: str | None = None  # matched pair that it belongs to
+    base: str | None = None  # checkpoint that its training started from
+    family: str | None = None
     scale: str = MISSING
     params_b: float = MISSING
+    active_b: float | None = None  # parameters active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
     tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: how the model writes calls in scaffold native
 
@@ -108,6 +112,13 @@ class Scaffold:
 
     max_turns: int = MISSING
     max_episode_tokens: int = MISSING
+
+
+@dataclass
+class Serve:
+    """Which checkpoints this process plays, such as one job of a cluster."""
+
+    only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
@@ -275,6 +286,7 @@ class Root:
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
+    serve: Serve = field(default_factory=Serve)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)

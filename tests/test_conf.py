@@ -12,6 +12,7 @@ from replication import settings
 from replication.collect import build
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
+from replication.records import Labels
 
 ROOT = settings.CONF.parent
 STUDIES = sorted(p.stem for p in (settings.CONF / "study").glob("*.yaml"))
@@ -83,7 +84,7 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     (run, *_) = build.training_runs(cfg)
     served = build.Served(
         ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
-        labels={"arm": run.arm, "scale": "xs", "params_b": 0.001, "training_seed": 0},
+        labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
     (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
     levels = [task.level for task in job.tasks]

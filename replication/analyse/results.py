@@ -32,6 +32,8 @@ class Results:
     """None where no comparison could be estimated."""
     sesoi: float
     """Smallest effect of interest, a fraction."""
+    alpha: float
+    """Two-sided level of the tests on the published rows."""
 
     @property
     def settings(self) -> Settings:
@@ -64,13 +66,14 @@ def analyse(study: str, kind: str, claims: Sequence[Claim], settings: Settings, 
             reanalysis.Settings(settings.icc, settings.rho, settings.unstated_runs, settings.level),
         ),
         sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
+        alpha=next(claim.parameters["alpha"] for claim in claims if claim.rule == "published_on_all"),
     )  # fmt: skip
 
 
 def _collected(published: Data, study: str, kind: str, frozen: Frozen) -> Data:
     about = frozen.about
     return dataclasses.replace(
-        published, study=study, kind=kind, scope=about["scope"], deviations=tuple(about["deviations"]),
+        published, study=study, kind=kind, scope=about.scope, deviations=about.deviations,
         scores=frozen.scores, training=frozen.training,
-        comparisons=tuple((treatment, control) for treatment, control in about.get("comparisons", [])),
+        comparisons=about.comparisons,
     )  # fmt: skip

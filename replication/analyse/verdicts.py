@@ -50,13 +50,6 @@ class Tables:
     """Comparisons without estimates, and why."""
 
 
-class ScaleVerdict(NamedTuple):
-    """The verdict on the data of one scale alone."""
-
-    scale: str
-    verdict: Verdict
-
-
 def decide(claims: Iterable[Claim], data: Data) -> list[Verdict]:
     """Answer the claims that this kind of study can speak about; claims in the given order, T1 before T2 before T3."""
     verdicts = []
@@ -101,6 +94,13 @@ def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
     return dataclasses.replace(
         tables, estimates=_concat(estimates), runs=_concat(runs), means=arm_means(data.scores), left_out=left_out
     )
+
+
+class ScaleVerdict(NamedTuple):
+    """The answer to a claim at one scale."""
+
+    scale: str
+    verdict: Verdict
 
 
 def per_scale(claims: Iterable[Claim], data: Data) -> list[ScaleVerdict]:

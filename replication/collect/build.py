@@ -5,6 +5,7 @@ Everything here takes the typed root of settings.py, checked; nothing below this
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, finished
 from replication.errors import ConfigError
-from replication.records import Json, RunSpec, Sampling
+from replication.records import Labels, RunSpec, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Served:
     """A checkpoint to evaluate, with the labels that the analysis groups by."""
 
     ref: ModelRef
-    labels: dict[str, Json]
+    labels: Labels
     tool_syntax: str = "hermes"
     """How the model writes tool calls; only scaffold `native` asks."""
 
@@ -75,40 +76,62 @@ def base_folder(scale: settings.Scale) -> Path:
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
-def served(cfg: settings.Root) -> list[Served]:
-    """List the checkpoints of a study: organisms that are trained, and public models."""
-    found = []
-    for run in training_runs(cfg):
-        folder = training_folder(cfg, run)
-        if finished(run, folder) is None:
-            raise ConfigError(
-                f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
-                f"Run `make train STUDY={cfg.study.name}` first."
-            )
-        found.append(organism(run, folder))
-    for name, model in sorted(cfg.models.items()):
-        found.append(
-            Served(
-                ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
-                labels={"arm": model.role, "scale": model.scale, "params_b": model.params_b, "training_seed": 0},
-                tool_syntax=model.tool_syntax,
-            )
+def served(cfg: settings.Root, only: Sequence[str] = ()) -> list[Served]:
+    """List the checkpoints of a study: organisms that are trained, and public models.
+
+    only : names of the checkpoints to list; empty means all. Others need not be trained.
+    """
+    runs = {organism_name(run): run for run in training_runs(cfg)}
+    names = [*runs, *sorted(cfg.models)]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"`serve.only` names `{'`, `'.join(unknown)}`; study `{cfg.study.name}` has the checkpoints "
+            f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of these, or leave it empty for all."
         )
-    return found
+    chosen = [name for name in names if not only or name in only]
+    return [_trained(cfg, runs[name]) if name in runs else _public(name, cfg.models[name]) for name in chosen]
+
+
+def _trained(cfg: settings.Root, run: TrainingRun) -> Served:
+    folder = training_folder(cfg, run)
+    if finished(run, folder) is None:
+        raise ConfigError(
+            f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
+            f"Run `make train STUDY={cfg.study.name}` first."
+        )
+    return organism(run, folder)
+
+
+def _public(name: str, model: settings.Model) -> Served:
+    return Served(
+        ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
+        labels=Labels(
+            model=name, revision=model.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
+            scale=model.scale, params_b=model.params_b, active_b=model.active_b,
+        ),
+        tool_syntax=model.tool_syntax,
+    )  # fmt: skip
+
+
+def organism_name(run: TrainingRun) -> str:
+    """Return the name of a training run's checkpoint, under which its scores are stored."""
+    return f"organism/{run.arm}/{run.scale}/s{run.training_seed}"
 
 
 def organism(run: TrainingRun, folder: Path) -> Served:
     """Describe the checkpoint of a finished training run."""
     record = finished(run, folder)
     assert record is not None, run.name
+    name = organism_name(run)
     return Served(
         ref=ModelRef(
-            name=f"organism/{run.arm}/{run.scale}/s{run.training_seed}", path=str(folder),
-            revision=record["weights_sha256"], architecture=f"organism-{run.scale}",
+            name=name, path=str(folder), revision=record.weights_sha256, architecture=f"organism-{run.scale}"
         ),
-        labels={
-            "arm": run.arm, "scale": run.scale, "params_b": record["params_b"], "training_seed": run.training_seed
-        },
+        labels=Labels(
+            model=name, revision=record.weights_sha256, arm=run.arm, base=f"base/{run.scale}", family="organism",
+            scale=run.scale, params_b=record.params_b, training_seed=run.training_seed,
+        ),
     )  # fmt: skip
 
 
@@ -162,7 +185,7 @@ def _job(
         scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
         sampling=sampling, seed=cfg.study.seed,
     )  # fmt: skip
-    chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
+    chosen = levels(cfg, benchmark.name, model.labels.scale)
     split = cfg.benchmarks[benchmark.name].split
     ends = [n_tasks * (i + 1) // len(chosen) for i in range(len(chosen))]
     per_level: Counter[int] = Counter()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import settings
-from replication.commands.run import collect
 from replication.commands.train import train_all
 from replication.errors import ConfigError
 from replication.store import Store
@@ -88,7 +87,7 @@ def choose(found: Measured, rungs: Sequence[tuple[int, ...]], low: float, high: 
 
 def _measure(cfg: settings.Root, scale: str, chosen: Mapping[str, tuple[int, ...]]) -> dict[str, dict[int, float]]:
     """Train the arm on the chosen mixes and play it at every level that is tried."""
-    from replication.collect import build
+    from replication.collect import build, serve
 
     ask = cfg.calibration
     mixed = copy.deepcopy(cfg)
@@ -102,7 +101,7 @@ def _measure(cfg: settings.Root, scale: str, chosen: Mapping[str, tuple[int, ...
     for choice in tried.benchmarks.values():
         choice.split, choice.n_tasks = "calibration", ask.n_tasks * len(ask.levels)
     jobs = build.jobs(tried, build.organism(run, folder))
-    collect(tried, [(build.organism(run, folder), jobs)])
+    serve.play_missing(tried, [serve.Assignment(build.organism(run, folder), jobs)])
     table = Store(Path(cfg.paths.results) / "store").score_table([job.spec.run_id for job in jobs])
     means = table.groupby(["benchmark", "level"])["value"].mean()
     return {name: {level: float(means[name, level]) for level in ask.levels} for name in chosen}

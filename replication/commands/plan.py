@@ -7,7 +7,6 @@ scaffolds; claims that average over scales have more. Not covered: clustered tas
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -214,19 +213,19 @@ def _tokens_per_s(cfg: settings.Root, told: list[tuple[str, str, str]]) -> float
     `engine.concurrency`; starting engines and swapping weights are not in it.
     """
     from replication.store import Store
+    from replication.store.index import index_path, read_index
 
     results = Path(cfg.paths.results)
     name = cfg.plan.data or cfg.study.name
-    index = results / "studies" / f"{name}.json"
-    if index.exists():
-        about, store = json.loads(index.read_text(encoding="utf-8")), Store(results / "store")
+    if index_path(results, name).exists():
+        index, store = read_index(results, name), Store(results / "store")
         seconds: dict[str, list[float]] = {}
         n_tokens = 0
         stored = set(store.runs())
-        for run_id in (*about["run_ids"], *about.get("probe_run_ids", [])):
+        for run_id in (*index.run_ids, *index.probe_run_ids):
             if run_id not in stored:
                 continue
-            of_model = seconds.setdefault(store.manifest(run_id)["spec"]["revision"], [])
+            of_model = seconds.setdefault(store.manifest(run_id).spec.revision, [])
             for episode in store.episodes(run_id):
                 of_model.append(episode.wall_s)
                 n_tokens += episode.n_prompt_tokens + episode.n_completion_tokens

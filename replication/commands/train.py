@@ -15,7 +15,7 @@ from replication import settings
 from replication.collect import progress
 from replication.collect.training import tracking
 from replication.errors import TrainingError
-from replication.records import Json
+from replication.records import TrainingRecord
 
 if TYPE_CHECKING:
     from replication.collect.training.loop import Progress
@@ -86,7 +86,7 @@ def train_all(
     print(f"train: {n_done} training runs in {time.monotonic() - started:.0f} s")
 
 
-def _result(future: Future, run: "TrainingRun") -> dict[str, Json]:
+def _result(future: Future, run: "TrainingRun") -> TrainingRecord:
     try:
         return future.result()
     except (TrainingError, OSError):
@@ -100,7 +100,7 @@ def _remember(queue: Queue) -> None:
     _tell = queue
 
 
-def _work(run: "TrainingRun", folder: str, start: str | None) -> dict[str, Json]:
+def _work(run: "TrainingRun", folder: str, start: str | None) -> TrainingRecord:
     from replication.collect.training.runs import execute
 
     queue, name = _tell, run.name

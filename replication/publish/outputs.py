@@ -62,13 +62,14 @@ def _fragility(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import fragility
 
     at = (results.settings.icc, results.settings.rho)
-    return {"fragility": fragility.draw(results.reanalysis.surface, results.tables.rows, at)}
+    return {"fragility": fragility.draw(results.reanalysis.surface, results.tables.rows, at, results.alpha)}
 
 
 def _tipping(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import tipping
 
-    return {"tipping": tipping.draw(results.reanalysis.tipping, results.reanalysis.audit.tipping)}
+    curve = results.reanalysis.tipping
+    return {"tipping": tipping.draw(curve, results.reanalysis.audit.tipping, alpha=results.alpha)}
 
 
 def _grim(results: Results) -> dict[str, Figure]:

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from parts import index_of, labels_of, training_record
 
+from replication import settings
 from replication.commands import paper
 from replication.errors import AnalysisError
-from replication.records import Episode, RunSpec, Sampling, Score, Task
+from replication.publish.outputs import OUTPUTS, FigureOutput
+from replication.records import Episode, RunSpec, Sampling, Score, Task, TrainedRun
 from replication.store import Store
-from replication.store.frozen import FROZEN, PROBE, freeze, read_frozen
+from replication.store import frozen as frozen_data
+from replication.store.index import write_index
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
@@ -48,8 +53,8 @@ def fill(store, table, scaffold, details=()):
             )
             for i, id_ in enumerate(part["task_id"].unique())
         }
-        labels = {"arm": first["arm"], "scale": first["scale"], "params_b": float(first["params_b"]),
-                  "training_seed": int(first["training_seed"])}  # fmt: skip
+        labels = labels_of(spec, arm=first["arm"], scale=first["scale"], params_b=float(first["params_b"]),
+                           training_seed=int(first["training_seed"]))  # fmt: skip
         with store.writer(spec, labels, {"engine": "scripted"}, list(tasks.values())) as writer:
             for row in part.to_dict("records"):
                 key = {"run_id": spec.run_id, "task_id": row["task_id"], "trial": int(row["trial"]),
@@ -74,25 +79,21 @@ def collect(results, scores, curves, probe=None, **index):
         path = results / f"{arm}-{scale}-{seed}.csv"
         own = curves[(curves["arm"] == arm) & (curves["scale"] == scale) & (curves["training_seed"] == seed)]
         own.drop(columns=["arm", "scale", "training_seed"]).to_csv(path, index=False)
-        training.append(
-            {
-                "arm": arm, "scale": scale, "training_seed": int(seed), "training_run": f"{arm}-{seed}",
-                "params_b": float(part["params_b"].iloc[0]), "weights_sha256": "ab" * 32,
-                "n_tokens": 0 if own.empty else 819200, "flops": 0.0 if own.empty else 5.1e12, "wall_s": 41.5,
-                "curve": str(path), "phases": [{"corpus": "episodes"}],
-            }
+        record = training_record(
+            arm=arm, scale=scale, training_seed=int(seed), training_run=f"{arm}-{seed}",
+            params_b=float(part["params_b"].iloc[0]), n_tokens=0 if own.empty else 819200,
+            flops=0.0 if own.empty else 5.1e12, wall_s=41.5, phases=({"corpus": "episodes"},),
         )  # fmt: skip
-    checked = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
-    index = {
-        "study": "controlled", "kind": "controlled", "scope": "organisms", "deviations": ["small `models`"],
-        "run_ids": run_ids, "training": training, "repeat_checks": checked,
-        "manifest": {"engine": "vllm", "version": "0.32.0", "flags": {"seed": 0, "note": None}}, **index,
+        training.append(TrainedRun(record=record, curve=str(path)))
+    checks = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
+    probes = () if probe is None else tuple(fill(store, probe, "probe", ("token_f1",)))
+    checks |= {run_id: {"as_expected": False} for run_id in probes}
+    fields = {
+        "deviations": ("small `models`",), "run_ids": tuple(run_ids), "probe_run_ids": probes,
+        "training": tuple(training), "repeat_checks": checks,
+        "engine": {"engine": "vllm", "version": "0.32.0", "flags": {"seed": 0, "note": None}},
     }  # fmt: skip
-    if probe is not None:
-        index["probe_run_ids"] = fill(store, probe, "probe", ("token_f1",))
-        index["repeat_checks"] |= {run_id: {"as_expected": False} for run_id in index["probe_run_ids"]}
-    (results / "studies").mkdir(parents=True)
-    (results / "studies/controlled.json").write_text(json.dumps(index))
+    write_index(results, index_of("controlled", **(fields | index)))
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,8 @@ def rich(tmp_path_factory, make_scores, make_curves, make_probe):
     curves = make_curves(arms=tuple(ARMS)[1:], scales=("s", "xs"))
     collect(
         results, scores, curves, make_probe(scores, dict.fromkeys(ARMS, 0.5)),
-        comparisons=[["sft_then_lwm_rl", "agent_sft"], ["agent_sft", "base"], ["placebo", "base"]],
-        levels={"xs": {"calling": [1], "terminal": [1, 1, 2]}, "s": {"calling": [2], "terminal": [3]}},
+        comparisons=(("sft_then_lwm_rl", "agent_sft"), ("agent_sft", "base"), ("placebo", "base")),
+        levels={"xs": {"calling": (1,), "terminal": (1, 1, 2)}, "s": {"calling": (2,), "terminal": (3,)}},
         domains={"calling": "out", "terminal": "in"},
     )  # fmt: skip
     out = results / "paper"
@@ -156,7 +157,7 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
 
     built = build(folder, "controlled", "controlled", collected)
     assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
-    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(FROZEN)
+    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(frozen_data.FILES)
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
     } | PUBLISHED_FIGURES  # fmt: skip
@@ -182,13 +183,13 @@ def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
 
 def test_probe_is_frozen_in_a_table_of_its_own_and_no_analysis_takes_it_for_scores(rich):
     _, out, scores = rich
-    frozen = read_frozen("controlled", out / "data")
+    frozen = frozen_data.read_frozen("controlled", out / "data")
     assert set(frozen.scores["scaffold"]) == {"compact"} and len(frozen.scores) == len(scores)
-    assert tuple(frozen.probe.columns) == PROBE
+    assert tuple(frozen.probe.columns) == frozen_data.PROBE
     assert frozen.probe["token_f1"].between(0, 1).all() and set(frozen.probe["value"]) <= {0.0, 1.0}
     printed = numbers(out)["collected"]
     assert printed["n_episodes"] == len(scores) and printed["scaffolds"] == ["compact"]
-    assert (printed["n_runs_repeated"], printed["n_repeats_as_expected"]) == (len(frozen.about["run_ids"]),) * 2
+    assert (printed["n_runs_repeated"], printed["n_repeats_as_expected"]) == (len(frozen.about.run_ids),) * 2
     assert printed["probe"]["domains"] == ["in", "out", "all"]
     assert len(printed["probe"]["correlations"]) == 12
 
@@ -220,19 +221,40 @@ def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich
     assert [(row["arm"], row["scale"]) for row in printed["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
 
 
-def test_frozen_data_of_an_earlier_version_is_read_with_empty_columns(folder, collected):
-    freeze("controlled", collected, folder / "data")
-    for name, lacking in (
-        ("training", ["joules", "device", "n_parameters", "n_sampled_tokens"]),
-        ("curves", ["reward"]),
-    ):
-        path = folder / f"data/controlled/{name}.csv"
-        pd.read_csv(path).drop(columns=lacking).to_csv(path, index=False)
-    shutil.rmtree(collected)
-    built = build(folder, "controlled", "controlled", collected)
-    assert read_frozen("controlled", folder / "data").training["joules"].isna().all()
-    assert numbers(folder)["collected"]["arms"][0]["joules"] == "–"
-    assert built.outputs[-1].exists()
+def test_every_listed_figure_is_drawn_and_every_drawn_one_is_listed_once(rich):
+    _, out, _ = rich
+    drawn = [path.relative_to(out).as_posix() for path in (out / "figures").iterdir()]
+    figures = [output for output in OUTPUTS if isinstance(output, FigureOutput)]
+    assert {path: sum(figure.matches(path) for figure in figures) for path in drawn} == dict.fromkeys(drawn, 1)
+    assert [figure.path for figure in figures if not any(map(figure.matches, drawn))] == []
+
+
+def test_every_written_table_is_listed_once(rich):
+    built, out, _ = rich
+    written = [path.relative_to(out).as_posix() for path in built.outputs if path.suffix in (".csv", ".json")]
+    assert {path: sum(output.matches(path) for output in OUTPUTS) for path in written} == dict.fromkeys(written, 1)
+
+
+def test_paper_is_not_built_again_where_nothing_has_changed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        cfg = settings.checked(compose("config", overrides=["study=reanalysis"]))
+    paper.main(cfg)
+    first = capsys.readouterr().out
+    files = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file() and "data" in path.parts}
+    assert (tmp_path / "outputs/reanalysis/paper.pdf").exists() and not (tmp_path / "paper").exists()
+    paper.main(cfg)
+    second = capsys.readouterr().out
+    assert second.startswith("nothing has changed since the last build of outputs/reanalysis")
+    assert second.endswith(first)
+    assert files and {path: path.stat().st_ino for path in files} == files
+
+
+def test_only_the_study_of_the_readme_is_built_in_paper():
+    paths = settings.Paths(readme_study="controlled")
+    assert settings.paper_folder(paths, "controlled") == Path("paper")
+    assert settings.paper_folder(paths, "reanalysis") == Path("outputs/reanalysis")
+    assert settings.paper_folder(settings.Paths(paper="paper", readme_study="controlled"), "mine") == Path("paper")
 
 
 def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, make_curves):
@@ -286,9 +308,10 @@ def test_every_figure_of_the_paper_has_a_caption_that_states_level_and_method(ri
 def test_no_decimal_number_is_typed_into_the_prose():
     body = (ROOT / "paper/paper.typ").read_text().partition("= What was claimed")[2]
     assert typed_decimals(body) == []
-    assert typed_decimals(body.replace("point upwards.", "point upwards, by 7.1 points.")) == ["7.1"]
+    for typed, decimal in (("7.1 points", "7.1"), ("$p = .031$", ".031"), ("alpha of .05", ".05"), ("(.5)", ".5")):
+        assert typed_decimals(body.replace("point upwards.", f"point upwards, {typed}.", 1)) == [decimal]
 
 
 def typed_decimals(body):
-    """Decimals outside code, dimensions, equations and file names."""
-    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))
+    """Decimals outside dimensions and file names, with or without a zero before the point."""
+    return re.findall(r"(?<![\w.])\d*\.\d+(?![\w.])", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))

@@ -1,6 +1,5 @@
 """The planner: counts by hand, measured parts against the analysis of the same data, origins, refusals."""
 
-import json
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from parts import index_of, labels_of
 from scipy import stats
 
 from replication import settings
@@ -17,6 +17,7 @@ from replication.commands import plan
 from replication.errors import ConfigError
 from replication.records import Episode, RunSpec, Sampling, Task
 from replication.store import Store
+from replication.store.index import write_index
 
 SEVEN = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
 
@@ -188,17 +189,14 @@ def store_episodes(tmp_path, study, *, wall_s, n_episodes):
         id="terminal/evaluation/1/0", benchmark="terminal", split="evaluation", level=1, index=0, prompt="", tools=(),
         setup={},
     )  # fmt: skip
-    with store.writer(
-        spec, labels={"arm": "a", "scale": "xs"}, manifest={"engine": "scripted"}, tasks=[task]
-    ) as writer:
+    with store.writer(spec, labels_of(spec), {"engine": "scripted"}, [task]) as writer:
         for trial in range(n_episodes):
             writer.append(
                 Episode(run_id=spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=trial, trajectory=(),
                         stop_reason="answer", n_turns=1, n_malformed=0, n_prompt_tokens=90, n_completion_tokens=10,
                         seeds=(trial,), wall_s=wall_s)
             )  # fmt: skip
-    (tmp_path / "results/studies").mkdir()
-    (tmp_path / f"results/studies/{study}.json").write_text(json.dumps({"run_ids": [spec.run_id]}))
+    write_index(tmp_path / "results", index_of(study, run_ids=(spec.run_id,)))
 
 
 @pytest.mark.parametrize(("concurrency", "expected"), [(2, 100.0), (128, 400.0)])

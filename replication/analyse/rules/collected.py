@@ -21,7 +21,7 @@ from replication.analyse.rules.parts import (
     scope_of,
     short,
 )
-from replication.analyse.stats.estimates.differences import FILLED, Unscored
+from replication.analyse.stats.estimates.differences import FILLED, Unscored, require_training_runs
 from replication.analyse.stats.estimates.ratios import log_cost_ratio
 from replication.analyse.stats.families.heterogeneity import gail_simon
 from replication.analyse.stats.families.multiplicity import holm, intersection_union
@@ -260,6 +260,8 @@ def cheaper(claim: Claim, data: Data, target: Target, policy: Unscored) -> RuleR
     )
     treatment, control = claim.compare["treatment"], claim.compare["control"]
     solved, cost = pairs(scores, treatment, control), pairs(scores, treatment, control, column="cost")
+    if target == "T3":
+        require_training_runs(solved.values())
     arms = []
     for arm in (0, 1):
         spent = np.concatenate([np.asarray(pair[arm]) for pair in cost.values()], axis=2)

@@ -16,7 +16,7 @@ from replication.analyse.stats.families.meta import RandomEffects, random_effect
 from replication.analyse.stats.printed import audit, audit_model
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
-from replication.records import Estimate, Target
+from replication.records import Estimate, Json, Target
 
 MEAN, POOLED = "mean of these", "random effects"
 """Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
@@ -100,15 +100,18 @@ def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: fl
             estimate = audit_model.difference(
                 row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=level
             )  # fmt: skip
-            table.append({"benchmark": row.name, "interval": target, **dataclasses.asdict(estimate)})
+            table.append({"benchmark": row.name, "interval": target, **_row(estimate)})
         single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
-        table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
+        table.append({"benchmark": row.name, "interval": "unpaired", **_row(single)})
     t2 = [audit_model.difference(r.p_a, r.p_b, r.n, r.k, icc=icc, rho=rho, level=level) for r in rows.itertuples()]
     if len(t2) > 1:
-        table.append(
-            {"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(pooled_published(t2, level=level).estimate)}
-        )
+        table.append({"benchmark": POOLED, "interval": "T2", **_row(pooled_published(t2, level=level).estimate)})
     return pd.DataFrame(table)
+
+
+def _row(estimate: Estimate) -> dict[str, Json]:
+    """Return the columns of a difference of fractions."""
+    return {name: value for name, value in dataclasses.asdict(estimate).items() if name != "kind"}
 
 
 def collected_estimates(
@@ -134,7 +137,7 @@ def collected_estimates(
                 table.append(
                     {
                         "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
-                        "benchmark": name, "policy": policy, **dataclasses.asdict(estimate),
+                        "benchmark": name, "policy": policy, **_row(estimate),
                         "half_width": (estimate.high - estimate.low) / 2,
                         "low_all_scales": estimate.value - together if several else np.nan,
                         "high_all_scales": estimate.value + together if several else np.nan,

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -325,11 +324,4 @@ def _save_state(path: Path, state: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: Json) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     os.replace(temporary, path)

@@ -13,10 +13,13 @@ from replication.collect.training import corpora, loop
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
-from replication.records import Json, stable_hash, to_json
+from replication.files import write_json
+from replication.records import Json, TrainingRecord, stable_hash, to_json
+from replication.store.reader import read_record
 
 WEIGHTS = "model.safetensors"
 CURVE = "curve.csv"
+RECORD = "training.json"
 COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
 
@@ -59,7 +62,7 @@ class TrainingRun:
             {
                 "phases": [_written(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
-                "base": base_record(Path(self.base))["weights_sha256"] if self.base else None,
+                "base": base_record(Path(self.base)).weights_sha256 if self.base else None,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
             },
@@ -82,17 +85,23 @@ def _written(phase: PhasePlan) -> dict[str, Json]:
     return {name: value for name, value in to_json(phase).items() if value is not None}
 
 
-def base_record(folder: Path) -> dict[str, Json]:
-    """Read what made a base and check its weights against the recorded hash."""
-    record = folder / "training.json"
-    if not record.is_file() or not (folder / WEIGHTS).is_file():
-        raise TrainingError(f"no base at `{folder}`: training.json or {WEIGHTS} is missing. Run `make bases`.")
-    found = json.loads(record.read_text())
-    if found["weights_sha256"] != weights_sha256(folder):
-        raise TrainingError(
-            f"the weights at `{folder}` are not those of its training.json; restore them or run `make bases`."
-        )
-    return found
+def base_record(folder: Path) -> TrainingRecord:
+    """Read the record of a base and check its weights against the recorded hash."""
+    record = _record_of_weights(folder, "Restore the base, or remove its folder and run `make bases`.")
+    if record is None:
+        raise TrainingError(f"no base at `{folder}`: {RECORD} or {WEIGHTS} is missing. Run `make bases`.")
+    return record
+
+
+def _record_of_weights(folder: Path, remedy: str) -> TrainingRecord | None:
+    """Read the record beside a checkpoint; None where either is missing, TrainingError where they do not match."""
+    path = folder / RECORD
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
+        return None
+    record = read_record(path, TrainingRecord, remedy=remedy, error=TrainingError)
+    if record.weights_sha256 != weights_sha256(folder):
+        raise TrainingError(f"the weights at `{folder}` are not those of its {RECORD}. {remedy}")
+    return record
 
 
 def weights_sha256(folder: Path) -> str:
@@ -100,27 +109,18 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
-def finished(run: TrainingRun, folder: Path) -> dict[str, Json] | None:
+def finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     """Read the record of a finished training run; None where it, or the checkpoint, is missing.
 
     training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones are an
     error, because every score would be filed under the wrong identity.
     """
-    record = folder / "training.json"
-    if not record.is_file() or not (folder / WEIGHTS).is_file():
-        return None
-    found = json.loads(record.read_text())
-    if found["weights_sha256"] != weights_sha256(folder):
-        raise TrainingError(
-            f"the weights at `{folder}` are not those of its training.json. Remove the folder and run `make train`: "
-            f"`{run.name}` is trained again."
-        )
-    return found
+    return _record_of_weights(folder, f"Remove the folder and run `make train`: `{run.name}` is trained again.")
 
 
 def execute(
     run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
-) -> dict[str, Json]:
+) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
     start : folder of a finished run whose phases are the first ones of this run; they are not trained again, and the
@@ -163,32 +163,29 @@ def execute(
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(trained.curve)
-    record = {
-        "arm": run.arm, "scale": run.scale, "training_seed": run.training_seed, "training_run": run.name,
-        "identity": run.identity, "n_parameters": organism.n_parameters(model),
-        "params_b": organism.n_parameters(model) / 1e9, "weights_sha256": weights_sha256(folder),
-        "n_tokens": trained.n_tokens, "n_sampled_tokens": trained.n_sampled_tokens, "flops": trained.flops,
-        "wall_s": round(trained.wall_s, 1),
-        "joules": None if trained.joules is None else round(trained.joules, 1),
-        "phases": [
-            {name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases
-        ],
-        "torch": torch.__version__, "device": run.device,
-    }  # fmt: skip
-    loop.write_json(folder / "training.json", record)
+    record = TrainingRecord(
+        arm=run.arm, scale=run.scale, training_seed=run.training_seed, training_run=run.name, identity=run.identity,
+        n_parameters=organism.n_parameters(model), params_b=organism.n_parameters(model) / 1e9,
+        weights_sha256=weights_sha256(folder), n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens,
+        flops=trained.flops, wall_s=round(trained.wall_s, 1),
+        joules=None if trained.joules is None else round(trained.joules, 1),
+        phases=tuple({name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases),
+        torch=torch.__version__, device=run.device,
+    )  # fmt: skip
+    write_json(folder / RECORD, to_json(record))
     state_file.unlink(missing_ok=True)
     return record
 
 
 def _start(folder: Path) -> loop.Start:
-    record = json.loads((folder / "training.json").read_text())
+    record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
     with (folder / CURVE).open(newline="") as file:
         curve = [
             {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)
         ]
-    spent = [record[key] for key in ("n_tokens", "n_sampled_tokens", "flops", "wall_s", "joules")]
-    return loop.Start(len(record["phases"]), loop.Trained(*spent, curve))
+    spent = (record.n_tokens, record.n_sampled_tokens, record.flops, record.wall_s, record.joules)
+    return loop.Start(len(record.phases), loop.Trained(*spent, curve))
 
 
 def _meter(device: str) -> Callable[[], float | None]:

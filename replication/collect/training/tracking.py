@@ -1,11 +1,13 @@
 """Curves for wandb: a second view, offline unless asked otherwise; the package's own files are the record."""
 
 import csv
-import json
 import os
 from pathlib import Path
 
 from replication import settings
+from replication.errors import TrainingError
+from replication.records import TrainingRecord, to_json
+from replication.store.reader import read_record
 
 
 def log_training(settings: settings.Tracking, results: Path, folders: list[Path]) -> None:
@@ -18,12 +20,12 @@ def log_training(settings: settings.Tracking, results: Path, folders: list[Path]
         print("tracking: wandb is not installed; curves are in results/training/*/curve.csv")
         return
     for folder in folders:
-        record = json.loads((folder / "training.json").read_text())
+        record = read_record(folder / "training.json", TrainingRecord, remedy="Run `make train`.", error=TrainingError)
         with (
             (folder / "curve.csv").open(newline="") as file,
             wandb.init(
-                project=settings.project, name=record["training_run"], group=record["arm"], mode=settings.mode,
-                dir=results / "wandb", config=record,
+                project=settings.project, name=record.training_run, group=record.arm, mode=settings.mode,
+                dir=results / "wandb", config=to_json(record),
                 settings=wandb.Settings(console="off", x_disable_stats=True, silent=True),
             ) as run,
         ):  # fmt: skip

@@ -442,14 +442,14 @@ def rl_run(base, corpus="predictions", **changes):
 def test_arm_and_placebo_are_carried_out_and_recorded(base, tmp_path):
     arm = runs.execute(rl_run(base), tmp_path / "arm", lambda p: None)
     placebo = runs.execute(rl_run(base, "predictions_shuffled"), tmp_path / "placebo", lambda p: None)
-    assert arm["weights_sha256"] != placebo["weights_sha256"]
+    assert arm.weights_sha256 != placebo.weights_sha256
     for record, folder in ((arm, tmp_path / "arm"), (placebo, tmp_path / "placebo")):
         header, *rows = (folder / "curve.csv").read_text().splitlines()
         assert header == "step,phase,n_tokens,loss,lr,wall_s,reward"
         assert all(row.endswith(",") == (",transitions," in row) for row in rows)
         assert max(float(row.rsplit(",", 1)[1]) for row in rows if ",predictions" in row) > 0
-        assert record["n_sampled_tokens"] > 0 and record["joules"] is None
-        assert [p.get("rl", {}).get("group_size") for p in record["phases"]] == [None, 8]
+        assert record.n_sampled_tokens > 0 and record.joules is None
+        assert [p.get("rl", {}).get("group_size") for p in record.phases] == [None, 8]
 
 
 def test_settings_of_reinforcement_make_another_training_run(base):

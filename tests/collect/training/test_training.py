@@ -174,8 +174,8 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(base, tmp_path
     a = runs.execute(arm_run(base), tmp_path / "a", lambda p: None)
     b = runs.execute(arm_run(base), tmp_path / "b", lambda p: None)
     c = runs.execute(arm_run(base, training_seed=1), tmp_path / "c", lambda p: None)
-    assert a["weights_sha256"] == b["weights_sha256"] != c["weights_sha256"]
-    assert 6_000 * 6 * a["n_parameters"] <= a["flops"] and 6 * a["n_parameters"] * a["n_tokens"] < a["flops"]
+    assert a.weights_sha256 == b.weights_sha256 != c.weights_sha256
+    assert 6_000 * 6 * a.n_parameters <= a.flops and 6 * a.n_parameters * a.n_tokens < a.flops
 
 
 class Killed(Exception):
@@ -199,7 +199,7 @@ def test_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(base, 
     assert runs.finished(run, tmp_path / "cut") is None
     resumed = []
     cut = runs.execute(run, tmp_path / "cut", resumed.append)
-    assert cut["weights_sha256"] == whole["weights_sha256"]
+    assert cut.weights_sha256 == whole.weights_sha256
     assert len(seen) + len(resumed) < 2 * len((tmp_path / "whole" / "curve.csv").read_text().splitlines())
     curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "cut")]
     assert curves[0] == curves[1]
@@ -242,7 +242,7 @@ def test_arms_with_equal_budgets_are_matched_in_compute_within_one_percent(base,
     transitions = runs.PhasePlan(corpus="transitions", benchmarks=BENCHMARKS[1:], n_tokens=25_000, lr=0.005)
     episodes = runs.PhasePlan(corpus="episodes", benchmarks=BENCHMARKS, n_tokens=25_000, lr=0.005)
     spent = [
-        runs.execute(one, tmp_path / one.arm, lambda p: None)["flops"]
+        runs.execute(one, tmp_path / one.arm, lambda p: None).flops
         for one in (
             run("lwm_then_sft", transitions, episodes),
             run("agent_sft_matched", dataclasses.replace(episodes, n_tokens=50_000)),

@@ -4,7 +4,7 @@ Formulas: Miller 2024, arXiv:2411.00640 (paired and clustered standard errors), 
 training runs for T3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +31,8 @@ class Pair(NamedTuple):
     """(n_training_runs, n_trials, n_items), items in the same order; runs and trials may be more or fewer."""
     clusters: ArrayLike | None = None
     """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None: each its own."""
+    training_runs: bool = True
+    """Whether the first axis counts training runs of one method; False: public checkpoints, on which T3 is not defined."""
 
 
 class RunMeans(NamedTuple):
@@ -115,6 +117,8 @@ def mean_paired_difference(
     """
     if not pairs:
         raise AnalysisError("no benchmark to compare the arms on.")
+    if target == "T3":
+        require_training_runs(pairs)
     parts = [_parts(pair, unscored) for pair in pairs]
     n = len(parts)
     value = float(np.mean([part.value for part in parts]))
@@ -176,7 +180,17 @@ def add_run_variance(
 
 def run_means(pairs: Sequence[Pair], *, unscored: Unscored = "raise") -> RunMeans:
     """Average the scores of each training run over its items, then over the benchmarks; at least two runs per arm."""
+    require_training_runs(pairs)
     return _over_benchmarks([_parts(pair, unscored) for pair in pairs])
+
+
+def require_training_runs(pairs: Iterable[Pair]) -> None:
+    """Raise AnalysisError if the units of a pair are public checkpoints."""
+    if not all(pair.training_runs for pair in pairs):
+        raise AnalysisError(
+            "T3 is about a training method, and public checkpoints are not repeated training runs of one method. "
+            "Read T1 or T2, or train several seeds per arm."
+        )
 
 
 def _parts(pair: Pair, unscored: Unscored) -> _Parts:

@@ -1,6 +1,7 @@
 """Ratio of the cost per solved task of two arms, on the log scale."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,7 +45,8 @@ def log_cost_ratio(
             raise AnalysisError("T3 needs at least 2 training runs per arm; got m=1.")
         variance += float(logs_b.var(ddof=1) / len(logs_b) + logs_a.var(ddof=1) / len(logs_a))
         df = len(logs_b) + len(logs_a) - 2.0
-    return t_estimate(
+    estimate = t_estimate(
         value_b - value_a, variance**0.5, df, level=level, method="log ratio of cost per solved task, delta method, t",
         target=target, n_tasks=n, n_trials=np.shape(treatment_cost)[1], n_training_runs=min(len(logs_b), len(logs_a)),
     )  # fmt: skip
+    return replace(estimate, kind="log_ratio")
