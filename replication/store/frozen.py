@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.errors import AnalysisError
-from replication.files import DIGITS, write_csv, write_json
+from replication.files import write_csv, write_json
 from replication.records import StudyIndex, TrainedRun, to_json
 from replication.store.index import index_path, read_index
 from replication.store.reader import read_record
@@ -48,8 +48,9 @@ TRAINING = (
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store into `data`/`study`, floats with `DIGITS` significant digits.
+    """Copy a collected study out of the store into `data`/`study`.
 
+    Scores are exact, not rounded to digits, because tests by sign flips count ties.
     Without an index nothing is written; AnalysisError if the study is not frozen either.
     """
     folder = data / study
@@ -78,9 +79,8 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
         tables["probe.csv"] = probe[list(PROBE)]
     else:
         (folder / "probe.csv").unlink(missing_ok=True)
-    written = [write_csv(folder / name, table, digits=DIGITS) for name, table in tables.items()]
-    about = to_json(dataclasses.replace(index, training=()))
-    return [*written, write_json(folder / "manifest.json", about, digits=DIGITS)]
+    written = [write_csv(folder / name, table) for name, table in tables.items()]
+    return [*written, write_json(folder / "manifest.json", to_json(dataclasses.replace(index, training=())))]
 
 
 def _curves(runs: Sequence[TrainedRun]) -> pd.DataFrame:
