@@ -35,6 +35,9 @@ UNSCORED_REASONS = ("engine_error", "environment_error")
 Target = Literal["T1", "T2", "T3"]
 """What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
 
+Proposition = Literal["A", "B", "C", "D", "E", "P"]
+"""Propositions under test; P is about the published table itself."""
+
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
 
@@ -152,22 +155,18 @@ class Task:
     """One benchmark item as the model may see it; the answer key stays with the benchmark."""
 
     id: str
-    """`benchmark/split/level/index`."""
+    """Unique within the benchmark; nothing parses it."""
     benchmark: str
-    split: str
-    """train, calibration or evaluation."""
-    level: int
-    index: int
     prompt: str
     tools: tuple[Tool, ...]
     setup: Mapping[str, Json]
-    """Start state of the simulator; shown to the model only through tools."""
-    tags: tuple[str, ...] = ()
-    """Kinds of work: code_generation, research_synthesis, planning, tool_use, memory, multi_step."""
+    """Initial state of the simulator; the model sees it only through tools."""
+    attributes: Mapping[str, Json] = field(default_factory=dict)
+    """Facts for graders and the analysis, never shown to the model; the suite's: split, level, index, seed, tags."""
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """Identity of the content: a changed character is another task under the same id."""
+        """Hash of prompt, tools and setup: one changed character is another task under the same id."""
         return stable_hash([self.prompt, self.tools, self.setup], 16)
 
 
@@ -204,16 +203,23 @@ class RunSpec:
     """Hub id, or name of an organism."""
     revision: str
     """Hub commit, or SHA-256 of an organism's weights."""
+    engine: str
+    """Kind of engine, such as vllm."""
     dtype: str
     context: int
     """Longest prompt plus reply, tokens."""
+    engine_options: Mapping[str, Json]
+    """Options of the engine that can change text; options for speed and memory are in the manifest."""
     benchmark: str
     benchmark_version: str
     scaffold: str
     scaffold_version: str
-    max_turns: int
-    max_episode_tokens: int
-    """New tokens per episode at most."""
+    max_turns: int | None
+    """None, like the two other limits, where an official harness sets its own."""
+    max_episode_tokens: int | None
+    """Limit on the new tokens of an episode."""
+    max_malformed: int | None
+    """Replies in a row without a usable call or answer, after which an episode ends."""
     sampling: Sampling
     seed: int
 
@@ -450,17 +456,17 @@ class Claim:
     """One published proposition with the rule that decides it."""
 
     id: str
-    proposition: Literal["A", "B", "C", "D", "E", "P"]
+    proposition: Proposition
     statement: str
     made_by: str
     """paper or press."""
     source: Mapping[str, Json]
     """reference, place (table, cell, section), url, date_read; a claim without these does not load."""
     rule: str
-    """Name of the decision rule in verdicts.py."""
+    """Name of the decision rule in analyse/rules/registry.py."""
     target: Target
     studies: tuple[str, ...]
-    """Kinds of study that can answer it."""
+    """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
     """`treatment` and `control`: arms or roles whose scores are compared."""
     parameters: Mapping[str, Json] = field(default_factory=dict)

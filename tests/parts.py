@@ -22,6 +22,7 @@ def make_job(
     """Build a job on real suite tasks; the limits are short, see LONG."""
     bench, chosen = suite.load(benchmark), scaffolds.load(scaffold, tool_syntax)
     spec = RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model=model, revision="r1", dtype="float32", context=512, benchmark=bench.name,
         benchmark_version=bench.version, scaffold=chosen.name, scaffold_version=chosen.version, max_turns=max_turns,
         max_episode_tokens=max_episode_tokens, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,

@@ -67,7 +67,7 @@ def build_paper(cfg, out: Path):
         shutil.copy(ROOT / "paper" / name, out / name)
     return paper.build(
         cfg.study.name, cfg.study.kind, results=Path(cfg.paths.results), paper=out, claims=settings.CONF / "claim",
-        analysis=vars(cfg.analysis),
+        analysis=cfg.analysis,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from replication.analyse.verdicts import ScaleVerdict, per_scale
 from replication.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from replication.analyse.rules.parts import Data
+    from replication.analyse.rules.data import StudyData
     from replication.records import Claim
     from replication.store.frozen import Frozen
 
@@ -56,7 +56,7 @@ class SecondaryAnalyses:
 
 
 def run_secondary_analyses(
-    claims: Sequence[Claim], data: Data, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
+    claims: Sequence[Claim], data: StudyData, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
 ) -> SecondaryAnalyses:
     """Run every secondary analysis; `comparisons` are the (treatment, control) that have estimates."""
     settings = data.settings
@@ -79,7 +79,7 @@ def run_secondary_analyses(
     )  # fmt: skip
 
 
-def _second_opinions(data: Data, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _second_opinions(data: StudyData, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
     settings = data.settings
     parts = [
         second_opinions.table(

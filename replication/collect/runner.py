@@ -106,7 +106,7 @@ async def _play_all(
     started = time.monotonic()
     lost: EngineError | None = None
 
-    with progress.bar(len(items), title, "episode", line=line) as bar:
+    with progress.bar(len(items), title, "episode", position=line) as bar:
 
         async def work() -> None:
             nonlocal played, failed, n_tokens, lost

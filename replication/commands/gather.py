@@ -44,7 +44,7 @@ def write(cfg: settings.Root, work: "Sequence[Assignment]") -> None:
         cfg.study,
         runs,
         deviations=[*cfg.study.deviations, *stops, *checks.engine_differences(store, [run.run_id for run in runs])],
-        domains={name: choice.domain for name, choice in sorted(cfg.benchmarks.items())},
+        domains={name: choice.suite.domain for name, choice in sorted(cfg.benchmarks.items()) if choice.suite},
         levels={
             scale: {name: build.levels(cfg, name, scale) for name in sorted(cfg.benchmarks)}
             for scale in sorted(cfg.scales)

@@ -1,4 +1,4 @@
-"""Rewrite the generated blocks of README.md from paper/data/verdicts.json: the verdicts, the list of figures and tables."""
+"""Rewrite the generated blocks of README.md: the verdicts, the list of figures and tables, the tree of the package."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from replication.errors import AnalysisError
 from replication.publish.readme import read_verdicts, rewrite_readme
+from replication.publish.tree import rewrite_tree
 from replication.settings import CONF
 
 
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             f"Build `python -m replication paper study={shown}` first."
         )
     changed = rewrite_readme(root / "README.md", read_verdicts(root / "paper/data/verdicts.json"))
+    changed |= rewrite_tree(root / "README.md", root / "replication")
     print("README.md: " + ("generated blocks rewritten" if changed else "up to date"))
 
 

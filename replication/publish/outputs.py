@@ -55,27 +55,28 @@ class TableOutput(Output):
 def _forest_published(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import forest
 
-    return {"forest_published": forest.draw_published(results.tables.published, results.sesoi)}
+    return {"forest_published": forest.draw_published(results.tables.audit.estimates, results.sesoi)}
 
 
 def _fragility(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import fragility
 
     at = (results.settings.icc, results.settings.rho)
-    return {"fragility": fragility.draw(results.reanalysis.surface, results.tables.rows, at, results.alpha)}
+    audited = results.tables.audit
+    return {"fragility": fragility.draw(audited.fragility_map, audited.rows, at, results.alpha)}
 
 
 def _tipping(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import tipping
 
-    curve = results.reanalysis.tipping
-    return {"tipping": tipping.draw(curve, results.reanalysis.audit.tipping, alpha=results.alpha)}
+    audited = results.tables.audit
+    return {"tipping": tipping.draw(audited.tipping_steps, audited.tipping, alpha=results.alpha)}
 
 
 def _grim(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import grim
 
-    return {"grim": grim.draw(results.reanalysis.audit.digits, results.tables.rows)}
+    return {"grim": grim.draw(results.tables.audit.digits, results.tables.audit.rows)}
 
 
 def _pairs(results: Results) -> dict[str, Figure]:
@@ -149,7 +150,7 @@ def _secondary(name: str) -> Callable[[Results], dict[str, pd.DataFrame | None]]
 OUTPUTS: tuple[Output, ...] = (
     TableOutput(
         path="data/published.csv", title="Table 1, published scores with recomputed intervals",
-        module="analyse/stats/printed/audit.py", tables=lambda results: {"published": results.tables.published},
+        module="analyse/table_audit.py", tables=lambda results: {"published": results.tables.audit.estimates},
     ),
     FigureOutput(
         path="figures/forest_published.svg", title="Figure 1, forest of the published scores",

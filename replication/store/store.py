@@ -249,4 +249,4 @@ def _task_entries(tasks: Sequence[Task]) -> dict[str, TaskEntry]:
 
 
 def _task_entry(task: Task) -> TaskEntry:
-    return TaskEntry(hash=task.content_hash, level=task.level)
+    return TaskEntry(hash=task.content_hash, level=task.attributes.get("level"))

@@ -27,7 +27,7 @@ from parts import (
 from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
-from replication.collect.episodes import MAX_MALFORMED, play
+from replication.collect.episodes import play
 from replication.errors import EngineError, EnvironmentFault
 from replication.records import UNSCORED_REASONS, Reply, StopReason
 from replication.store import Store
@@ -77,7 +77,7 @@ def test_turn_limit_token_limit_and_context_overflow_have_their_own_reasons():
 def test_malformed_replies_are_reported_to_the_model_and_end_the_episode_when_repeated():
     job = make_job()
     episode = finish(job, [reply("what?")] * 5)
-    assert episode.stop_reason == "malformed" and episode.n_malformed == MAX_MALFORMED
+    assert episode.stop_reason == "malformed" and episode.n_malformed == job.spec.max_malformed
     assert "error: no command what?" in [m.content for m in episode.trajectory if m.role == "tool"]
     mixed = finish(job, [reply("what?"), reply("what?"), reply("ls"), reply("what?"), reply("answer done")])
     assert mixed.stop_reason == "answer" and mixed.n_malformed == 3
@@ -184,7 +184,7 @@ def test_model_that_never_calls_a_tool_gets_errors_and_is_stopped_in_every_envir
     engine, store = ScriptedEngine(lambda request: babble), Store(tmp_path)
     runner.collect(store, engine, jobs, concurrency=4, title="test")
     table = store.score_table()
-    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {MAX_MALFORMED}
+    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {jobs[0].spec.max_malformed}
     assert table["value"].tolist() == [0.0] * 14
     assert all("error: " in m.content for r in engine.requests for m in r.messages[3::2])
 
@@ -302,7 +302,8 @@ def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
 def test_any_setting_that_can_change_an_episode_changes_the_run_id():
     spec = make_job().spec
     changes = {
-        "model": "x/y", "revision": "r2", "dtype": "bfloat16", "context": 1024, "benchmark": "other",
+        "model": "x/y", "revision": "r2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
+        "engine_options": {"quantization": "fp8"}, "max_malformed": 2, "benchmark": "other",
         "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
         "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """The paper is built from frozen data alone, twice the same bytes, and a missing number stops it."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -43,6 +44,7 @@ def fill(store, table, scaffold, details=()):
     for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
         first = part.iloc[0]
         spec = RunSpec(
+            engine="scripted", engine_options={}, max_malformed=3,
             model=f"organism/{first['arm']}/{first['scale']}/s{first['training_seed']}", revision="r1", dtype="float32",
             context=512, benchmark=first["benchmark"], benchmark_version="1", scaffold=scaffold, scaffold_version="1",
             max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,
@@ -130,7 +132,8 @@ def rich(tmp_path_factory, make_scores, make_curves, make_probe):
 
 
 def build(folder, study="reanalysis", kind="reanalysis", results=Path("/nonexistent")):
-    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, analysis={"n_simulations": 200})
+    analysis = dataclasses.replace(settings.analysis(), n_simulations=200)
+    return paper.build(study, kind, results=results, paper=folder, claims=CLAIMS, analysis=analysis)
 
 
 def numbers(folder):

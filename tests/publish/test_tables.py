@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from replication import text as printed
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.rules.parts import Data
 from replication.analyse.verdicts import decide
 from replication.errors import AnalysisError
 from replication.publish.readme import read_verdicts, rewrite_readme
@@ -18,9 +17,8 @@ from replication.records import Estimate, to_json
 from replication.text import markdown, points
 
 CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
-VERDICTS = decide(
-    CLAIMS, Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
-)
+PUBLISHED = dataclasses.replace(reanalysis.study_data(CLAIMS, analysis_settings.default()), model_pairs=None)
+VERDICTS = decide(CLAIMS, PUBLISHED)
 
 
 def estimate(value, low, high, method="t"):

@@ -53,6 +53,7 @@ HOSTILE = (
 
 def make_spec(seed: int = 0, model: str = "org/model") -> RunSpec:
     return RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model=model, revision="r1", dtype="float32", context=2048, benchmark="terminal", benchmark_version="1",
         scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
         sampling=Sampling(temperature=0.0, max_tokens=64), seed=seed,

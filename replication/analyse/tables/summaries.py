@@ -13,7 +13,6 @@ from scipy import stats
 from replication.analyse.stats.design.power import minimal_detectable_effect
 from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
-from replication.analyse.stats.printed import audit, audit_model
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
 from replication.records import Estimate, Json, Target
@@ -92,24 +91,7 @@ def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarr
     )  # fmt: skip
 
 
-def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
-    """Estimate each row of an audited table (`audit.compare`) for T1 and T2, as one unpaired run, and pooled for T2."""
-    table = []
-    for row in rows.itertuples():
-        for target in ("T1", "T2"):
-            estimate = audit_model.difference(
-                row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=level
-            )  # fmt: skip
-            table.append({"benchmark": row.name, "interval": target, **_row(estimate)})
-        single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
-        table.append({"benchmark": row.name, "interval": "unpaired", **_row(single)})
-    t2 = [audit_model.difference(r.p_a, r.p_b, r.n, r.k, icc=icc, rho=rho, level=level) for r in rows.itertuples()]
-    if len(t2) > 1:
-        table.append({"benchmark": POOLED, "interval": "T2", **_row(pooled_published(t2, level=level).estimate)})
-    return pd.DataFrame(table)
-
-
-def _row(estimate: Estimate) -> dict[str, Json]:
+def estimate_row(estimate: Estimate) -> dict[str, Json]:
     """Return the columns of a difference of fractions."""
     return {name: value for name, value in dataclasses.asdict(estimate).items() if name != "kind"}
 
@@ -137,7 +119,7 @@ def collected_estimates(
                 table.append(
                     {
                         "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
-                        "benchmark": name, "policy": policy, **_row(estimate),
+                        "benchmark": name, "policy": policy, **estimate_row(estimate),
                         "half_width": (estimate.high - estimate.low) / 2,
                         "low_all_scales": estimate.value - together if several else np.nan,
                         "high_all_scales": estimate.value + together if several else np.nan,
@@ -181,12 +163,3 @@ def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
     values = ["step", "n_tokens", "loss", "reward"]
     means = ordered.assign(window=window).groupby([*run, "phase", "window"], sort=False)[values].mean()
     return means.reset_index().drop(columns="window")
-
-
-def published_family(rows: pd.DataFrame, iccs: Iterable[float], rhos: Iterable[float], alpha: float) -> pd.DataFrame:
-    """Test all rows together in every cell of the grid: T1 over icc (rho does not enter), T2 over icc and rho."""
-    cells: list[tuple[Target, float, float]] = [("T1", icc, 0.0) for icc in iccs]
-    cells += [("T2", icc, rho) for icc in iccs for rho in rhos]
-    return pd.DataFrame(
-        [{"target": t, **audit.family(rows, icc=icc, rho=rho, target=t, alpha=alpha)} for t, icc, rho in cells]
-    )

@@ -16,8 +16,8 @@ from replication.text import DASH, correlation, fixed, interval, p_value, percen
 if TYPE_CHECKING:
     import pandas as pd
 
+    from replication.analyse.analysis_settings import AnalysisSettings
     from replication.analyse.results import Results
-    from replication.analyse.rules.parts import Settings
     from replication.analyse.secondary import ProbeCorrelation, SecondaryAnalyses
     from replication.analyse.verdicts import Tables
     from replication.store.frozen import Frozen
@@ -72,7 +72,7 @@ def _counts(frozen: Frozen) -> dict[str, Json]:
             side: sorted(name for name, domain in about.domains.items() if domain == side) for side in ("in", "out")
         },
         "scaffolds": sorted(scores["scaffold"].unique()),
-        "n_training_runs": scores["unit"].nunique(),
+        "n_training_runs": int(scores["unit"].nunique()),
         "n_runs_repeated": len(repeated),
         "n_repeats_as_expected": sum(bool(check["as_expected"]) for check in repeated),
     }
@@ -161,7 +161,7 @@ def _second(opinions: pd.DataFrame) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _comparisons(tables: Tables, settings: Settings) -> list[dict[str, Json]]:
+def _comparisons(tables: Tables, settings: AnalysisSettings) -> list[dict[str, Json]]:
     if tables.estimates is None:
         return []
     comparisons = []
@@ -209,7 +209,7 @@ def _probe(frozen: Frozen, secondary: SecondaryAnalyses) -> dict[str, Json] | No
         cells = [percent(means.loc[d, metric]) if d in means.index else "" for d in domains for metric in means]
         table.append((params_b, order.index(arm), {"arm": arm, "scale": scale, "cells": cells}))
     return {
-        "n_training_runs": frozen.probe["unit"].nunique(),
+        "n_training_runs": int(frozen.probe["unit"].nunique()),
         "n_transitions": int(frozen.probe.groupby("unit").size().max()),
         "n_unscored": int(frozen.probe["value"].isna().sum()),
         "domains": domains, "rows": [row for *_, row in sorted(table, key=lambda item: item[:2])],

@@ -4,14 +4,15 @@ Tasks' success probabilities are Beta with mean 1/2 and between-task share `icc`
 copula; scores are binary. Run with `-m slow -s` to see the table.
 """
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.rules.parts import Data
 from replication.analyse.stats.estimates.differences import paired_difference
 from replication.analyse.verdicts import decide
 from replication.settings import CONF
@@ -94,14 +95,12 @@ def null_study(rng, *, tau, n_benchmarks=7, n_tasks=80, n_runs=3):
 @pytest.mark.slow
 @pytest.mark.parametrize("target, tau", [("T2", 0.0), ("T3", 0.0), ("T3", 0.03)])
 def test_verdict_on_the_average_effect_decides_wrongly_in_five_percent_of_studies_of_one_method(target, tau):
-    claim = next(c for c in load_claims(CONF / "claim") if c.id == "A1")
-    published = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+    claims = load_claims(CONF / "claim")
+    claim = next(c for c in claims if c.id == "A1")
+    published = reanalysis.study_data(claims, analysis_settings.default())
     rng, n_studies, wrong = np.random.default_rng(7), 600, 0
     for _ in range(n_studies):
-        data = Data(
-            study="null", kind="controlled", published=published.published, benchmarks=published.benchmarks,
-            scores=null_study(rng, tau=tau),
-        )  # fmt: skip
+        data = dataclasses.replace(published, study="null", kind="controlled", scores=null_study(rng, tau=tau))
         verdict = next(v for v in decide([claim], data) if v.target == target)
         wrong += verdict.replication.low > 0 or verdict.replication.high < 0
         assert (verdict.replication.low > 0) == (verdict.outcome == "replicated")

@@ -21,6 +21,7 @@ each_environment = pytest.mark.parametrize("name", suite.NAMES)
 def make_job(name, n=12):
     probe, scaffold = Probe(suite.load(name), WRITE), scaffolds.load("probe")
     spec = RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model="org/m", revision="r", dtype="float32", context=512, benchmark=name, benchmark_version=probe.version,
         scaffold="probe", scaffold_version=scaffold.version, max_turns=1, max_episode_tokens=256,
         sampling=Sampling(temperature=0.0, max_tokens=256), seed=0,
