@@ -33,8 +33,6 @@ class Results:
     """None where no comparison could be estimated."""
     sesoi: float
     """Smallest effect of interest, a fraction."""
-    alpha: float
-    """Two-sided level of the tests on the published rows."""
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -63,7 +61,6 @@ def analyse(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
         reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings),
         sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
-        alpha=next(claim.parameters["alpha"] for claim in claims if claim.rule == "published_on_all"),
     )  # fmt: skip
 
 

@@ -63,14 +63,14 @@ def _fragility(results: Results) -> dict[str, Figure]:
 
     at = (results.settings.icc, results.settings.rho)
     audited = results.tables.audit
-    return {"fragility": fragility.draw(audited.fragility_map, audited.rows, at, results.alpha)}
+    return {"fragility": fragility.draw(audited.fragility_map, audited.rows, at, results.settings.alpha)}
 
 
 def _tipping(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import tipping
 
     audited = results.tables.audit
-    return {"tipping": tipping.draw(audited.tipping_steps, audited.tipping, alpha=results.alpha)}
+    return {"tipping": tipping.draw(audited.tipping_steps, audited.tipping, alpha=results.settings.alpha)}
 
 
 def _grim(results: Results) -> dict[str, Figure]:

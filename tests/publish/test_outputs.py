@@ -49,6 +49,10 @@ def test_no_output_is_listed_twice():
     assert TableOutput in {type(output) for output in OUTPUTS}
 
 
+ARITHMETIC = {"analysis_settings.py": ["round()"]}
+"""Rounding that removes a rounding error and prints nothing."""
+
+
 def formats(path):
     """Rounding outside `replication.text`: calls of round, and format specifications with a type for numbers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -68,7 +72,8 @@ def formats(path):
 
 @pytest.mark.parametrize("path", TEXT_LAW, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_text_rounds(path):
-    assert list(formats(path)) == []
+    found = [text.partition(" ")[2] for text in formats(path)]
+    assert found == ARITHMETIC.get(path.name, []), list(formats(path))
 
 
 def test_rounding_is_recognised(tmp_path):

@@ -34,7 +34,7 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
         "analysis": {
             "level": f"{fixed(100 * settings.level, 0)}{NO_BREAK_SPACE}%",
             "power": f"{fixed(100 * settings.power, 0)}{NO_BREAK_SPACE}%",
-            "alpha": bare(results.alpha), "sesoi": fixed(100 * results.sesoi, 0),
+            "alpha": bare(settings.alpha), "sesoi": fixed(100 * results.sesoi, 0),
             "icc": correlation(settings.icc), "rho": correlation(settings.rho),
             "unstated_runs": settings.unstated_runs, "n_simulations": settings.n_simulations,
         },
