@@ -15,21 +15,13 @@ from replication.store.index import PlannedRun, planned_run, read_index, require
 from replication.store.reader import from_json
 
 SPEC = RunSpec(
-    model="org/m", revision="0001", dtype="float32", context=512, benchmark="terminal", benchmark_version="1",
+    engine="scripted", engine_options={}, max_malformed=3, model="org/m", revision="0001", dtype="float32",
+    context=512, benchmark="terminal", benchmark_version="1",
     scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
     sampling=Sampling(temperature=0.5, max_tokens=64), seed=0,
 )  # fmt: skip
 TASKS = [
-    Task(
-        id=f"terminal/{i}",
-        benchmark="terminal",
-        split="evaluation",
-        level=1,
-        index=i,
-        prompt=str(i),
-        tools=(),
-        setup={},
-    )
+    Task(id=f"terminal/{i}", benchmark="terminal", prompt=str(i), tools=(), setup={}, attributes={"level": 1})
     for i in range(3)
 ]
 
