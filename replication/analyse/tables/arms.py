@@ -51,8 +51,8 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
             )
         ordered = part[["task_id", "task_hash"]].assign(item=item).drop_duplicates("item").sort_values("item")
         clusters = ordered.groupby(["task_id", "task_hash"], sort=False).ngroup().to_numpy()
-        arrays = (_array(part[part["arm"] == arm], item, column) for arm in (treatment, control))
-        result[str(benchmark)] = Pair(*arrays, clusters, trained)
+        first, second = (_array(part[part["arm"] == arm], item, column) for arm in (treatment, control))
+        result[str(benchmark)] = Pair(first, second, clusters, trained)
     return result
 
 
