@@ -400,7 +400,8 @@ def checked(cfg: Any) -> Root:
     lacking = sorted(OmegaConf.missing_keys(cfg))
     if lacking:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
-    root = cast(Root, OmegaConf.to_object(cfg))
+    root = OmegaConf.to_object(cfg)
+    assert isinstance(root, Root)
     unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
         raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
