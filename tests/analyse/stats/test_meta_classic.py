@@ -1,4 +1,6 @@
-"""Classic random-effects means and prediction intervals against metafor and statsmodels."""
+"""Random-effects means against metafor, statsmodels and a design computed by hand."""
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -79,3 +81,24 @@ def test_differences_that_cannot_be_weighted_are_refused():
             function([1.0, 2.0], [1.0, 0.0])
         with pytest.raises(AnalysisError, match="`y` must be finite"):
             function([1.0, np.nan], [1.0, 1.0])
+
+
+def test_training_runs_add_the_variance_that_benchmarks_share_and_not_that_of_single_benchmarks():
+    # Eight benchmarks of equal error; runs of one arm differ by a constant and, on single benchmarks, by +-.3.
+    y, se = np.tile([0.2, 0.6], 4), np.full(8, 0.05)
+    interaction = 0.3 * np.outer([1, -1, 0], np.tile([1, -1], 4))
+    arms = [np.array([[-0.2], [0.0], [0.2]]) + interaction, np.array([[0.1], [0.1], [0.4]]) + np.zeros(8)]
+    without, fit = random_effects(y, se), random_effects(y, se, runs=arms)
+    base = Fraction(4, 100) * Fraction(8, 7) / 8  # Hartung-Knapp: variance of y over 8
+    parts = [Fraction(4, 100) / 3, Fraction(3, 100) / 3]
+    noise = Fraction(16 * 9, 100 * 64) / (3 * 2) * Fraction(8, 7)  # weighted sum of squares/(m (m - 1)), n/(n - 1)
+    between = sum(parts) - noise
+    assert without.se**2 == pytest.approx(float(base)) and without.df == 7
+    assert fit.mean == pytest.approx(without.mean) and fit.tau == without.tau
+    assert fit.se**2 == pytest.approx(float(base + between))
+    spread = base**2 / 7 + between / sum(parts) * sum(part**2 for part in parts) / 2
+    assert fit.df == pytest.approx(float((base + between) ** 2 / spread)) and 5 < fit.df < 6
+    assert fit.high - fit.mean == pytest.approx(stats.t(fit.df).ppf(0.975) * fit.se)
+    assert fit.p_one_sided == pytest.approx(stats.t(fit.df).sf(fit.mean / fit.se))
+    half = stats.t(fit.df).ppf(0.975) * (fit.tau**2 + fit.se**2) ** 0.5
+    assert (fit.prediction_low, fit.prediction_high) == pytest.approx((fit.mean - half, fit.mean + half))
