@@ -1,7 +1,8 @@
 """The records that pass between stages: frozen, keyword-only, JSON-able, standard library only.
 
 Two identities (design rule): `RunSpec.run_id` hashes everything that can change an episode; `Score.grader` names
-what can change a score. Neither contains throughput settings or versions: those go to the run's manifest.
+everything that can change a score. Neither contains throughput settings or versions: those go to the run's manifest.
+Records that lie on disk between the two halves (`Manifest`, `StudyIndex`, `TrainingRecord`) carry a schema version.
 """
 
 import dataclasses
@@ -12,11 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
-"""Raised when a stored line changes meaning; written into every manifest."""
+SCHEMA_VERSION = 2
+"""Version of the records on disk, written into each; raised when a field is added, removed or changes meaning.
+
+2: labels are a record, with pair, base, family and active_b; a public checkpoint has no training seed; the study index and
+the training record have a version. 1: untyped labels.
+"""
 
 Json = Any
-"""What json.dumps takes: None, bool, int, float, str, and lists and dicts of them."""
+"""A JSON value: None, bool, int, float, str, and lists and dicts of them."""
 
 StopReason = Literal[
     "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
@@ -26,7 +31,10 @@ StopReason = Literal[
 UNSCORED_REASONS = ("engine_error", "environment_error")
 
 Target = Literal["T1", "T2", "T3"]
-"""What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
+"""Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
+
+Proposition = Literal["A", "B", "C", "D", "E", "P"]
+"""Propositions under test; P is about the published table itself."""
 
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
@@ -48,10 +56,15 @@ def stable_seed(*parts: Json) -> int:
 
 def _plain(value: Any) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        names = (f.name for f in dataclasses.fields(value) if not _omitted(f, value))
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON-able")
+
+
+def _omitted(item: "dataclasses.Field[Any]", value: Any) -> bool:
+    return bool(item.metadata.get("omit_default")) and getattr(value, item.name) == item.default
 
 
 def to_json(record: Any) -> dict[str, Json]:
@@ -82,22 +95,18 @@ class Task:
     """One benchmark item as the model may see it; the answer key stays with the benchmark."""
 
     id: str
-    """`benchmark/split/level/index`."""
+    """Unique within the benchmark; nothing parses it."""
     benchmark: str
-    split: str
-    """train, calibration or evaluation."""
-    level: int
-    index: int
     prompt: str
     tools: tuple[Tool, ...]
     setup: Mapping[str, Json]
-    """Start state of the simulator; shown to the model only through tools."""
-    tags: tuple[str, ...] = ()
-    """Kinds of work: code_generation, research_synthesis, planning, tool_use, memory, multi_step."""
+    """Initial state of the simulator; the model sees it only through tools."""
+    attributes: Mapping[str, Json] = field(default_factory=dict)
+    """Facts for graders and the analysis, never shown to the model; the suite's: split, level, index, seed, tags."""
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """Identity of the content: a changed character is another task under the same id."""
+        """Hash of prompt, tools and setup: one changed character is another task under the same id."""
         return stable_hash([self.prompt, self.tools, self.setup], 16)
 
 
@@ -108,7 +117,7 @@ class Message:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     calls: tuple[Call, ...] = ()
-    """What the scaffold read in an assistant's reply; graders replay these and never parse text themselves."""
+    """Calls that the scaffold parsed from an assistant's reply; graders replay these and never parse text."""
     answer: str | None = None
     """The final answer in an assistant's reply, if it gave one."""
 
@@ -134,22 +143,29 @@ class RunSpec:
     """Hub id, or name of an organism."""
     revision: str
     """Hub commit, or SHA-256 of an organism's weights."""
+    engine: str
+    """Kind of engine, such as vllm."""
     dtype: str
     context: int
     """Longest prompt plus reply, tokens."""
+    engine_options: Mapping[str, Json]
+    """Options of the engine that can change text; options for speed and memory are in the manifest."""
     benchmark: str
     benchmark_version: str
     scaffold: str
     scaffold_version: str
-    max_turns: int
-    max_episode_tokens: int
-    """New tokens per episode at most."""
+    max_turns: int | None
+    """None, like the two other limits, where an official harness sets its own."""
+    max_episode_tokens: int | None
+    """Limit on the new tokens of an episode."""
+    max_malformed: int | None
+    """Replies in a row without a usable call or answer, after which an episode ends."""
     sampling: Sampling
     seed: int
 
     @functools.cached_property
     def run_id(self) -> str:
-        """Readable name plus hash; a valid folder name whatever the model is called."""
+        """Readable name plus hash; a valid folder name for every model name."""
         readable = "".join(
             c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in f"{self.model}-{self.benchmark}"
         )[-60:]
@@ -157,14 +173,150 @@ class RunSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A served checkpoint as the analysis groups it; (model, revision) is the unit that scores belong to."""
+
+    model: str
+    """Hub id, or name of an organism; equal to `RunSpec.model`."""
+    revision: str
+    """Hub commit, or SHA-256 of an organism's weights; equal to `RunSpec.revision`."""
+    arm: str
+    """Role in comparisons: an arm of the controlled study, or the role of a public checkpoint, such as general or
+    agent_specific."""
+    pair: str | None = None
+    """Name of the matched pair of public checkpoints that it belongs to."""
+    base: str | None = None
+    """Checkpoint that its training started from."""
+    family: str | None = None
+    """Model family, such as Qwen3; None where it is not stated."""
+    scale: str
+    """Position in the family; checkpoints are compared within a scale."""
+    params_b: float
+    """Parameters, billions."""
+    active_b: float | None = None
+    """Parameters active per token, billions; None for a dense model."""
+    training_seed: int | None = None
+    """Of the training run; None for a public checkpoint, which is not a repeated training run of a method."""
+
+    @property
+    def unit(self) -> str:
+        """Readable and stable identity of (model, revision): two checkpoints never share it."""
+        return f"{self.model}@{stable_hash([self.model, self.revision], 8)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry:
+    """A task as a run's manifest lists it."""
+
+    hash: str
+    """`Task.content_hash`."""
+    level: int | None
+    """Difficulty; None where the benchmark has no levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """An engine that took part in a run."""
+
+    first_line: int
+    """First line of episodes.jsonl that it may have written, from 1."""
+    engine: Mapping[str, Json]
+    """Engine, versions and resolved flags, as `Engine.describe` returns them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """manifest.json of a run: all that was run, and by which engines."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    spec: RunSpec
+    labels: Labels
+    tasks: Mapping[str, TaskEntry]
+    """By task id: the run's tasks at its last opening."""
+    sessions: tuple[Session, ...]
+    """Oldest first; more than one means that a version or flag changed between openings."""
+    checks: Mapping[str, Mapping[str, Json]]
+    """Results of checks by name, such as `repeats`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """training.json beside a trained checkpoint: its identity, cost and origin."""
+
+    schema_version: int = SCHEMA_VERSION
+    arm: str
+    scale: str
+    training_seed: int
+    training_run: str
+    """Name of the training run: arm, scale, seed, identity."""
+    identity: str
+    """Hash of all settings that can change the weights."""
+    n_parameters: int
+    params_b: float
+    weights_sha256: str
+    n_tokens: int
+    """Tokens read."""
+    n_sampled_tokens: int
+    """Tokens generated by reinforcement learning."""
+    flops: float
+    wall_s: float
+    joules: float | None
+    """Energy of the GPU; None on a CPU and where it could not be read."""
+    phases: tuple[Mapping[str, Json], ...]
+    """Settings of each phase, in order."""
+    torch: str
+    """Version."""
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A training run of a study, as its index lists it."""
+
+    record: TrainingRecord
+    curve: str
+    """Path of the loss curve, a CSV file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyIndex:
+    """studies/<study>.json: the runs of a collected study, and the deviations of its verdicts."""
+
+    schema_version: int = SCHEMA_VERSION
+    study: str
+    kind: str
+    """reanalysis, controlled or released."""
+    scope: str
+    """Models, scales and benchmarks that the verdicts are about, in words."""
+    deviations: tuple[str, ...]
+    comparisons: tuple[tuple[str, str], ...]
+    """(treatment, control), beside those of the claims."""
+    domains: Mapping[str, str]
+    """By benchmark: in or out, whether the warm-up may see it."""
+    levels: Mapping[str, Mapping[str, tuple[int, ...]]]
+    """By scale and benchmark: levels of difficulty, one that is listed twice is drawn twice as often."""
+    run_ids: tuple[str, ...]
+    """Runs of agents, sorted."""
+    probe_run_ids: tuple[str, ...]
+    """Runs of the observation probe, sorted."""
+    training: tuple[TrainedRun, ...]
+    """Empty in frozen data, where training.csv and curves.csv have it."""
+    engine: Mapping[str, Json]
+    """The engine of the last session of the first run."""
+    repeat_checks: Mapping[str, Mapping[str, Json]]
+    """By run id: `checks.repeat_check`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """One turn asked of an engine."""
+    """A request to an engine for one turn."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     """Only for scaffolds that use the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
-    """JSON schema that the reply is held to; None leaves it free."""
+    """JSON schema that the reply must satisfy; None leaves it free."""
     sampling: Sampling
     seed: int
     """Of this turn: a stable hash of (run seed, task, trial, turn)."""
@@ -172,7 +324,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What an engine returned for one turn."""
+    """The reply of an engine for one turn."""
 
     text: str
     finish: Literal["stop", "length", "context"]
@@ -195,7 +347,7 @@ class Episode:
     """Text of an engine's or environment's failure; never an answer."""
     n_turns: int
     n_malformed: int
-    """Replies that held no usable call."""
+    """Replies without a usable call."""
     n_prompt_tokens: int
     n_completion_tokens: int
     seeds: tuple[int, ...]
@@ -218,16 +370,16 @@ class Score:
     task_hash: str
     trial: int
     value: float | None
-    """In [0, 1]; None is unscored and is never counted as 0 without being asked."""
+    """In [0, 1]; None is unscored, which counts as 0 only under the policy `fail`."""
     grader: str
-    """Name and version of what graded."""
+    """Name and version of the grader."""
     details: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, episode: Episode, grader: str, value: float | None, details: Mapping[str, Json] | None = None
     ) -> "Score":
-        """Make the score of an episode."""
+        """Build the score of an episode."""
         return cls(
             run_id=episode.run_id, task_id=episode.task_id, task_hash=episode.task_hash, trial=episode.trial, value=value,
             grader=grader, details=details or {},
@@ -244,17 +396,17 @@ class Claim:
     """One published proposition with the rule that decides it."""
 
     id: str
-    proposition: Literal["A", "B", "C", "D", "E", "P"]
+    proposition: Proposition
     statement: str
     made_by: str
     """paper or press."""
     source: Mapping[str, Json]
     """reference, place (table, cell, section), url, date_read; a claim without these does not load."""
     rule: str
-    """Name of the decision rule in verdicts.py."""
+    """Name of the decision rule in analyse/rules/registry.py."""
     target: Target
     studies: tuple[str, ...]
-    """Kinds of study that can answer it."""
+    """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
     """`treatment` and `control`: arms or roles whose scores are compared."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
@@ -282,6 +434,9 @@ class Estimate:
     p_one_sided: float | None = None
     """Of "not above zero"."""
     p_two_sided: float | None = None
+    kind: Literal["difference", "log_ratio"] = field(default="difference", metadata={"omit_default": True})
+    """difference: value and limits are fractions. log_ratio: they are natural logarithms of a ratio. Written to JSON only
+    where it is log_ratio, so files of earlier versions read the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,11 +448,11 @@ class Verdict:
     statement: str
     study: str
     scope: str
-    """What the answer is about: models, scales, benchmarks, tasks."""
+    """Models, scales, benchmarks and tasks that the answer is about."""
     target: Target
     outcome: Outcome
     overall: Outcome
-    """Of the claim in this study, over all targets: what they agree on, else inconclusive."""
+    """Of the claim in this study, over all targets: their common outcome, else inconclusive."""
     reason: str
     original: Estimate | None = None
     replication: Estimate | None = None

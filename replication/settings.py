@@ -1,18 +1,21 @@
 """The typed shape of conf/: plain dataclasses for Hydra, one root; a misspelt key fails and the message names it.
 
-These are not records: OmegaConf wants mutable classes and gives tuples back as lists. `config.py` turns them into
-records and live objects once, at the edge; the analysis half reads `Analysis` from here and nothing else.
+These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` turns them into
+records and live objects once, at the edge.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from replication.errors import ConfigError
+
+Schema = TypeVar("Schema")
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 """The configuration beside the package: the project is used from its checkout."""
@@ -23,7 +26,7 @@ class Study:
     """What is compared."""
 
     name: str = MISSING
-    kind: str = MISSING  # reanalysis, controlled or released: what the verdict rules look at
+    kind: str = MISSING  # reanalysis or controlled; a claim names the kinds that can answer it
     scope: str = MISSING  # what its verdicts are about, in words
     seed: int = 0  # of tasks and sampling
     training_seeds: list[int] = field(default_factory=list)
@@ -34,37 +37,37 @@ class Study:
 
 @dataclass
 class Phase:
-    """A stretch of training."""
+    """A stretch of training on one corpus."""
 
     corpus: str = MISSING  # general, episodes, transitions or predictions; the last two also _shuffled
-    n_tokens: int = MISSING  # compute budget, in tokens' worth of 6 x parameters FLOPs
-    lr: float = MISSING
-    domain: str = "all"  # all benchmarks of the study, or in: those open to the warm-up
+    n_tokens: int = MISSING  # compute budget, in tokens of 6 x parameters FLOPs each
+    lr: float = MISSING  # peak rate of Muon
+    domain: str = "all"  # all: every benchmark of the study; in: in-domain benchmarks only
 
 
 @dataclass
 class Arm:
-    """A training condition; its phases start from the base of the scale, in this order."""
+    """A training condition: phases in order, from the base of the scale."""
 
     phases: list[Phase] = field(default_factory=list)
-    scales: list[str] = field(default_factory=list)  # where it is trained; empty means everywhere
-    training_seeds: list[int] = field(default_factory=list)  # empty means those of the study
+    scales: list[str] = field(default_factory=list)  # scales at which the arm is trained; empty means all
+    training_seeds: list[int] = field(default_factory=list)  # empty means `study.training_seeds`
 
 
 @dataclass
 class Base:
-    """How the base of a scale is made, once."""
+    """Training of the base of a scale, from which all its arms start."""
 
-    path: str = MISSING
+    path: str = MISSING  # folder of the checkpoint, relative to the package
     n_tokens: int = MISSING
     lr: float = MISSING
     seed: int = 0
-    n_tokenizer_blocks: int = MISSING
+    n_tokenizer_blocks: int = MISSING  # blocks of the general corpus that the tokenizer is trained on
 
 
 @dataclass
 class Scale:
-    """Size of an organism and where its base is."""
+    """Dimensions of an organism, its base, and the calibrated levels of its tasks."""
 
     hidden: int = MISSING
     layers: int = MISSING
@@ -75,7 +78,7 @@ class Scale:
     vocabulary: int = MISSING
     context: int = MISSING
     base: Base = field(default_factory=Base)
-    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark: calibrated, in place of its own
+    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark; replaces the benchmark's
 
 
 @dataclass
@@ -85,60 +88,94 @@ class Model:
     path: str = MISSING
     revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
     role: str = MISSING  # general or agent_specific; takes the place of the arm
+    pair: str | None = None  # matched pair that it belongs to
+    base: str | None = None  # checkpoint that its training started from
+    family: str | None = None
     scale: str = MISSING
     params_b: float = MISSING
+    active_b: float | None = None  # parameters active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
-    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: how the model writes calls in scaffold native
+    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
+
+
+@dataclass
+class SuiteOptions:
+    """Choices that only generated environments have."""
+
+    domain: str = MISSING  # in or out: whether the warm-up may see it
+    levels: list[int] = MISSING  # difficulties; the tasks are spread evenly over them
+    weight: int = 1  # how often it is drawn in training, relative to the others
 
 
 @dataclass
 class Benchmark:
-    """Which tasks of a benchmark are played."""
+    """The tasks of a benchmark that are played."""
 
-    domain: str = MISSING  # in or out: whether the warm-up may see it
     split: str = "evaluation"
-    levels: list[int] = MISSING
-    n_tasks: int = MISSING  # spread evenly over the levels
-    weight: int = 1  # how often it is drawn in training, beside the others
+    n_tasks: int = MISSING
+    suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
 
 
 @dataclass
 class Scaffold:
-    """Limits of an episode in a scaffold."""
+    """Limits of an episode in a scaffold; part of a run's identity."""
 
     max_turns: int = MISSING
-    max_episode_tokens: int = MISSING
+    max_episode_tokens: int = MISSING  # new tokens
+    max_malformed: int = MISSING  # replies in a row without a usable call or answer
+
+
+@dataclass
+class Serve:
+    """Which checkpoints this process plays, such as one job of a cluster."""
+
+    only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
 class Sampling:
-    """How text is drawn."""
+    """How text is drawn; part of a run's identity."""
 
-    temperature: float = MISSING
+    temperature: float = MISSING  # 0: greedy
     top_p: float = 1.0
-    top_k: int = -1
-    max_tokens: int = MISSING
+    top_k: int = -1  # -1: all tokens
+    max_tokens: int = MISSING  # new tokens per turn
 
 
 @dataclass
 class Engine:
-    """How models are served; can change speed but no text, so it is not part of a run's identity, but dtype is."""
+    """How models are served; part of a run's identity, except `concurrency`, `processes` and the options that the kind lists
+    as `speed_only`. The run's manifest has those options as the engine describes them."""
 
-    device: str = MISSING  # cpu or cuda
-    dtype: str = MISSING
-    context: int = MISSING
-    max_num_seqs: int = MISSING
+    kind: str = MISSING  # a module of replication/collect/engines
+    dtype: str = MISSING  # of the weights
+    context: int = MISSING  # longest prompt plus reply, tokens
     concurrency: int = MISSING  # episodes in flight
-    kv_cache_gib: float | None = None
     processes: int = 1  # engines side by side, each with a share of the checkpoints
-    threads: int = 1  # of each
-    multiprocessing: bool = False
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM
+    options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
+
+
+@dataclass
+class Ingest:
+    """A run that an official harness collected: where its results are, and what it ran.
+
+    It was served as `engine` and sampled as `sampling` say: no harness enforces these, so state them."""
+
+    harness: str = MISSING  # a module of replication/collect/benchmarks/official
+    folder: str = MISSING  # of this run alone
+    model: str = MISSING  # one of `models`
+    benchmark: str = MISSING
+    benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
+    scaffold: str = MISSING  # the agent that the harness ran
+    scaffold_version: str = MISSING
+    n_tasks: int = MISSING  # items of the benchmark, fixed: a harness that reports fewer is refused
+    n_trials: int = 1
+    max_unscored: float = 0.1  # share of attempts; above it the server was probably down, and nothing is stored
 
 
 @dataclass
 class Rl:
-    """How phases on the corpus `predictions` learn: GRPO with GSPO's sequence-level ratio."""
+    """Reinforcement learning on the corpora of predictions: GRPO with the sequence-level ratio of GSPO."""
 
     n_prompts: int = MISSING  # per step
     group_size: int = MISSING  # replies per prompt
@@ -148,7 +185,7 @@ class Rl:
     clip_low: float = MISSING
     clip_high: float = MISSING
     kl_weight: float = MISSING
-    exact_weight: float = MISSING  # of exact match in the reward; the rest is token F1
+    exact_weight: float = MISSING  # of exact match in the reward; token F1 has the rest
 
 
 @dataclass
@@ -161,19 +198,19 @@ class Probe:
 
 @dataclass
 class Calibration:
-    """How levels are chosen: on the calibration split, by one arm, before the evaluation split is touched."""
+    """Choice of the levels from the scores of one arm on the calibration split, before any evaluation."""
 
     arm: str = "agent_sft"
-    training_seed: int = 1000  # never one of a study's
-    low: float = 0.3
+    training_seed: int = 1000  # outside every study
+    low: float = 0.3  # bounds of the target mean score
     high: float = 0.8
     n_tasks: int = 60  # per level
-    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # tried
+    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # candidates
 
 
 @dataclass
 class Training:
-    """How every arm is trained."""
+    """Optimization settings, the same for every arm."""
 
     device: str = MISSING  # cpu or cuda
     workers: int = MISSING  # training runs side by side, one CPU thread each
@@ -184,9 +221,49 @@ class Training:
     weight_decay: float = MISSING
     clip: float = MISSING
     precision: str = MISSING  # float32 or bfloat16
-    compile: bool = MISSING  # a minute to start, then faster; needs a C++ compiler on the CPU
+    compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
     save_every_s: float = MISSING
     rl: Rl = field(default_factory=Rl)
+
+
+@dataclass
+class AuditScenario:
+    """Assumptions under which all rows of a published table are tested together."""
+
+    name: str = MISSING
+    target: str = MISSING  # T1, T2 or T3
+    icc: float = MISSING
+    rho: float = MISSING
+    k: float | None = None  # runs of every row; None: as stated
+    tau: float = 0.0  # SD between checkpoints of one arm, a fraction; enters T3
+    partial_scale: float = 1.0  # share of the variance bound that partial-credit rows have
+
+
+@dataclass
+class TippingDesign:
+    """A design at which the checkpoint SD that makes a row insignificant is searched."""
+
+    k: float | None = None  # runs of every row; None: as stated
+    rho: float = MISSING
+
+
+@dataclass
+class Audit:
+    """Assumptions over which a published table is audited, besides the grid of icc and rho that its claim names."""
+
+    high_rhos: list[float] = MISSING  # beyond the claim's grid
+    same_task_iccs: list[float] = MISSING  # T1, besides those of the claim's grid
+    runs: list[int] = MISSING  # per task, of the grid and of the designs
+    digit_runs: list[int] = MISSING  # at which printed digits are tested for whole totals
+    rounded_runs: list[int] = MISSING  # at which printed digits are tested as means of rounded runs
+    fractions: list[float] = MISSING  # of the printed difference, as true effects in the required designs
+    powers: list[float] = MISSING  # of the required designs
+    winners_curse: float = MISSING  # true effect as a fraction of the printed difference
+    taus: list[float] = MISSING  # checkpoint SDs of the tipping curve, fractions
+    tipping: dict[str, TippingDesign] = MISSING
+    scenarios: list[AuditScenario] = MISSING
+    map_iccs: list[float] = MISSING  # first, last and number of the fine map
+    map_rhos: list[float] = MISSING
 
 
 @dataclass
@@ -202,6 +279,7 @@ class Analysis:
     bounds: list[str] = MISSING  # policies whose outcome is reported beside it
     n_simulations: int = MISSING  # of the A/A check
     simulation_seed: int = MISSING
+    audit: Audit = field(default_factory=Audit)
 
 
 @dataclass
@@ -248,7 +326,7 @@ class Plan:
 
 @dataclass
 class Tracking:
-    """Curves for wandb, a second view; the package's own files are the record."""
+    """Learning curves in wandb; the package's own files are the record."""
 
     mode: str = "offline"  # offline, online or disabled
     project: str = "replication"
@@ -273,8 +351,10 @@ class Root:
     models: dict[str, Model] = field(default_factory=dict)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
+    ingest: dict[str, Ingest] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
+    serve: Serve = field(default_factory=Serve)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)
@@ -299,17 +379,31 @@ def register() -> None:
     ConfigStore.instance().store(name="root", node=Root)
 
 
+def analysis(name: str = "default") -> Analysis:
+    """Read one file of conf/analysis without Hydra, checked against the same schema as a study's."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = CONF / "analysis" / f"{name}.yaml"
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Analysis), OmegaConf.load(path))
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path.name}: {error}. Fix conf/analysis.") from error
+    absent = sorted(OmegaConf.missing_keys(merged))
+    if absent:
+        raise ConfigError(f"no value for `analysis.{absent[0]}` in {path.name}. Give it in conf/analysis.")
+    chosen: Analysis = OmegaConf.to_object(merged)
+    return chosen
+
+
 def checked(cfg: Any) -> Root:
     """Turn Hydra's DictConfig into the typed root; every value present and in range, or one clear ConfigError."""
     lacking = sorted(OmegaConf.missing_keys(cfg))
     if lacking:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
-    root: Root = OmegaConf.to_object(cfg)
+    root = cast(Root, OmegaConf.to_object(cfg))
     unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
-        raise ConfigError(
-            f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Mend conf/ or the command line."
-        )
+        raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
@@ -320,6 +414,13 @@ def checked(cfg: Any) -> Root:
         )
     _in_range("sampling.top_p", root.sampling.top_p, 1e-6, 1.0)
     _in_range("sampling.max_tokens", root.sampling.max_tokens, 1, root.engine.context)
+    for name, limits in root.scaffolds.items():
+        _in_range(f"scaffolds.{name}.max_turns", limits.max_turns, 1, 1_000_000)
+        _in_range(f"scaffolds.{name}.max_malformed", limits.max_malformed, 1, 1_000_000)
+    for name, source in root.ingest.items():
+        _in_range(f"ingest.{name}.n_tasks", source.n_tasks, 1, 1_000_000)
+        _in_range(f"ingest.{name}.n_trials", source.n_trials, 1, 10_000)
+        _in_range(f"ingest.{name}.max_unscored", source.max_unscored, 0.0, 1.0)
     for name, choice in root.benchmarks.items():
         _in_range(f"benchmarks.{name}.n_tasks", choice.n_tasks, 1, 1_000_000)
         if choice.split != "evaluation":
@@ -327,6 +428,27 @@ def checked(cfg: Any) -> Root:
     if len(set(root.study.training_seeds)) != len(root.study.training_seeds):
         raise ConfigError(f"`study.training_seeds` {root.study.training_seeds} names a seed twice.")
     return root
+
+
+def typed(schema: type[Schema], given: Mapping[str, Any], key: str) -> Schema:
+    """Turn free settings into an instance of a plain dataclass; ConfigError names what is unknown, missing or ill-typed.
+
+    key : where the settings are, for messages.
+    """
+    allowed = ", ".join(f.name for f in dataclasses.fields(cast(Any, schema)))
+    unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cast(Any, schema))})
+    if unknown:
+        named = "`, `".join(f"{key}.{name}" for name in unknown)
+        raise ConfigError(f"no key `{named}`; allowed: {allowed}. Fix conf/ or the command line.")
+    try:
+        value = OmegaConf.merge(OmegaConf.structured(schema), given)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"`{key}`: {str(error).strip().splitlines()[0]}. Fix conf/ or the command line.") from None
+    lacking = sorted(OmegaConf.missing_keys(value))
+    if lacking:
+        named = "`, `".join(f"{key}.{name}" for name in lacking)
+        raise ConfigError(f"no value for `{named}`. Give it in conf/ or on the command line.")
+    return cast(Schema, OmegaConf.to_object(value))
 
 
 def _dropped(given: Any, kept: Any, path: str = "") -> Iterator[str]:

@@ -39,7 +39,7 @@ def points(estimate: Estimate | None) -> str:
     if estimate is None:
         return DASH
     values = (estimate.value, estimate.low, estimate.high)
-    if estimate.method.startswith("log ratio"):
+    if estimate.kind == "log_ratio":
         return "\N{MULTIPLICATION SIGN}{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, values))
     return interval(*values)
 

@@ -13,6 +13,7 @@ from replication.analyse.claims import load_claims
 from replication.collect import build
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
+from replication.records import Labels
 
 ROOT = settings.CONF.parent
 STUDIES = sorted(p.stem for p in (settings.CONF / "study").glob("*.yaml"))
@@ -112,13 +113,13 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     (run, *_) = build.training_runs(cfg)
     served = build.Served(
         ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
-        labels={"arm": run.arm, "scale": "xs", "params_b": 0.001, "training_seed": 0},
+        labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
     (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
-    levels = [task.level for task in job.tasks]
+    levels = [task.attributes["level"] for task in job.tasks]
     assert (levels.count(1), levels.count(2)) == (6, 4) and len({task.id for task in job.tasks}) == 10
     (probe,) = [job for job in build.probe_jobs(cfg, served) if job.spec.benchmark == "terminal"]
-    assert {task.split for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
+    assert {task.attributes["split"] for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
     assert probe.spec.run_id != job.spec.run_id
 
 

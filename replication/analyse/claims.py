@@ -1,36 +1,29 @@
-"""Read conf/claim/*.yaml into `Claim` records, refusing whatever is incomplete or misspelt."""
+"""Load conf/claim/*.yaml as `Claim` records; an incomplete or misspelt claim is an error."""
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import yaml
 
+from replication.analyse.rules.registry import RULES
 from replication.errors import ClaimError
-from replication.records import Claim, Target
-
-RULES: Mapping[str, tuple[str, ...]] = {
-    "published_on_all": ("alpha", "icc", "rho"),
-    "average_effect": ("alpha", "sesoi", "icc", "rho"),
-    "above_control": ("alpha", "sesoi"),
-    "replicates_rows": ("alpha", "sesoi", "tau", "beside"),
-    "on_all_benchmarks": ("alpha", "sesoi", "equivalence_refutes"),
-    "on_all_scaffolds": ("alpha",),
-    "on_all_scales": ("alpha", "sesoi"),
-    "cheaper": ("alpha",),
-}
-"""Decision rules (verdicts.py) and the parameters that each of them needs."""
+from replication.records import Claim, Proposition, Target
+from replication.settings import CONF
 
 SOURCE_KEYS = ("reference", "place", "url", "date_read")
 
 COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control", "published_pairs")
-"""Arms of a study of ours; arms of the published table where they have other names; or the benchmarks on which published
-pairs of models compare what the arms stand for, a list in one string."""
+"""Arms of a collected study; arms of the published table where they have other names; or the leaderboards, separated by
+spaces, whose published pairs of models make the same comparison."""
 
-PROPOSITIONS = ("A", "B", "C", "D", "E", "P")
-STUDIES = ("reanalysis", "controlled", "released")
+
+def study_kinds(folder: Path = CONF / "study") -> list[str]:
+    """List the kinds of study that exist, in alphabetical order: the `study.kind` of every file of conf/study."""
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))]
+    return sorted({file["study"]["kind"] for file in files if "kind" in file.get("study", {})})
 
 
 def load_claims(folder: Path) -> list[Claim]:
@@ -38,11 +31,42 @@ def load_claims(folder: Path) -> list[Claim]:
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
         raise ClaimError(f"{folder}: no claim files (*.yaml) found.")
-    return [load_claim(path) for path in paths]
+    kinds = study_kinds()
+    return [load_claim(path, kinds) for path in paths]
 
 
-def load_claim(path: Path) -> Claim:
-    """Load one claim; an error names the file and the key."""
+def load_claim(path: Path, kinds: Sequence[str] | None = None) -> Claim:
+    """Load one claim; an error names the file and the key.
+
+    kinds : kinds of study that a claim may name; None: those of conf/study.
+    """
+    content = _content(path)
+    _check_source(path, content["source"])
+    _check_choice(path, "proposition", content["proposition"], get_args(Proposition))
+    _check_choice(path, "made_by", content["made_by"], ("paper", "press"))
+    _check_choice(path, "target", content["target"], get_args(Target))
+    _check_choice(path, "rule", content["rule"], RULES)
+    for study in content["studies"]:
+        _check_choice(path, "studies", study, study_kinds() if kinds is None else kinds)
+    _check_all_present(path, "parameters.", content.get("parameters", {}), RULES[content["rule"]].parameters)
+    compare = content.get("compare", {})
+    _check_keys(path, "compare.", compare, allowed=COMPARE_KEYS)
+    _check_present(path, "compare.", compare, required=("treatment", "control"))
+    if content["id"] != path.stem:
+        raise ClaimError(f"{path.name}: `id` must be the file's name, {path.stem}; got {content['id']!r}.")
+    return Claim(
+        **{
+            **content,
+            "statement": " ".join(content["statement"].split()),
+            "source": {key: str(value) for key, value in content["source"].items()},
+            "studies": tuple(content["studies"]),
+            "unspecified": tuple(content.get("unspecified", ())),
+        }
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Read the file as a mapping that has the keys of a claim."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -53,41 +77,23 @@ def load_claim(path: Path) -> Claim:
     fields = {field.name: field for field in dataclasses.fields(Claim)}
     _check_keys(path, "", content, allowed=fields)
     optional = {name for name, field in fields.items() if field.default_factory is not dataclasses.MISSING}
-    _check_present(path, "", content, needed=[name for name in fields if name not in optional])
+    _check_present(path, "", content, required=[name for name in fields if name not in optional])
+    return content
 
-    source = content["source"]
+
+def _check_source(path: Path, source: object) -> None:
     if not isinstance(source, dict):
-        raise ClaimError(f"{path.name}: `source` must hold {', '.join(SOURCE_KEYS)}.")
-    _check_keys(path, "source.", source, allowed=SOURCE_KEYS)
-    _check_present(path, "source.", source, needed=SOURCE_KEYS)
-
-    _check_choice(path, "proposition", content["proposition"], PROPOSITIONS)
-    _check_choice(path, "made_by", content["made_by"], ("paper", "press"))
-    _check_choice(path, "target", content["target"], get_args(Target))
-    _check_choice(path, "rule", content["rule"], RULES)
-    for study in content["studies"]:
-        _check_choice(path, "studies", study, STUDIES)
-    parameters = content.get("parameters", {})
-    _check_keys(path, "parameters.", parameters, allowed=RULES[content["rule"]])
-    _check_present(path, "parameters.", parameters, needed=RULES[content["rule"]])
-    compare = content.get("compare", {})
-    _check_keys(path, "compare.", compare, allowed=COMPARE_KEYS)
-    _check_present(path, "compare.", compare, needed=("treatment", "control"))
-
-    if content["id"] != path.stem:
-        raise ClaimError(f"{path.name}: `id` must be the file's name, {path.stem}; got {content['id']!r}.")
-    return Claim(
-        **{
-            **content,
-            "statement": " ".join(content["statement"].split()),
-            "source": {key: str(value) for key, value in source.items()},
-            "studies": tuple(content["studies"]),
-            "unspecified": tuple(content.get("unspecified", ())),
-        }
-    )
+        raise ClaimError(f"{path.name}: `source` must have {', '.join(SOURCE_KEYS)}; got {source!r}.")
+    _check_all_present(path, "source.", source, SOURCE_KEYS)
 
 
-def _check_keys(path: Path, prefix: str, given: Mapping, allowed: Iterable[str]) -> None:
+def _check_all_present(path: Path, prefix: str, given: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Check for exactly these keys."""
+    _check_keys(path, prefix, given, allowed=keys)
+    _check_present(path, prefix, given, required=keys)
+
+
+def _check_keys(path: Path, prefix: str, given: Mapping[str, Any], allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     for key in given:
         if key not in allowed:
@@ -96,8 +102,8 @@ def _check_keys(path: Path, prefix: str, given: Mapping, allowed: Iterable[str])
             raise ClaimError(f"{path.name}: unknown key `{prefix}{key}`; {hint}")
 
 
-def _check_present(path: Path, prefix: str, given: Mapping, needed: Iterable[str]) -> None:
-    for key in needed:
+def _check_present(path: Path, prefix: str, given: Mapping[str, Any], required: Iterable[str]) -> None:
+    for key in required:
         if given.get(key) in (None, "", []):
             raise ClaimError(f"{path.name}: `{prefix}{key}` is missing or empty.")
 

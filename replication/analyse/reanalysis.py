@@ -1,47 +1,45 @@
-"""What the published numbers can and cannot show: tables, and the numbers of the paper's section on them.
+"""The reanalysis of the published numbers: its data and every table of it.
 
 Needs no model, no store and no network: everything comes from the packaged evidence.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from replication.analyse import evidence
+from replication.analyse.analysis_settings import AnalysisSettings
+from replication.analyse.rules.data import StudyData
 from replication.analyse.stats.families import trend
-from replication.analyse.stats.printed import audit, fragility, matched
+from replication.analyse.stats.printed import matched
+from replication.analyse.stats.printed.composite import Composite, composite
+from replication.analyse.table_audit import Grid, PublishedTable, TableAudit
+from replication.analyse.verdicts import table_claim
+from replication.records import Claim
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEADERBOARDS = ("bfcl_v3", "bfcl_v4")
-WORTH = {"non_live": 860}
-"""Independent items of a part of BFCL v4 that is itself a mean of subsets of unequal size."""
+ITEMS = {"non_live": 860}
+"""Independent items of the part of BFCL v4 that is itself a mean of subsets of unequal size."""
+
+UNPREFIXED = ("fragility_map", "tipping_steps")
+"""Tables of the audit whose files are named without `audit_`."""
 
 NEWER = "Qwen3"
 """Family of general models that is newer than the bases of the agent-tuned ones."""
 
 
-class Settings(NamedTuple):
-    """What is fixed in conf/analysis and conf/claim."""
-
-    icc: float
-    rho: float
-    unstated_runs: int
-    level: float
-
-
 class Reanalysis(NamedTuple):
     """Every table of the study."""
 
-    audit: audit.Report
-    surface: pd.DataFrame
-    """p of every row over a fine grid of icc and rho."""
-    tipping: pd.DataFrame
-    """Rows that hold, over a fine grid of checkpoint SDs."""
-    composite: audit.Composite
+    audit: TableAudit
+    composite: Composite
     gaps: dict[str, pd.DataFrame]
     """Per leaderboard, agent minus general."""
     sensitivity: dict[str, pd.DataFrame]
@@ -54,29 +52,41 @@ class Reanalysis(NamedTuple):
     unspecified: pd.DataFrame
 
 
-def analyse(rows: pd.DataFrame, published: pd.DataFrame, arms: tuple[str, str], settings: Settings) -> Reanalysis:
+def table_grid(claims: Iterable[Claim], settings: AnalysisSettings) -> Grid:
+    """Return the grid of the claim about the published table, at the level of the settings."""
+    return dataclasses.replace(Grid(alpha=0, iccs=(), rhos=()).of(table_claim(claims)), alpha=settings.alpha)
+
+
+def study_data(claims: Iterable[Claim], settings: AnalysisSettings) -> StudyData:
+    """Return the packaged evidence as the data of study `reanalysis`; a collected study adds its scores to it."""
+    scores, benchmarks = evidence.load_scores(), evidence.load_benchmarks()
+    return StudyData(
+        study="reanalysis", kind="reanalysis", model_pairs=evidence.load_pairs(), settings=settings,
+        published=PublishedTable(scores, benchmarks, table_grid(claims, settings), settings),
+    )  # fmt: skip
+
+
+def analyse(audit: TableAudit, published: pd.DataFrame, settings: AnalysisSettings) -> Reanalysis:
     """Compute every table.
 
-    rows : published rows as `audit.compare` returns them. published : the table they come from. arms : treatment, control.
+    audit : of the published table. published : the score table that it comes from.
     """
-    icc, rho, runs, level = settings
-    how = {"icc": icc, "rho": rho, "unstated_runs": runs, "level": level}
+    options: dict[str, Any] = {
+        "icc": settings.icc, "rho": settings.rho, "unstated_runs": settings.unstated_runs, "level": settings.level,
+    }  # fmt: skip
     pairs = evidence.load_pairs()
-    gaps = {name: matched.gaps(pairs, name, "overall", **how) for name in LEADERBOARDS}
+    gaps = {name: matched.gaps(pairs, name, "overall", **options) for name in LEADERBOARDS}
     first = gaps[LEADERBOARDS[0]]
-    line = matched.size_trend(first, level=level)
+    line = matched.size_trend(first, level=settings.level)
     sizes = np.geomspace(first["params_b"].min(), first["params_b"].max(), 60)
-    read = audit.report(rows, icc=icc, rho=rho, alpha=1 - level)
     return Reanalysis(
-        audit=read,
-        surface=fragility.surface(rows, level=level),
-        tipping=fragility.tipping_steps(rows, read.tipping["stated runs"].max(), icc=icc, rho=rho, alpha=1 - level),
-        composite=audit.composite(published, "bfcl_v4", *arms, items=WORTH),
+        audit=audit,
+        composite=composite(published, "bfcl_v4", audit.treatment, audit.control, items=ITEMS),
         gaps=gaps,
-        sensitivity={name: matched.sensitivity(pairs, name, "overall", **how) for name in LEADERBOARDS},
+        sensitivity={name: matched.sensitivity(pairs, name, "overall", **options) for name in LEADERBOARDS},
         trend=line,
         band=matched.size_band(line, sizes).assign(benchmark=LEADERBOARDS[0], metric="overall"),
-        newer=matched.newer_general(pairs, evidence.load_general(), NEWER, **how),
+        newer=matched.newer_general(pairs, evidence.load_general(), NEWER, **options),
         public=evidence.load_public(),
         attempts=evidence.load_attempts(),
         drift=evidence.load_drift(),
@@ -89,10 +99,11 @@ def tables(r: Reanalysis) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     return {
-        **{f"audit_{name}": table for name, table in r.audit._asdict().items() if len(table)},
+        **{name if name in UNPREFIXED else f"audit_{name}": table
+           for name, table in r.audit.tables().items() if len(table) and name != "estimates"},
         "pairs": pd.concat(r.gaps.values(), ignore_index=True),
         "pairs_sensitivity": pd.concat(
             [table.assign(leaderboard=name) for name, table in r.sensitivity.items()], ignore_index=True
         ),
-        "fragility_map": r.surface, "tipping_steps": r.tipping, "pairs_band": r.band, "newer_general": r.newer,
+        "pairs_band": r.band, "newer_general": r.newer,
     }  # fmt: skip

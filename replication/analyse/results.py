@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replication.analyse import evidence, reanalysis
-from replication.analyse.rules.parts import Data, Settings
+from replication.analyse import reanalysis
+from replication.analyse.analysis_settings import AnalysisSettings
+from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
-from replication.analyse.verdicts import Tables, decide, published_arms, tabulate
+from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
     from replication.records import Claim, Verdict
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Results:
     """Everything that is printed or drawn of a study."""
 
-    data: Data
+    data: StudyData
     verdicts: list[Verdict]
     """Of the published numbers first, then of the study."""
     tables: Tables
@@ -34,20 +35,19 @@ class Results:
     """Smallest effect of interest, a fraction."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> AnalysisSettings:
         """Settings of the analysis."""
         return self.data.settings
 
 
-def analyse(study: str, kind: str, claims: Sequence[Claim], settings: Settings, frozen: Frozen | None) -> Results:
+def analyse(
+    study: str, kind: str, claims: Sequence[Claim], settings: AnalysisSettings, frozen: Frozen | None
+) -> Results:
     """Decide every claim on the published numbers and on the frozen study, and compute every table.
 
     frozen : None for a study that reads published numbers only.
     """
-    published = Data(
-        study="reanalysis", kind="reanalysis", published=evidence.load_scores(), benchmarks=evidence.load_benchmarks(),
-        model_pairs=evidence.load_pairs(), settings=settings,
-    )  # fmt: skip
+    published = reanalysis.study_data(claims, settings)
     data, verdicts = published, decide(claims, published)
     if frozen is not None:
         data = _collected(published, study, kind, frozen)
@@ -59,18 +59,15 @@ def analyse(study: str, kind: str, claims: Sequence[Claim], settings: Settings, 
         secondary = run_secondary_analyses(claims, data, frozen, list(pairs.itertuples(index=False, name=None)))
     return Results(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
-        reanalysis=reanalysis.analyse(
-            tables.rows, published.published, published_arms(claims),
-            reanalysis.Settings(settings.icc, settings.rho, settings.unstated_runs, settings.level),
-        ),
+        reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings),
         sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
     )  # fmt: skip
 
 
-def _collected(published: Data, study: str, kind: str, frozen: Frozen) -> Data:
+def _collected(published: StudyData, study: str, kind: str, frozen: Frozen) -> StudyData:
     about = frozen.about
     return dataclasses.replace(
-        published, study=study, kind=kind, scope=about["scope"], deviations=tuple(about["deviations"]),
+        published, study=study, kind=kind, scope=about.scope, deviations=about.deviations,
         scores=frozen.scores, training=frozen.training,
-        comparisons=tuple((treatment, control) for treatment, control in about.get("comparisons", [])),
+        comparisons=about.comparisons,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from replication.analyse.verdicts import ScaleVerdict, per_scale
 from replication.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from replication.analyse.rules.parts import Data
+    from replication.analyse.rules.data import StudyData
     from replication.records import Claim
     from replication.store.frozen import Frozen
 
@@ -56,13 +56,13 @@ class SecondaryAnalyses:
 
 
 def run_secondary_analyses(
-    claims: Sequence[Claim], data: Data, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
+    claims: Sequence[Claim], data: StudyData, frozen: Frozen, comparisons: Sequence[tuple[str, str]]
 ) -> SecondaryAnalyses:
     """Run every secondary analysis; `comparisons` are the (treatment, control) that have estimates."""
     settings = data.settings
     runs = None
     if frozen.probe is not None:
-        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.get("domains", {}))
+        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
     return SecondaryAnalyses(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
         aa=aa.check(
@@ -79,7 +79,7 @@ def run_secondary_analyses(
     )  # fmt: skip
 
 
-def _second_opinions(data: Data, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _second_opinions(data: StudyData, comparisons: Sequence[tuple[str, str]]) -> pd.DataFrame:
     settings = data.settings
     parts = [
         second_opinions.table(

@@ -1,10 +1,10 @@
 """Answer each claim in one study by the rule that its file names.
 
-A rule sees a claim, the data, a target of inference (T1 these tasks, T2 tasks like these, T3 the training method) and a
-policy for unscored episodes, and answers replicated, not_replicated or inconclusive with all criteria it used. What the
-data cannot support is `not_testable`, and the reason is computed from the data. Outcomes that differ between policies
-are `inconclusive`. A claim has one target; the other targets are answered too, and where targets disagree the claim is
-`inconclusive` overall. What missing scores could change at worst and at best stands in every record.
+A rule takes a claim, the data, a target of inference (T1 these tasks, T2 tasks like these, T3 the training method) and a
+policy for unscored episodes, and returns replicated, not_replicated or inconclusive with all criteria it used. A claim that
+the data cannot support is `not_testable`, with a reason computed from the data. Outcomes that differ between policies are
+`inconclusive`. A claim has one target; the other targets are answered too, and where targets disagree the claim is
+`inconclusive` overall. Every record has the outcome with missing scores at their worst and at their best.
 """
 
 import dataclasses
@@ -14,35 +14,23 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from replication.analyse.rules.collected import COLLECTED
-from replication.analyse.rules.parts import (
-    Data,
-    Rule,
-    RuleResult,
-    original_of,
-    published_names,
-    published_rows,
-    scope_of,
-    short,
-)
-from replication.analyse.rules.published import PUBLISHED
-from replication.analyse.stats.printed import audit
+from replication.analyse.rules.data import Rule, RuleResult, StudyData
+from replication.analyse.rules.registry import RULES
+from replication.analyse.rules.shared import compared_arms, published_arms, scope_of, summary
+from replication.analyse.stats.estimates.differences import Unscored
+from replication.analyse.table_audit import TableAudit
 from replication.analyse.tables import summaries
 from replication.analyse.tables.arms import arm_means, by_scale, run_differences
-from replication.errors import AnalysisError
-from replication.records import Claim, Json, Outcome, Target, Verdict
+from replication.errors import AnalysisError, ClaimError
+from replication.records import Claim, Estimate, Json, Outcome, Target, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """The estimates behind the verdicts, for figures and the paper."""
 
-    rows: pd.DataFrame
-    """Published rows as audited."""
-    published: pd.DataFrame
-    family: pd.DataFrame
-    turning: Mapping[str, float | None]
-    """Per icc the task correlation from which the published table would establish all rows for T2."""
+    audit: TableAudit
+    """Of the published table."""
     estimates: pd.DataFrame | None = None
     runs: pd.DataFrame | None = None
     means: pd.DataFrame | None = None
@@ -57,43 +45,43 @@ class ScaleVerdict(NamedTuple):
     verdict: Verdict
 
 
-def decide(claims: Iterable[Claim], data: Data) -> list[Verdict]:
-    """Answer the claims that this kind of study can speak about; claims in the given order, T1 before T2 before T3."""
+def decide(claims: Iterable[Claim], data: StudyData) -> list[Verdict]:
+    """Answer the claims that name this kind of study, in the given order; T1 before T2 before T3."""
     verdicts = []
     for claim in claims:
         if data.kind in claim.studies:
-            verdicts += _merge_not_testable(claim, _overall([_verdict(claim, data, t) for t in _targets(claim, data)]))
+            targets = RULES[claim.rule].targets(claim, data)
+            of_targets = _overall([_verdict(claim, data, target) for target in targets])
+            verdicts += _merge_not_testable(claim, of_targets)
     return verdicts
 
 
-def published_arms(claims: Iterable[Claim]) -> tuple[str, str]:
-    """Name treatment and control of the table that claim P is about."""
-    return published_names(next(claim for claim in claims if claim.rule == "published_on_all"))
+def table_claim(claims: Iterable[Claim]) -> Claim:
+    """Return the claim about the published table, which names the arms and the grid of its audit."""
+    for claim in claims:
+        if RULES[claim.rule].collected is None:
+            return claim
+    raise ClaimError("no claim is about the published table (rule `published_on_all`); its audit needs one.")
 
 
-def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
+def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
     """Compute the tables of estimates for the published rows and, where there are scores, for every comparison.
 
     The claims' comparisons come first, then the study's own; one that the data cannot support is left out with its reason.
     """
     claims, settings = list(claims), data.settings
-    claim = next(claim for claim in claims if claim.rule == "published_on_all")
-    rows = published_rows(claim, data)
-    iccs, alpha = claim.parameters["icc"], claim.parameters["alpha"]
-    tables = Tables(
-        rows=rows,
-        published=summaries.published_estimates(rows, icc=settings.icc, rho=settings.rho, level=settings.level),
-        family=summaries.published_family(rows, iccs, claim.parameters["rho"], alpha),
-        turning={str(icc): audit.turning_point(rows, icc=icc, alpha=alpha) for icc in iccs},
-    )
+    tables = Tables(audit=data.published.audit(*published_arms(table_claim(claims))))
     if data.scores is None:
         return tables
-    claimed = [(c.compare["treatment"], c.compare["control"]) for c in claims if data.kind in c.studies]
-    how = {"level": settings.level, "power": settings.power, "policies": settings.unscored}
+    claimed = [compared_arms(claim) for claim in claims if data.kind in claim.studies]
     estimates, runs, left_out = [], [], {}
     for pair in dict.fromkeys([*claimed, *data.comparisons]):
         try:
-            estimates.append(summaries.collected_estimates(data.scores, *pair, **how))
+            estimates.append(
+                summaries.collected_estimates(
+                    data.scores, *pair, level=settings.level, power=settings.power, policies=settings.unscored
+                )
+            )
         except AnalysisError as error:
             left_out[pair] = str(error)
         else:
@@ -103,7 +91,7 @@ def tabulate(claims: Iterable[Claim], data: Data) -> Tables:
     )
 
 
-def per_scale(claims: Iterable[Claim], data: Data) -> list[ScaleVerdict]:
+def per_scale(claims: Iterable[Claim], data: StudyData) -> list[ScaleVerdict]:
     """Answer each claim at each scale alone, for its own target, where the study has several scales.
 
     Detail behind the verdicts, not corrected for looking several times; claims about scales are left out.
@@ -111,7 +99,7 @@ def per_scale(claims: Iterable[Claim], data: Data) -> list[ScaleVerdict]:
     if data.scores is None or data.scores["scale"].nunique() < 2:
         return []
     alone = {scale: dataclasses.replace(data, scores=part) for scale, part in by_scale(data.scores).items()}
-    claims = [claim for claim in claims if data.kind in claim.studies and claim.rule != "on_all_scales"]
+    claims = [claim for claim in claims if data.kind in claim.studies and RULES[claim.rule].per_scale]
     return [
         ScaleVerdict(scale, _verdict(claim, part, claim.target)) for claim in claims for scale, part in alone.items()
     ]
@@ -121,18 +109,13 @@ def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def _targets(claim: Claim, data: Data) -> tuple[Target, ...]:
-    if data.scores is not None:
-        return ("T2", "T3")
-    if "published_pairs" in claim.compare:
-        return ("T3",)  # the unit is a pair of models, each trained once
-    return ("T1", "T2") if claim.rule == "published_on_all" else ("T2", "T3")
-
-
-def _verdict(claim: Claim, data: Data, target: Target) -> Verdict:
-    rule = (PUBLISHED if data.scores is None else COLLECTED)[claim.rule]
-    policies = data.settings.unscored if data.scores is not None else ("exclude",)
+def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
+    policies: tuple[Unscored, ...] = data.settings.unscored if data.scores is not None else ("exclude",)
+    outcome: Outcome
+    estimate: Estimate | None
+    criteria: dict[str, Json]
     try:
+        rule = RULES[claim.rule].on(claim, data)
         answers = {policy: rule(claim, data, target, policy) for policy in policies}
         first = next(iter(answers.values()))
         outcomes = {policy: answer.outcome for policy, answer in answers.items()}
@@ -159,7 +142,7 @@ def _verdict(claim: Claim, data: Data, target: Target) -> Verdict:
         outcome=outcome,
         overall=outcome,
         reason=reason,
-        original=original_of(claim, data),
+        original=_original(claim, data),
         replication=estimate,
         criteria=criteria,
         deviations=data.deviations,
@@ -167,25 +150,30 @@ def _verdict(claim: Claim, data: Data, target: Target) -> Verdict:
     )
 
 
-def _bounds(rule: "Rule", claim: Claim, data: Data, target: Target, scored: RuleResult) -> dict[str, Json]:
-    """Answer with the missing scores at their worst and best for the treatment; without any, as answered."""
-    n_missing = int(data.scores["value"].isna().sum())
-    answers = {p: rule(claim, data, target, p) if n_missing else scored for p in data.settings.bounds}
+def _original(claim: Claim, data: StudyData) -> Estimate | None:
+    original = RULES[claim.rule].original
+    return original(claim, data) if original is not None and data.scores is not None else None
+
+
+def _bounds(rule: Rule, claim: Claim, data: StudyData, target: Target, scored: RuleResult) -> dict[str, Json]:
+    """Apply the rule with the missing scores at their worst and best for the treatment; `scored` where none is missing."""
+    missing = data.scores is not None and bool(data.scores["value"].isna().any())
+    answers = {p: rule(claim, data, target, p) if missing else scored for p in data.settings.bounds}
     return {
-        policy: {"outcome": answer.outcome, **({} if answer.estimate is None else short(answer.estimate))}
+        policy: {"outcome": answer.outcome, **({} if answer.estimate is None else summary(answer.estimate))}
         for policy, answer in answers.items()
     }
 
 
 def _overall(verdicts: list[Verdict]) -> list[Verdict]:
-    """Say of each verdict on one claim what all its targets agree on."""
+    """Set `overall` of the verdicts on one claim: the outcome of all its targets, or inconclusive."""
     outcomes = {verdict.outcome for verdict in verdicts}
     agreed: Outcome = outcomes.pop() if len(outcomes) == 1 else "inconclusive"
     return [dataclasses.replace(verdict, overall=agreed) for verdict in verdicts]
 
 
 def _merge_not_testable(claim: Claim, verdicts: list[Verdict]) -> list[Verdict]:
-    """Say once, for the claim's own target, what no target can be tested for."""
+    """Keep one verdict, for the claim's own target, where no target is testable for the same reason."""
     if len({(v.outcome, v.reason) for v in verdicts}) == 1 and verdicts[0].outcome == "not_testable":
         return [next((v for v in verdicts if v.target == claim.target), verdicts[-1])]
     return verdicts

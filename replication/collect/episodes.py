@@ -1,9 +1,10 @@
-"""Play one episode: the loop, on one screen, knowing only the interfaces.
+"""Play one episode: the loop, on one screen, which uses only the interfaces.
 
-`play` is a generator: it yields a Request and is sent a Reply. Any driver can advance it: the runner awaits an engine
-with many episodes in flight, a test sends fixed texts.
+`play` is a generator, so any driver can advance it: the runner awaits an engine with many episodes in flight, a test sends
+fixed texts.
 """
 
+import functools
 import time
 from collections.abc import Generator
 
@@ -11,15 +12,15 @@ from replication.collect.interfaces import Action, Environment, Scaffold
 from replication.errors import EngineError, EnvironmentFault
 from replication.records import Episode, Message, Reply, Request, RunSpec, StopReason, Task, stable_seed
 
-MAX_MALFORMED = 3
-"""Replies in a row without a usable command, after which an episode ends."""
+Turns = Generator[Request, Reply, Episode]
+"""Yields a request per turn, receives its reply, and returns the episode."""
 
 
-def play(
-    spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
-) -> Generator[Request, Reply, Episode]:
-    """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
-    messages, slots = scaffold.open(task), scaffold.slots(task)
+def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold) -> Turns:
+    """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
+    messages, options = scaffold.open(task), scaffold.request_options(task)
+    request = functools.partial(Request, tools=options.tools, schema=options.schema, sampling=spec.sampling)
+    assert spec.max_turns is not None and spec.max_episode_tokens is not None, "a harness plays its own episodes"
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
     started = time.monotonic()
@@ -29,9 +30,7 @@ def play(
     for turn in range(spec.max_turns):
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
-            reply = yield Request(
-                messages=tuple(messages), tools=slots.tools, schema=slots.schema, sampling=spec.sampling, seed=seeds[-1]
-            )
+            reply = yield request(messages=tuple(messages), seed=seeds[-1])
         except EngineError as failure:
             stop, error = "engine_error", str(failure)
             break
@@ -43,13 +42,13 @@ def play(
             break
         action = scaffold.parse(reply.text, task)
         if reply.finish == "length" and action.problem is None:
-            # A cut reply may look whole ("write out.txt 48" of "482"); acting on it would be our mistake, not the model's.
+            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would be our mistake.
             action = Action(problem="error: reply too long")
         messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
         if action.problem is not None:
             n_malformed += 1
             n_in_a_row += 1
-            if n_in_a_row == MAX_MALFORMED:
+            if n_in_a_row == spec.max_malformed:
                 stop = "malformed"
                 break
             messages.append(scaffold.observe([action.problem]))

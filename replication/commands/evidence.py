@@ -88,7 +88,7 @@ def _grid(table: pd.DataFrame, width: int) -> list[str]:
         widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
         widths[widest] -= 1
     rule = "  ".join("-" * w for w in widths)
-    lines = []
+    lines: list[str] = []
     for number, row in enumerate(cells):
         parts = [_wrap(text, w) for text, w in zip(row, widths, strict=True)]
         for i in range(max(map(len, parts))):

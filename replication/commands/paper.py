@@ -8,7 +8,6 @@ shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from replication.files import DIGITS, write_json
 from replication.publish import stamp
 from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
-from replication.records import Json, Verdict, to_json
+from replication.records import Verdict, to_json
 
 SOURCES = settings.CONF.parent / "paper"
 """The folder of paper.typ and refs.bib."""
@@ -31,17 +30,17 @@ class Built(NamedTuple):
     outputs: list[Path]
 
 
-def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, analysis: Mapping[str, Json]) -> Built:
+def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, analysis: settings.Analysis) -> Built:
     """Freeze a study, analyse it and typeset the paper.
 
-    study, kind : name of the study, and reanalysis, controlled or released.
+    study, kind : name and kind of the study.
     results : holds studies/<study>.json and store/; not needed where the study is frozen already.
     paper : holds paper.typ; data/, figures/ and paper.pdf are written there.
     claims : folder of claim files. analysis : values of conf/analysis.
     """
+    from replication.analyse.analysis_settings import from_conf
     from replication.analyse.claims import load_claims
     from replication.analyse.results import analyse
-    from replication.analyse.rules.parts import Settings
     from replication.publish.numbers import collect_numbers
     from replication.publish.outputs import draw, write_tables
     from replication.store.frozen import freeze, read_frozen
@@ -51,8 +50,7 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
     if kind != "reanalysis":
         freeze(study, results, data)
         frozen = read_frozen(study, data)
-    chosen = Settings(**{key: tuple(v) if isinstance(v, list) else v for key, v in analysis.items()})
-    found = analyse(study, kind, load_claims(claims), chosen, frozen)
+    found = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
     verdicts = write_json(data / "verdicts.json", [to_json(v) for v in found.verdicts], digits=DIGITS)
     tables = write_tables(found, data)
     figures = draw(found, paper / "figures")
@@ -65,14 +63,15 @@ def main(cfg: settings.Root) -> None:
     paper, results, claims = settings.paper_folder(cfg.paths, cfg.study.name), Path(cfg.paths.results), CLAIMS
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
-    study = {"study": cfg.study.name, "kind": cfg.study.kind, "analysis": dataclasses.asdict(cfg.analysis)}
-    inputs = stamp.inputs(paper, settings=study, claims=claims, study=cfg.study.name, results=results)
+    study = {"study": cfg.study.name, "kind": cfg.study.kind}
+    configured = {**study, "analysis": dataclasses.asdict(cfg.analysis)}
+    inputs = stamp.inputs(paper, settings=configured, claims=claims, study=cfg.study.name, results=results)
     outputs = stamp.unchanged_outputs(paper, inputs)
     if outputs:
         verdicts = read_verdicts(paper / "data/verdicts.json")
         print(f"nothing has changed since the last build of {paper}; it is not built again\n")
     else:
-        verdicts, outputs = build(**study, results=results, paper=paper, claims=claims)
+        verdicts, outputs = build(**study, results=results, paper=paper, claims=claims, analysis=cfg.analysis)
         frozen = sorted((paper / "data" / cfg.study.name).glob("*"))
         stamp.write(paper, inputs, dict.fromkeys([*outputs, *frozen]))
     print(terminal(verdicts, outputs))

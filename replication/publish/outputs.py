@@ -55,26 +55,26 @@ class TableOutput(Output):
 def _forest_published(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import forest
 
-    return {"forest_published": forest.draw_published(results.tables.published, results.sesoi)}
+    return {"forest_published": forest.draw_published(results.tables.audit.estimates, results.sesoi)}
 
 
 def _fragility(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import fragility
 
     at = (results.settings.icc, results.settings.rho)
-    return {"fragility": fragility.draw(results.reanalysis.surface, results.tables.rows, at)}
+    return {"fragility": fragility.draw(results.tables.audit.fragility_map, results.tables.audit.rows, at)}
 
 
 def _tipping(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import tipping
 
-    return {"tipping": tipping.draw(results.reanalysis.tipping, results.reanalysis.audit.tipping)}
+    return {"tipping": tipping.draw(results.tables.audit.tipping_steps, results.tables.audit.tipping)}
 
 
 def _grim(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import grim
 
-    return {"grim": grim.draw(results.reanalysis.audit.digits, results.tables.rows)}
+    return {"grim": grim.draw(results.tables.audit.digits, results.tables.audit.rows)}
 
 
 def _pairs(results: Results) -> dict[str, Figure]:
@@ -148,7 +148,7 @@ def _secondary(name: str) -> Callable[[Results], dict[str, pd.DataFrame | None]]
 OUTPUTS: tuple[Output, ...] = (
     TableOutput(
         path="data/published.csv", title="Table 1, published scores with recomputed intervals",
-        module="analyse/stats/printed/audit.py", tables=lambda results: {"published": results.tables.published},
+        module="analyse/table_audit.py", tables=lambda results: {"published": results.tables.audit.estimates},
     ),
     FigureOutput(
         path="figures/forest_published.svg", title="Figure 1, forest of the published scores",

@@ -34,8 +34,8 @@ def _volumes(plan: Plan) -> list[str]:
 
 
 def _costs(cfg: settings.Root, plan: Plan) -> list[str]:
-    device = "GPU" if cfg.engine.device == "cuda" else "engine"
-    n_gpus = int(cfg.engine.options.get("tensor_parallel_size", 1)) if device == "GPU" else 1
+    device = "GPU" if cfg.engine.options.get("device") == "cuda" else "engine"
+    n_gpus = int(cfg.engine.options.get("llm", {}).get("tensor_parallel_size", 1)) if device == "GPU" else 1
     t, workers, engines = plan.training, cfg.training.workers, cfg.engine.processes
     no_price = "no price given: plan.price_per_hour, plan.price_per_million_*_tokens"
     return [

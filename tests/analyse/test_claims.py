@@ -1,12 +1,13 @@
 """Claims load completely or not at all, and the message names file and key."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from replication.analyse import verdicts
-from replication.analyse.claims import RULES, load_claim, load_claims
+from replication.analyse.claims import load_claim, load_claims, study_kinds
+from replication.analyse.rules.registry import RULES
 from replication.errors import ClaimError
 
 FOLDER = Path(__file__).parents[2] / "conf/claim"
@@ -36,9 +37,23 @@ def test_every_proposition_has_a_claim_with_a_full_source():
         assert claim.unspecified
 
 
-def test_every_rule_of_a_claim_is_implemented():
-    assert set(RULES) == set(verdicts.PUBLISHED)
-    assert set(RULES) == set(verdicts.COLLECTED) | {"published_on_all"}
+def test_every_rule_decides_a_claim_and_one_is_about_the_published_table_alone():
+    assert set(RULES) == {claim.rule for claim in load_claims(FOLDER)}
+    assert [name for name, rule in RULES.items() if rule.collected is None] == ["published_on_all"]
+
+
+def test_every_kind_that_a_claim_names_is_a_study_and_every_kind_of_study_has_claims():
+    assert {kind for claim in load_claims(FOLDER) for kind in claim.studies} == set(study_kinds())
+    assert study_kinds() == ["controlled", "reanalysis"]
+
+
+def test_kind_without_a_study_is_refused_and_one_study_file_allows_it(tmp_path):
+    path = changed(tmp_path, studies=["reanalysis", "released"])
+    with pytest.raises(ClaimError, match=r"A1\.yaml: `studies` must be one of controlled, reanalysis; got 'released'"):
+        load_claim(path)
+    shutil.copytree(FOLDER.parent / "study", tmp_path / "study")
+    (tmp_path / "study/released.yaml").write_text("study: {name: released, kind: released}\n")
+    assert load_claim(path, study_kinds(tmp_path / "study")).studies == ("reanalysis", "released")
 
 
 @pytest.mark.parametrize("key", ["reference", "place", "url", "date_read"])

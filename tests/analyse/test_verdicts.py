@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
-from replication.analyse.rules.parts import Data
+from replication.analyse.evidence import load_pairs
 from replication.analyse.verdicts import decide, per_scale, tabulate
 
 CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
-PUBLISHED = Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
+PAIRS = reanalysis.study_data(CLAIMS, analysis_settings.default())
+PUBLISHED = dataclasses.replace(PAIRS, model_pairs=None)
 SUITE = ("calling", "files", "ledger", "maze", "search", "terminal", "web")
 
 
@@ -234,26 +235,23 @@ def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
     scores = make_scores(
         {"agent_sft": 0.3, "lwm_then_sft": {"tiny": 0.7, "small": 0.3}}, benchmarks=SUITE[:4], scales=scales, n_runs=5
     )
-    detail = {(v.claim_id, v.scope.split("; ")[1]): v for _, v in per_scale(CLAIMS, study(scores))}
-    assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
+    detail = {(v.claim_id, scale): v for scale, v in per_scale(CLAIMS, study(scores))}
+    assert list(detail)[:2] == [("A1", "tiny"), ("A1", "small")]
     assert {claim for claim, _ in detail} == {"A1", "A2", "A3", "A4", "B", "C", "E"}
     tiny = study(scores[scores["scale"] == "tiny"])
-    assert detail["A1", "scale tiny"].replication == only("A1", tiny).replication
-    assert detail["A1", "scale tiny"].outcome == "replicated" != detail["A1", "scale small"].outcome
+    assert detail["A1", "tiny"].replication == only("A1", tiny).replication
+    assert detail["A1", "tiny"].outcome == "replicated" != detail["A1", "small"].outcome
     assert per_scale(CLAIMS, tiny) == per_scale(CLAIMS, PUBLISHED) == []
 
 
 def test_tables_of_a_reanalysis_have_no_estimates_of_ours():
     tables = tabulate(CLAIMS, PUBLISHED)
     assert tables.estimates is None
-    assert len(tables.rows) == 7
-    assert set(tables.published["interval"]) == {"T1", "T2", "unpaired"}
+    assert len(tables.audit.rows) == 7
+    assert set(tables.audit.estimates["interval"]) == {"T1", "T2", "unpaired"}
 
 
 # --- published pairs of models ----------------------------------------------------------------------------------------
-
-
-PAIRS = dataclasses.replace(PUBLISHED, model_pairs=load_pairs())
 
 
 def test_general_models_below_their_agent_tuned_partners_refute_the_claim_about_all_benchmarks():

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_pairs, load_scores
-from replication.analyse.rules.parts import Data, Settings
 from replication.analyse.verdicts import decide
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
@@ -56,17 +55,8 @@ def test_training_documents_read_as_they_did(name):
 
 
 def test_verdicts_on_the_published_table_are_as_they_were():
-    from omegaconf import OmegaConf
-
-    settings = Settings(**OmegaConf.to_object(OmegaConf.load(CONF / "analysis" / "default.yaml")))
-    data = Data(
-        study="reanalysis",
-        kind="reanalysis",
-        published=load_scores(),
-        benchmarks=load_benchmarks(),
-        model_pairs=load_pairs(),
-        settings=settings,
-    )
+    claims = load_claims(CONF / "claim")
+    data = reanalysis.study_data(claims, analysis_settings.default())
 
     def rounded(value):
         if isinstance(value, float):
@@ -75,5 +65,5 @@ def test_verdicts_on_the_published_table_are_as_they_were():
             return {k: rounded(v) for k, v in value.items()}
         return [rounded(v) for v in value] if isinstance(value, list) else value
 
-    verdicts = [rounded(to_json(v)) for v in decide(load_claims(CONF / "claim"), data)]
+    verdicts = [rounded(to_json(v)) for v in decide(claims, data)]
     hold("reanalysis_verdicts.json", json.dumps(verdicts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

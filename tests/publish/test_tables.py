@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from replication import text as printed
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.rules.parts import Data
 from replication.analyse.verdicts import decide
 from replication.errors import AnalysisError
 from replication.publish.readme import read_verdicts, rewrite_readme
@@ -18,18 +17,18 @@ from replication.records import Estimate, to_json
 from replication.text import markdown, points
 
 CLAIMS = load_claims(Path(__file__).parents[2] / "conf/claim")
-VERDICTS = decide(
-    CLAIMS, Data(study="reanalysis", kind="reanalysis", published=load_scores(), benchmarks=load_benchmarks())
-)
+PUBLISHED = dataclasses.replace(reanalysis.study_data(CLAIMS, analysis_settings.default()), model_pairs=None)
+VERDICTS = decide(CLAIMS, PUBLISHED)
 
 
-def estimate(value, low, high, method="t"):
+def estimate(value, low, high, kind="difference"):
     return Estimate(
         value=value,
         low=low,
         high=high,
         level=0.95,
-        method=method,
+        method="t",
+        kind=kind,
         target="T2",
         n_tasks=1,
         n_trials=1,
@@ -43,7 +42,7 @@ def test_points_are_signed_with_one_decimal():
 
 
 def test_cost_ratio_prints_as_a_factor():
-    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), method="log ratio of cost")
+    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), kind="log_ratio")
     assert points(ratio) == "×0.50 [0.40, 0.62]"
 
 

@@ -1,6 +1,5 @@
 """Measure, in the store and in the frozen data of a study, the quantities that a plan would otherwise assume."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from replication import settings
 from replication.analyse.stats.design import components
 from replication.errors import AnalysisError, ConfigError
 from replication.store import Store
+from replication.store.index import index_path, read_index
 
 
 class Variances(NamedTuple):
@@ -92,17 +92,16 @@ def _tokens_per_s(cfg: settings.Root, study: str) -> float | None:
     `engine.concurrency`. The time to start engines and to swap weights is not included.
     """
     results = Path(cfg.paths.results)
-    index = results / "studies" / f"{study}.json"
-    if not index.exists():
+    if not index_path(results, study).exists():
         return None
-    about, store = json.loads(index.read_text(encoding="utf-8")), Store(results / "store")
+    index, store = read_index(results, study), Store(results / "store")
     seconds: dict[str, list[float]] = {}
     n_tokens = 0
     stored = set(store.runs())
-    for run_id in (*about["run_ids"], *about.get("probe_run_ids", [])):
+    for run_id in (*index.run_ids, *index.probe_run_ids):
         if run_id not in stored:
             continue
-        of_checkpoint = seconds.setdefault(store.manifest(run_id)["spec"]["revision"], [])
+        of_checkpoint = seconds.setdefault(store.manifest(run_id).spec.revision, [])
         for episode in store.episodes(run_id):
             of_checkpoint.append(episode.wall_s)
             n_tokens += episode.n_prompt_tokens + episode.n_completion_tokens

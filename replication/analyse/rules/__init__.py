@@ -1,1 +1,1 @@
-"""Decision rules: one function per rule that conf/claim can name; see `parts` for what a rule sees and answers."""
+"""Decision rules that conf/claim can name: `registry` lists them; code that no rule calls does not belong here."""

@@ -13,10 +13,9 @@ from scipy import stats
 from replication.analyse.stats.design.power import minimal_detectable_effect
 from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
-from replication.analyse.stats.printed import audit, audit_model
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
-from replication.records import Estimate, Target
+from replication.records import Estimate, Json, Target
 
 MEAN, POOLED = "mean of these", "random effects"
 """Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
@@ -24,14 +23,15 @@ MEAN, POOLED = "mean of these", "random effects"
 ALL = "all"
 """In column `scale`: the average over the scales that both arms have."""
 
+TARGETS: tuple[Target, ...] = ("T1", "T2", "T3")
 
 FLOOR_BELOW = 5
-"""With fewer benchmarks the Hartung-Knapp error does not fall below the classic one. With more, the floor would make a
-95 % interval of differences that are all 0 miss them in 1 % of studies instead of 5 %."""
+"""With fewer benchmarks the Hartung-Knapp standard error does not fall below the classic one. With more, the floor would
+make a 95 % interval conservative: under no difference it would exclude 0 in 1 % of studies instead of 5 %."""
 
 
 class Pooled(NamedTuple):
-    """A random-effects mean as an estimate, and the fit it comes from."""
+    """A random-effects mean as an estimate, with its fit."""
 
     estimate: Estimate
     fit: RandomEffects
@@ -44,12 +44,14 @@ def pooled(
 
     The T2 differences are averaged by `meta.random_effects` with its floor; T3 adds the training runs that all groups share.
     """
-    how = {"level": level, "unscored": unscored}
-    estimates = {name: mean_paired_difference(pairs_, target="T2", **how) for name, pairs_ in groups.items()}
-    still = [name for name, estimate in estimates.items() if not estimate.se]
-    if still:
+    estimates = {
+        name: mean_paired_difference(pairs_, target="T2", level=level, unscored=unscored)
+        for name, pairs_ in groups.items()
+    }
+    constant = [name for name, estimate in estimates.items() if not estimate.se]
+    if constant:
         raise AnalysisError(
-            f"`{still[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
+            f"`{constant[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
         )
     runs = []
     if target == "T3":
@@ -79,7 +81,8 @@ def pooled_pairs(value: ArrayLike, se: ArrayLike, n: ArrayLike, k: ArrayLike, *,
 
 def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarray] = (), **changes) -> Pooled:
     floor = len(estimates) < FLOOR_BELOW
-    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=floor, runs=runs)
+    errors = [np.nan if e.se is None else e.se for e in estimates]
+    fit = random_effects([e.value for e in estimates], errors, level=level, floor=floor, runs=runs)
     method = f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t"
     return Pooled(
         dataclasses.replace(
@@ -92,23 +95,9 @@ def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarr
     )  # fmt: skip
 
 
-def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
-    """Estimate each row of an audited table (`audit.compare`) for T1 and T2, as one unpaired run, and pooled for T2."""
-    table = []
-    for row in rows.itertuples():
-        for target in ("T1", "T2"):
-            estimate = audit_model.difference(
-                row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=level
-            )  # fmt: skip
-            table.append({"benchmark": row.name, "interval": target, **dataclasses.asdict(estimate)})
-        single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
-        table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
-    t2 = [audit_model.difference(r.p_a, r.p_b, r.n, r.k, icc=icc, rho=rho, level=level) for r in rows.itertuples()]
-    if len(t2) > 1:
-        table.append(
-            {"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(pooled_published(t2, level=level).estimate)}
-        )
-    return pd.DataFrame(table)
+def estimate_row(estimate: Estimate) -> dict[str, Json]:
+    """Return the columns of a difference of fractions."""
+    return {name: value for name, value in dataclasses.asdict(estimate).items() if name != "kind"}
 
 
 def collected_estimates(
@@ -134,32 +123,39 @@ def collected_estimates(
                 table.append(
                     {
                         "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
-                        "benchmark": name, "policy": policy, **dataclasses.asdict(estimate),
+                        "benchmark": name, "policy": policy, **estimate_row(estimate),
                         "half_width": (estimate.high - estimate.low) / 2,
                         "low_all_scales": estimate.value - together if several else np.nan,
                         "high_all_scales": estimate.value + together if several else np.nan,
-                        "mde": minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power),
+                        "mde": _detectable(estimate, level, power),
                     }
                 )  # fmt: skip
     return pd.DataFrame(table)
 
 
 def _estimates(by_benchmark: Mapping[str, Pair], level: float, policy: Unscored) -> list[tuple[str, Estimate]]:
-    """Name and estimate of each row that the data supports, T1 before T2 before T3."""
+    """Return name and estimate of each row that the data supports, T1 before T2 before T3."""
     rows = []
     groups = {name: [pair] for name, pair in by_benchmark.items()}
-    for target in ("T1", "T2", "T3"):
-        how = {"target": target, "level": level, "unscored": policy}
+    for target in TARGETS:
         for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
             with contextlib.suppress(AnalysisError):
-                rows.append((name, mean_paired_difference(pairs_, **how)))
+                estimate = mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
+                rows.append((name, estimate))
         if target != "T1":
             with contextlib.suppress(AnalysisError):
-                rows.append((POOLED, pooled(groups, **how).estimate))
+                rows.append((POOLED, pooled(groups, target=target, level=level, unscored=policy).estimate))
     return rows
 
 
+def _detectable(estimate: Estimate, level: float, power: float) -> float:
+    """Return the minimal detectable effect of the design as run."""
+    assert estimate.se is not None
+    return minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power)
+
+
 def _half_width(estimate: Estimate, level: float) -> float:
+    assert estimate.se is not None
     return float(stats.t(estimate.df).ppf((1 + level) / 2)) * estimate.se
 
 
@@ -172,18 +168,9 @@ def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
     ordered = curves.sort_values([*run, "step"], kind="stable")
     width = np.ceil(ordered.groupby(run)["step"].transform("size") / n_points)
     phases = ordered.groupby([*run, "phase"])
-    # What is left over joins the last window: a point of one step would look like news.
+    # The remaining steps join the last window: a window of one step would show up as an outlier.
     n_windows = np.maximum(phases["step"].transform("size") // width, 1)
     window = np.minimum(phases.cumcount() // width, n_windows - 1).astype(int)
     values = ["step", "n_tokens", "loss", "reward"]
     means = ordered.assign(window=window).groupby([*run, "phase", "window"], sort=False)[values].mean()
     return means.reset_index().drop(columns="window")
-
-
-def published_family(rows: pd.DataFrame, iccs: Iterable[float], rhos: Iterable[float], alpha: float) -> pd.DataFrame:
-    """Test all rows together in every cell of the grid: T1 over icc (rho does not enter), T2 over icc and rho."""
-    cells: list[tuple[Target, float, float]] = [("T1", icc, 0.0) for icc in iccs]
-    cells += [("T2", icc, rho) for icc in iccs for rho in rhos]
-    return pd.DataFrame(
-        [{"target": t, **audit.family(rows, icc=icc, rho=rho, target=t, alpha=alpha)} for t, icc, rho in cells]
-    )

@@ -13,11 +13,11 @@ from replication.text import bounds, correlation, fixed, interval, p_value, perc
 if TYPE_CHECKING:
     import pandas as pd
 
-    from replication.analyse.rules.parts import Settings
-    from replication.analyse.stats.printed.audit import Composite
+    from replication.analyse.analysis_settings import AnalysisSettings
+    from replication.analyse.stats.printed.composite import Composite
 
 
-def reanalysis(r: Reanalysis, settings: Settings) -> dict[str, Json]:
+def reanalysis(r: Reanalysis, settings: AnalysisSettings) -> dict[str, Json]:
     """Return every number of the section on the published numbers."""
     a = r.audit
     return {
@@ -58,7 +58,7 @@ def reanalysis(r: Reanalysis, settings: Settings) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _row(r: Reanalysis, settings: Settings, i: int) -> dict[str, Json]:
+def _row(r: Reanalysis, settings: AnalysisSettings, i: int) -> dict[str, Json]:
     a = r.audit
     name = a.rows["name"].iloc[i]
     one, repeat = a.one_run.iloc[i], a.replication.iloc[i]

@@ -1,9 +1,8 @@
 """Measured components agree with the analysis of the same data; data that cannot be decomposed is named."""
 
-import json
-
 import numpy as np
 import pytest
+from parts import index_of, labels_of
 from plan_studies import SEVEN, composed, freeze, normal_scores, origins
 
 from replication.analyse.planning.precision import MEAN
@@ -12,6 +11,7 @@ from replication.commands.plan import planned
 from replication.errors import ConfigError
 from replication.records import Episode, RunSpec, Sampling, Task
 from replication.store import Store
+from replication.store.index import write_index
 
 
 def test_measured_components_reproduce_the_errors_of_the_analysis(tmp_path):
@@ -90,25 +90,20 @@ def store_episodes(tmp_path, study, *, wall_s, n_episodes):
     """One checkpoint's run of episodes that took 90 + 10 tokens each."""
     store = Store(tmp_path / "results/store")
     spec = RunSpec(
-        model="organism/x", revision="r", dtype="float32", context=1024, benchmark="terminal", benchmark_version="1",
+        model="organism/x", revision="r", engine="scripted", engine_options={}, max_malformed=3, dtype="float32",
+        context=1024, benchmark="terminal", benchmark_version="1",
         scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
         sampling=Sampling(temperature=0.6, max_tokens=64), seed=0,
     )  # fmt: skip
-    task = Task(
-        id="terminal/evaluation/1/0", benchmark="terminal", split="evaluation", level=1, index=0, prompt="", tools=(),
-        setup={},
-    )  # fmt: skip
-    with store.writer(
-        spec, labels={"arm": "a", "scale": "xs"}, manifest={"engine": "scripted"}, tasks=[task]
-    ) as writer:
+    task = Task(id="terminal/evaluation/1/0", benchmark="terminal", prompt="", tools=(), setup={})
+    with store.writer(spec, labels_of(spec), {"engine": "scripted"}, [task]) as writer:
         for trial in range(n_episodes):
             writer.append(
                 Episode(run_id=spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=trial, trajectory=(),
                         stop_reason="answer", n_turns=1, n_malformed=0, n_prompt_tokens=90, n_completion_tokens=10,
                         seeds=(trial,), wall_s=wall_s)
             )  # fmt: skip
-    (tmp_path / "results/studies").mkdir()
-    (tmp_path / f"results/studies/{study}.json").write_text(json.dumps({"run_ids": [spec.run_id]}))
+    write_index(tmp_path / "results", index_of(study, run_ids=(spec.run_id,)))
 
 
 @pytest.mark.parametrize(("concurrency", "expected"), [(2, 100.0), (128, 400.0)])

@@ -1,13 +1,14 @@
 """The react scaffold reads labelled actions and the final answer."""
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.records import Call
 
 SCAFFOLD = scaffolds.load("react")
-TERMINAL = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
 GREP = Call(name="grep", arguments={"word": "kavo"})
 LS = Call(name="ls", arguments={})
 
@@ -72,7 +73,7 @@ def test_reply_that_is_no_action_is_a_problem(text, problem):
 
 
 def test_everything_stands_in_messages_that_any_template_has():
-    assert SCAFFOLD.slots(TERMINAL).tools == () and SCAFFOLD.slots(TERMINAL).schema is None
+    assert SCAFFOLD.request_options(TERMINAL).tools == () and SCAFFOLD.request_options(TERMINAL).schema is None
     system, user = SCAFFOLD.open(TERMINAL)
     assert all(tool.description in system.content for tool in TERMINAL.tools) and user.content == TERMINAL.prompt
     shown = SCAFFOLD.observe(["a.txt", "ok"])

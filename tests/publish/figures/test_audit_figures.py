@@ -6,8 +6,9 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.stats.printed import audit
-from replication.analyse.stats.printed import fragility as stats
+from replication.analyse.stats.printed import families, row_tests
+from replication.analyse.stats.printed.digits import digits as digits_of
+from replication.analyse.stats.printed.rows import compare
 from replication.publish.figures import fragility, grim, style, tipping
 
 RHOS = np.linspace(0, 0.95, 20)
@@ -16,17 +17,17 @@ ICCS = np.linspace(0.05, 0.95, 19)
 
 @pytest.fixture(scope="module")
 def rows():
-    return audit.compare(load_scores(), load_benchmarks(), "sft_lwm_rl", "sft", 1)
+    return compare(load_scores(), load_benchmarks(), "sft_lwm_rl", "sft", 1)
 
 
 @pytest.fixture(scope="module")
 def cells(rows):
-    return stats.grid(rows, ICCS, RHOS)
+    return row_tests.grid(rows, ICCS, RHOS)
 
 
 @pytest.fixture(scope="module")
 def digits(rows):
-    return audit.digits(rows, range(1, 11))
+    return digits_of(rows, range(1, 11))
 
 
 def texts(axes, gid):
@@ -59,7 +60,7 @@ def test_contour_of_the_level_lies_where_p_crosses_it(cells, rows):
     axes = panels(fragility.draw(cells, rows, (0.5, 0.5)))["Terminal-Bench 2.0"]
     (line,) = [c for c in axes.collections if c.get_gid() == "alpha"]
     points = np.concatenate([path.vertices for path in line.get_paths()])
-    turning = stats.turning_points(rows, [0.5]).set_index("benchmark").loc["terminal_bench_2", "rho"]
+    turning = row_tests.turning_points(rows, [0.5]).set_index("benchmark").loc["terminal_bench_2", "rho"]
     at_half = points[np.abs(points[:, 1] - 0.5) < 0.03, 0]
     assert at_half == pytest.approx(np.full(at_half.size, turning), abs=0.01) and at_half.size
     assert texts(axes, "alpha label") == [".05"] and not texts(axes, "side")
@@ -96,8 +97,8 @@ def test_another_level_is_an_edge_of_the_bands(cells, rows):
 
 @pytest.fixture(scope="module")
 def tipped(rows):
-    curve = stats.tipping_curve(rows, np.arange(0, 401) / 10_000, icc=0.5, rho=0.5)
-    return curve, stats.tipping_table(rows, {"stated runs": (None, 0.5)}, icc=0.5)
+    curve = families.tipping_curve(rows, np.arange(0, 401) / 10_000, icc=0.5, rho=0.5)
+    return curve, families.tipping_table(rows, {"stated runs": (None, 0.5)}, icc=0.5)
 
 
 def line_of(figure, gid):
@@ -180,7 +181,7 @@ def test_boxes_differ_without_colour():
 
 def test_stated_runs_get_a_column_and_unstated_ones_no_frame(rows):
     one = rows[rows["benchmark"] == "terminal_bench_2"].assign(k=8)
-    digits = audit.digits(one, [*range(1, 6), 8])
+    digits = digits_of(one, [*range(1, 6), 8])
     assert boxes(grim.draw(digits, one), "stated terminal_bench_2")
     figure = grim.draw(digits, one.assign(runs_stated=False))
     assert not boxes(figure, "stated terminal_bench_2")

@@ -1,26 +1,25 @@
 """Figures draw the numbers they are given: checked on the drawn data, not on pixels."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
-from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.rules.parts import Data
 from replication.analyse.verdicts import tabulate
 from replication.publish.figures import compute, curves, forest, probe, scales, style
 
 CLAIMS = load_claims(Path(__file__).parents[3] / "conf/claim")
+PUBLISHED = reanalysis.study_data(CLAIMS, analysis_settings.default())
 
 
 @pytest.fixture
 def tables(make_scores):
-    data = Data(
-        study="controlled", kind="controlled", published=load_scores(), benchmarks=load_benchmarks(),
-        scores=make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.55}),
-    )  # fmt: skip
+    scores = make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.55})
+    data = dataclasses.replace(PUBLISHED, study="controlled", kind="controlled", scores=scores)
     return tabulate(CLAIMS, data)
 
 
@@ -32,8 +31,8 @@ ARMS = {"base": 0.1, "agent_sft": 0.4, "lwm_then_sft": 0.55, "placebo": {"xs": 0
 def several(make_scores):
     """A study of several scales with an arm at one of them and an arm with one training run."""
     scores = make_scores(ARMS, scales=SCALES, only_first=("base",), n_tasks=20)
-    data = Data(
-        study="controlled", kind="controlled", published=load_scores(), benchmarks=load_benchmarks(), scores=scores,
+    data = dataclasses.replace(
+        PUBLISHED, study="controlled", kind="controlled", scores=scores,
         comparisons=(("placebo", "agent_sft"), ("agent_sft", "base")),
     )  # fmt: skip
     tables = tabulate(CLAIMS, data)
@@ -54,10 +53,10 @@ def labels(figure):
 
 
 def test_published_forest_draws_every_interval_in_points(tables):
-    figure = forest.draw_published(tables.published, sesoi=0.03)
+    figure = forest.draw_published(tables.audit.estimates, sesoi=0.03)
     rows = labels(figure)
     for interval in ("T1", "T2", "unpaired"):
-        table = tables.published.query("interval == @interval").set_index("benchmark")
+        table = tables.audit.estimates.query("interval == @interval").set_index("benchmark")
         shown = {rows[round(line.get_ydata()[0], 6)]: tuple(line.get_xdata()) for line in drawn(figure, interval)}
         assert set(shown) == set(table.index)
         for name, limits in shown.items():
@@ -65,15 +64,15 @@ def test_published_forest_draws_every_interval_in_points(tables):
 
 
 def test_rows_are_ordered_by_effect_with_the_summary_last(tables):
-    figure = forest.draw_published(tables.published, sesoi=0.03)
+    figure = forest.draw_published(tables.audit.estimates, sesoi=0.03)
     order = [name for _, name in sorted(labels(figure).items(), reverse=True)]
-    values = tables.published.drop_duplicates("benchmark").set_index("benchmark")["value"]
+    values = tables.audit.estimates.drop_duplicates("benchmark").set_index("benchmark")["value"]
     assert order[-1] == "random effects"
     assert order[:-1] == values.drop("random effects").sort_values(ascending=False).index.tolist()
 
 
 def test_margin_states_points_tasks_and_runs(tables):
-    margin = {text.get_text() for text in forest.draw_published(tables.published, sesoi=0.03).axes[1].texts}
+    margin = {text.get_text() for text in forest.draw_published(tables.audit.estimates, sesoi=0.03).axes[1].texts}
     assert {"points", "tasks", "runs", "+6.3", "89", "882", "5"} <= margin
 
 
@@ -196,7 +195,7 @@ def test_interval_beyond_the_axis_ends_in_an_arrow(tables):
 
 
 def test_band_is_the_smallest_effect_of_interest(tables):
-    band = forest.draw_published(tables.published, sesoi=0.05).axes[0].patches[0]
+    band = forest.draw_published(tables.audit.estimates, sesoi=0.05).axes[0].patches[0]
     assert (band.get_x(), band.get_width()) == pytest.approx((-5, 10))
 
 
@@ -237,7 +236,9 @@ def test_saved_figure_is_the_same_bytes_twice_and_leaves_no_global_style(tables,
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    paths = [style.save(forest.draw_published(tables.published, 0.03), tmp_path / f"{i}" / "f.svg") for i in range(2)]
+    paths = [
+        style.save(forest.draw_published(tables.audit.estimates, 0.03), tmp_path / f"{i}" / "f.svg") for i in range(2)
+    ]
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert b"<dc:date>" not in first

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from replication.errors import AnalysisError
@@ -36,26 +35,6 @@ class SmallerDenominators(NamedTuple):
     n_tried: int
     expected_hits: float
     """Expected number of hits were the digits random."""
-
-
-def mean_is_consistent(mean: str, n: int, items: int = 1, *, rounding: Rounding = "either_half") -> bool:
-    """Test a printed mean of n people x `items` whole-number items: does some integer total print as it?
-
-    GRIM (Brown & Heathers 2017). mean : digits as printed, any sign. Half-up and half-down are both accepted by default.
-    """
-    value, decimals = _parse(mean)
-    _check_counts(n=n, items=items)
-    low, high = _total_range(value, 10**decimals, n * items, rounding)
-    return low <= high
-
-
-def chance_of_inconsistency(n: int, items: int = 1, decimals: int = 2) -> float:
-    """Compute the share of random means with `decimals` decimals that GRIM would catch: max(0, 1 - n items/10^D).
-
-    decimals : of the mean on its own scale, so a percentage with two decimals has four (Brown & Heathers 2017).
-    """
-    _check_counts(n=n, items=items)
-    return max(0.0, float(Fraction(10**decimals - n * items, 10**decimals)))
 
 
 def totals(
@@ -146,52 +125,6 @@ def smaller_denominators(
     return SmallerDenominators(hits, len(tried), float(expected))
 
 
-def binary_sd_is_consistent(mean: str, sd: str, n: int, *, rounding: Rounding = "either_half") -> bool:
-    """Test a printed SD over n pass/fail tasks against their printed mean, both fractions (DEBIT, Heathers & Brown 2019).
-
-    sd^2 = n/(n - 1) p (1 - p) must print as `sd` for a total that prints as `mean`; exact, so stricter than the interval
-    form.
-    """
-    _check_counts(n=n)
-    if n < 2:
-        raise AnalysisError(f"`n` must be at least 2 for an SD; got {n}.")
-    return any(
-        _root_prints_as(Fraction(total * (n - total), n * (n - 1)), sd, rounding)
-        for total in totals(mean, n, scale=1, rounding=rounding)
-    )
-
-
-def run_sd_is_consistent(mean: str, sd: str, n: int, k: int, *, rounding: Rounding = "either_half") -> bool:
-    """Test a printed mean and SD (n - 1 form) over k runs of n pass/fail tasks, both percentages (GRIMMER for runs).
-
-    GRIMMER (Anaya 2016; Allard 2018) with the run as person and 1/n as item: some whole run totals t_i in [0, n] must
-    have a sum that prints as the mean and a sum of squares that prints as the SD. Decided exactly, not by parity alone.
-    """
-    _check_counts(n=n, k=k)
-    if k < 2:
-        raise AnalysisError(f"`k` must be at least 2 for an SD over runs; got {k}.")
-    for total in totals(mean, n, k, rounding=rounding):
-        for squares in _squares_range(total, n, k, sd, rounding):
-            deviation = Fraction(k * squares - total * total, k * (k - 1))
-            if _root_prints_as(Fraction(10_000, n * n) * deviation, sd, rounding) and _reachable(total, squares, k, n):
-                return True
-    return False
-
-
-def difference_is_consistent(a: str, b: str, printed: str) -> bool:
-    """Test a printed difference b - a against the two printed numbers, each anything that rounds to its digits."""
-    (a_low, a_high), (b_low, b_high), (low, high) = (_span(number) for number in (a, b, printed))
-    return b_low - a_high <= high and low <= b_high - a_low
-
-
-def relative_gain_is_consistent(a: str, b: str, printed: str) -> bool:
-    """Test a printed relative gain 100 (b - a)/a, in percent, against the two printed numbers; a must be above 0."""
-    (a_low, a_high), (b_low, b_high), (low, high) = (_span(number) for number in (a, b, printed))
-    if a_low <= 0:
-        raise AnalysisError(f"a relative gain needs a base above 0; got {a!r}.")
-    return 100 * (b_low / a_high - 1) <= high and low <= 100 * (b_high / a_low - 1)
-
-
 def weighted_mean_is_consistent(parts: Sequence[str], weights: Sequence[str], printed: str) -> bool:
     """Test a printed weighted mean against its printed parts; weights as strings, at least 0, summing to 1 (to 1e-9)."""
     shares = [Fraction(weight) for weight in weights]
@@ -209,48 +142,6 @@ def weighted_mean_is_consistent(parts: Sequence[str], weights: Sequence[str], pr
 def _span(printed: str) -> tuple[Fraction, Fraction]:
     value, decimals = _parse(printed)
     return Fraction(2 * value - 1, 2 * 10**decimals), Fraction(2 * value + 1, 2 * 10**decimals)
-
-
-def _squares_range(total: int, n: int, k: int, sd: str, rounding: Rounding) -> range:
-    """Sums of squares near the printed SD, of the parity of the total (t^2 and t are even or odd together)."""
-    value, decimals = _parse(sd)
-    unit = 10**decimals
-
-    def squares(points: Fraction) -> Fraction:
-        return (points * n / 100) ** 2 * (k - 1) + Fraction(total * total, k)
-
-    low = math.floor(squares(Fraction(max(value - 1, 0), unit)))
-    high = math.ceil(squares(Fraction(value + 1, unit)))
-    low += (low - total) % 2
-    return range(low, high + 1, 2)
-
-
-@lru_cache(maxsize=65_536)
-def _reachable(total: int, squares: int, k: int, most: int) -> bool:
-    """Whether k whole numbers in [0, most] have this sum and this sum of squares; the largest one is tried first."""
-    if k * squares < total * total or not 0 <= total <= k * most or squares > total * most:
-        return False
-    if k == 1:
-        return squares == total * total
-    if k == 2:
-        gap = 2 * squares - total * total
-        root = math.isqrt(gap)
-        return root * root == gap and (total + root) % 2 == 0 and total >= root and total + root <= 2 * most
-    # The largest is at least the mean, and at most mean + sqrt((k - 1)(squares/k - mean^2)).
-    above = (k - 1) * (k * squares - total * total)
-    highest = min(most, (total + math.isqrt(above)) // k)
-    return any(
-        _reachable(total - top, squares - top * top, k - 1, top) for top in range(-(-total // k), highest + 1)
-    )  # fmt: skip
-
-
-def _root_prints_as(square: Fraction, printed: str, rounding: Rounding) -> bool:
-    """Whether sqrt(square) prints as `printed`, decided on the squares."""
-    value, decimals = _parse(printed)
-    low, high, low_in, high_in = _ends(value, rounding)
-    x = square * (2 * 10**decimals) ** 2
-    above = low < 0 or x > low * low or (low_in and x == low * low)
-    return above and (x < high * high or (high_in and x == high * high))
 
 
 def _ends(value: int, rounding: Rounding) -> tuple[int, int, bool, bool]:

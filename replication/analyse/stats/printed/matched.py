@@ -7,6 +7,7 @@ that a leaderboard lists the models somebody chose to submit.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def sensitivity(
     Columns: choice, n_pairs, n_families, n_above (gaps above 0), mean, se, low, high, p_two_sided, tau, prediction_low,
     prediction_high, reason (why there is no mean; then all numbers of the mean are NaN). Hartung-Knapp with floor.
     """
-    options = {"icc": icc, "rho": rho, "unstated_runs": unstated_runs, "level": level}
+    options: dict[str, Any] = {"icc": icc, "rho": rho, "unstated_runs": unstated_runs, "level": level}
     all_pairs = gaps(pairs, benchmark, metric, **options)
     swapped = gaps(pairs, benchmark, metric, alternatives=True, **options)
     dates = sorted(set(all_pairs["agent_date"]) - {""})
@@ -126,35 +127,6 @@ def size_band(line: Trend, grid_b: ArrayLike) -> pd.DataFrame:
             "low_all": band.low, "high_all": band.high,
         }
     )  # fmt: skip
-
-
-def size_changes(gaps_table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Compare the gap at the largest size of each family with that at its smallest: what a method gains by scale.
-
-    gaps_table : as `gaps` returns it, several may be joined. The two gaps are taken as independent, one measurer at a time.
-    Columns: family, benchmark, metric, measured_by, small_b, large_b, gap_small, gap_large, value (large minus small), se,
-    low, high (normal), p_two_sided, p_holm. Families with a single size are left out; none left gives an empty table.
-    """
-    z = float(stats.norm.ppf((1 + _level(level)) / 2))
-    rows = []
-    for key, part in gaps_table.groupby(["family", "benchmark", "metric", "measured_by"], sort=False):
-        part = part.sort_values("params_b", kind="stable")
-        small, large = part.iloc[0], part.iloc[-1]
-        if small["params_b"] == large["params_b"]:
-            continue
-        value, se = float(large["value"] - small["value"]), float(np.hypot(small["se"], large["se"]))
-        rows.append(
-            {
-                **dict(zip(("family", "benchmark", "metric", "measured_by"), key, strict=True)),
-                "small_b": small["params_b"], "large_b": large["params_b"], "gap_small": small["value"],
-                "gap_large": large["value"], "value": value, "se": se, "low": value - z * se, "high": value + z * se,
-                "p_two_sided": _two_sided(value, se),
-            }
-        )  # fmt: skip
-    columns = ["family", "benchmark", "metric", "measured_by", "small_b", "large_b", "gap_small", "gap_large", "value", "se",
-               "low", "high", "p_two_sided"]  # fmt: skip
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(p_holm=holm(table["p_two_sided"]) if rows else [])
 
 
 def newer_general(

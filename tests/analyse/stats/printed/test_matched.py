@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from replication.analyse.evidence import FOLDER, load_general, load_pairs
+from replication.analyse.evidence import load_general, load_pairs
 from replication.analyse.stats.families.meta import random_effects
 from replication.analyse.stats.printed import matched
 from replication.errors import AnalysisError
@@ -181,33 +181,6 @@ def test_band_is_narrowest_at_the_mean_size_and_widens_by_the_quantiles():
     ratio = (band["high_all"] - band["low_all"]) / (band["high"] - band["low"])
     assert ratio.tolist() == pytest.approx([np.sqrt(2 * stats.f.ppf(0.95, 2, 3)) / stats.t.ppf(0.975, 3)] * 3)
     assert ((band["high_all"] + band["low_all"]) / 2).tolist() == pytest.approx(band["value"].tolist())
-
-
-def test_change_by_size_is_large_minus_small_within_a_family():
-    table = gaps(
-        pair("s", family="f", params_b=4.0, agent=0.6), pair("m", family="f", params_b=8.0, agent=0.9),
-        pair("l", family="f", params_b=32.0, agent=0.8), pair("x", family="single"),
-    )  # fmt: skip
-    (row,) = matched.size_changes(table).to_dict("records")
-    se = np.hypot(table["se"][0], table["se"][2])
-    assert (row["small_b"], row["large_b"]) == (4, 32)
-    assert (row["value"], row["se"]) == (pytest.approx(0.2), pytest.approx(se))
-    assert row["low"] == pytest.approx(0.2 - 1.959964 * se)
-    assert row["p_two_sided"] == row["p_holm"] == pytest.approx(2 * stats.norm.sf(0.2 / se))
-
-
-def test_families_of_one_size_give_an_empty_table_of_changes():
-    table = matched.size_changes(gaps(pair(), pair("two")))
-    assert table.empty and {"family", "value", "p_holm"} <= set(table)
-
-
-def test_published_methods_disagree_on_what_scale_does():
-    other = load_pairs(FOLDER / "other_pairs.csv")
-    terminal = matched.gaps(other, "terminal_bench_2", "pass_rate", **AUDIT)
-    search = matched.gaps(other, "widesearch", "f1_item", **AUDIT)
-    changes = matched.size_changes(pd.concat([terminal, search])).set_index("family")
-    assert 100 * changes.loc["Nemotron-Terminal", "value"] == pytest.approx(13.5)
-    assert 100 * changes.loc["Qwen Sim RL", "value"] == pytest.approx(3.87 - 16.29)
 
 
 def test_newer_general_model_of_equal_size_beats_some_agents_and_loses_to_others():

@@ -1,6 +1,5 @@
 """Printed digits against brute force over whole numbers, and against published examples."""
 
-import math
 from decimal import ROUND_DOWN, ROUND_HALF_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, getcontext
 from fractions import Fraction
 from itertools import combinations_with_replacement, product
@@ -21,18 +20,6 @@ def printed(value: Fraction, decimals: int, rounding: str) -> str:
     getcontext().prec = 60
     exact = Decimal(value.numerator) / Decimal(value.denominator)
     return str(exact.quantize(Decimal(1).scaleb(-decimals), rounding=DECIMAL[rounding]))
-
-
-def test_printed_means_of_whole_items():
-    # oracle grim-means: scrutiny 0.6.1 test files and vignette
-    ones = ["5.19", "5.20", "5.21", "5.22", "5.23", "5.24", "5.25", "5.26", "5.27", "5.28", "5.29", "5.30"]
-    assert [grim.mean_is_consistent(m, 28, 1) for m in ones] == [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0]
-    twos = ["0.150", "0.151", "0.152", "0.153", "0.154", "0.155", "0.156", "0.157", "0.158", "0.159"]
-    assert [grim.mean_is_consistent(m, 120, 3) for m in twos] == [1, 0, 0, 1, 0, 0, 1, 0, 1, 0]
-    threes = ["0.80", "0.81", "0.82", "0.83", "0.84", "0.85", "0.86", "0.87", "0.88", "0.89"]
-    assert [grim.mean_is_consistent(m, 28, 2) for m in threes] == [1, 0, 1, 0, 1, 0, 1, 1, 1, 1]
-    chance = [grim.chance_of_inconsistency(n, i, d) for n, i, d in ((72, 1, 2), (80, 3, 2), (40, 1, 4))]
-    assert chance == pytest.approx([0.28, 0.0, 0.996], abs=1e-12)
 
 
 def test_percentages_averaged_over_runs():
@@ -82,14 +69,6 @@ def test_ties_tell_the_rounding_rules_apart():
     assert [grim.totals("13", 8, rounding=r) for r in grim.ROUNDINGS] == [(1,), (), (), (), (1,)]
     assert [grim.totals("12", 8, rounding=r) for r in grim.ROUNDINGS] == [(), (1,), (1,), (1,), (1,)]
     assert [grim.totals("38", 8, rounding=r) for r in grim.ROUNDINGS] == [(3,), (3,), (), (), (3,)]
-
-
-def test_negative_means_round_like_positive_ones_in_mirror():
-    assert grim.mean_is_consistent("-0.25", 4) and not grim.mean_is_consistent("-0.26", 4)
-    assert grim.mean_is_consistent("-0.2", 4, rounding="half_up") and not grim.mean_is_consistent(
-        "-0.3", 4, rounding="half_up"
-    )
-    assert grim.mean_is_consistent("-0.2", 4, rounding="truncate")
 
 
 def test_chance_of_fit_is_the_share_of_two_decimal_percentages_that_fit():
@@ -142,55 +121,7 @@ def test_smaller_denominators_are_those_that_every_number_fits():
     assert known.hits == ((1, 36), (1, 38), (1, 40))
 
 
-def test_binary_sd_against_every_total():
-    for n in (2, 9, 40):
-        sds = {}
-        for t in range(n + 1):
-            p = Fraction(t, n)
-            sd = math.sqrt(n / (n - 1) * t / n * (1 - t / n))
-            sds.setdefault(printed(p, 2, "half_up"), set()).add(f"{sd:.3f}")
-        for mean, right in sds.items():
-            for value in range(0, 720, 7):
-                text = f"0.{value:03d}"
-                assert grim.binary_sd_is_consistent(mean, text, n) == (text in right)
-            assert all(grim.binary_sd_is_consistent(mean, text, n) for text in right)
-    assert not grim.binary_sd_is_consistent("0.50", "0.500", 40)  # the n form of the SD; the n - 1 form is 0.506
-    assert grim.binary_sd_is_consistent("0.50", "0.506", 40)
-
-
-@pytest.mark.parametrize("n, k", [(5, 2), (9, 3), (6, 4), (5, 5), (17, 2)])
-def test_sd_over_runs_against_all_combinations(n, k):
-    seen = set()
-    for runs in combinations_with_replacement(range(n + 1), k):
-        mean = Fraction(100 * sum(runs), n * k)
-        square = Fraction(k * sum(t * t for t in runs) - sum(runs) ** 2, k * (k - 1)) * Fraction(10_000, n * n)
-        root = (Decimal(square.numerator) / Decimal(square.denominator)).sqrt()
-        seen.add((printed(mean, 2, "half_up"), str(root.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP))))
-    for mean, sd in sorted(seen):
-        assert grim.run_sd_is_consistent(mean, sd, n, k)
-        for step in (-3, -1, 1, 2):
-            other = str(Decimal(sd) + step * Decimal("0.01"))
-            if not other.startswith("-"):
-                assert grim.run_sd_is_consistent(mean, other, n, k, rounding="half_up") == ((mean, other) in seen)
-    assert not grim.run_sd_is_consistent("0.01", "0.00", n, k)
-
-
-def test_sd_over_runs_of_a_benchmark_of_500_tasks():
-    # Runs of 318, 322 and 327 solved tasks.
-    assert grim.run_sd_is_consistent("64.47", "0.90", 500, 3)
-    assert not grim.run_sd_is_consistent("64.47", "0.91", 500, 3)
-    assert not grim.run_sd_is_consistent("64.48", "0.90", 500, 3)
-
-
-def test_printed_arithmetic():
-    assert grim.difference_is_consistent("33.25", "39.55", "6.30") and grim.difference_is_consistent(
-        "33.25", "39.55", "6.31"
-    )
-    assert not grim.difference_is_consistent("33.25", "39.55", "6.32")
-    assert not grim.difference_is_consistent("33.25", "39.55", "-6.30")
-    assert grim.relative_gain_is_consistent("40.00", "50.00", "25.0")
-    assert not grim.relative_gain_is_consistent("50.00", "40.00", "-25.0")
-    assert grim.relative_gain_is_consistent("50.00", "40.00", "-20.0")
+def test_weighted_mean_of_printed_parts():
     parts, weights = ["67.50", "54.19", "47.25", "78.17", "77.28", "82.32"], ["0.2", "0.2", "0.3", "0.1", "0.1", "0.1"]
     assert grim.weighted_mean_is_consistent(parts, weights, "62.29")
     assert not grim.weighted_mean_is_consistent(parts, weights, "62.31")
@@ -206,14 +137,9 @@ def test_printed_arithmetic():
         (lambda: grim.totals("33.25", 0), "`n` must be a whole number of at least 1; got 0"),
         (lambda: grim.totals("33.25", 89, 0), "`k` must be a whole number"),
         (lambda: grim.totals("33.25", 89, rounding="up"), "must be one of half_up, half_even"),
-        (lambda: grim.mean_is_consistent("3.2", 10, 0), "`items` must be"),
-        (lambda: grim.chance_of_inconsistency(0), "`n` must be"),
         (lambda: grim.smaller_denominators([], 89), "at least one number"),
-        (lambda: grim.binary_sd_is_consistent("0.5", "0.5", 1), "at least 2 for an SD"),
-        (lambda: grim.run_sd_is_consistent("50.00", "1.00", 10, 1), "at least 2 for an SD over runs"),
         (lambda: grim.weighted_mean_is_consistent(["1", "2"], ["0.5", "0.4"], "1.5"), "sum to 1"),
         (lambda: grim.weighted_mean_is_consistent(["1"], ["0.5", "0.5"], "1.5"), "must match the 1 parts"),
-        (lambda: grim.relative_gain_is_consistent("0.00", "1.00", "3"), "a base above 0"),
     ],
 )
 def test_wrong_input_is_one_clear_error(call, message):

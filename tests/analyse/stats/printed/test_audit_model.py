@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from replication.analyse.evidence import load_benchmarks, load_scores
-from replication.analyse.stats.printed import audit, audit_model
+from replication.analyse.stats.printed import audit_model, families
+from replication.analyse.stats.printed.rows import compare
 from replication.errors import AnalysisError
 
 NAMES = [
@@ -18,7 +19,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def rows():
-    return audit.compare(load_scores(), load_benchmarks(), "sft_lwm_rl", "sft", unstated_runs=1)
+    return compare(load_scores(), load_benchmarks(), "sft_lwm_rl", "sft", unstated_runs=1)
 
 
 def test_rows_are_the_published_table_with_effective_items_for_bfcl(rows):
@@ -105,17 +106,17 @@ def test_three_targets_of_one_row():
     ],
 )
 def test_all_rows_together(rows, target, icc, rho, n_raw, n_holm, iut_p):
-    family = audit.family(rows, icc=icc, rho=rho, target=target)
+    family = families.family_grid(rows, [icc], [rho], target=target).iloc[0]
     assert (family["n_raw"], family["n_holm"]) == (n_raw, n_holm)
     assert family["iut_p"] == pytest.approx(iut_p, rel=3e-3)
 
 
 def test_task_correlation_at_which_the_verdict_turns(rows):
     # Terminal-Bench 2.0 is the binding row: 0.8021, 0.8016, 0.8013.
-    turning = [audit.turning_point(rows, icc=icc) for icc in (0.35, 0.5, 0.7)]
-    assert turning == pytest.approx([0.8021, 0.8016, 0.8013], abs=1e-4)
-    assert audit.turning_point(rows, icc=0.5, target="T1") == 0.0
-    assert audit.turning_point(rows.assign(p_b=rows["p_a"]), icc=0.5) is None
+    turning = families.turning_points_of_all(rows, [0.35, 0.5, 0.7])
+    assert list(turning.values()) == pytest.approx([0.8021, 0.8016, 0.8013], abs=1e-4)
+    assert families.turning_points_of_all(rows.assign(p_b=rows["p_a"]), [0.5]) == {0.5: None}
+    assert families.turning_points_of_all(rows.assign(p_b=0.9), [0.5]) == {0.5: 0.0}
 
 
 def test_outcome_correlation_is_not_task_correlation():
@@ -141,7 +142,7 @@ def test_bfcl_items_and_clusters_are_worth_what_the_plan_says():
         (lambda: audit_model.standard_error(33.25, 39.55, 89, 5, icc=0.5, rho=0.5), "must be fractions"),
         (lambda: audit_model.standard_error(0.3, 0.4, 0, 5, icc=0.5, rho=0.5), "must be at least 1"),
         (lambda: audit_model.effective_items(0.5, 0.5, [[0.5], [0.5]], [10], [0.4]), "must sum to 1; got 0.4"),
-        (lambda: audit.compare(load_scores(), load_benchmarks(), "general", "sft", 1), "it holds sft, sft_lwm_rl"),
+        (lambda: compare(load_scores(), load_benchmarks(), "general", "sft", 1), "its arms are sft, sft_lwm_rl"),
     ],
 )
 def test_wrong_input_is_one_clear_error(call, message):

@@ -1,0 +1,56 @@
+"""Input and result of a decision rule."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from replication.analyse.analysis_settings import AnalysisSettings
+from replication.analyse.stats.estimates.differences import Unscored
+from replication.analyse.table_audit import PublishedTable
+from replication.analyse.tables.prepared import PreparedScores
+from replication.errors import AnalysisError
+from replication.records import Claim, Estimate, Json, Outcome, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """The data of one study, as its rules read it."""
+
+    study: str
+    kind: str
+    """Kind of the study, as in conf/study; a claim names the kinds that can answer it."""
+    scope: str = ""
+    deviations: tuple[str, ...] = ()
+    published: PublishedTable
+    model_pairs: pd.DataFrame | None = None
+    """Published scores of agent-tuned models and general ones of the same base."""
+    scores: pd.DataFrame | None = None
+    """None in a reanalysis."""
+    training: pd.DataFrame | None = None
+    comparisons: tuple[tuple[str, str], ...] = ()
+    """(treatment, control) that the study estimates in addition to those of the claims."""
+    settings: AnalysisSettings
+
+    @functools.cached_property
+    def prepared(self) -> PreparedScores:
+        """Score arrays per comparison."""
+        if self.scores is None:
+            raise AnalysisError(f"study `{self.study}` has no scores of its own.")
+        return PreparedScores(self.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleResult:
+    """The result of a rule for one target under one policy for unscored episodes."""
+
+    outcome: Outcome
+    reason: str
+    estimate: Estimate | None
+    scope: str
+    criteria: Mapping[str, Json]
+
+
+Rule = Callable[[Claim, StudyData, Target, Unscored], RuleResult]
+"""Raises AnalysisError, with the reason, where the data cannot answer the claim."""

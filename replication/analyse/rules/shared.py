@@ -1,0 +1,159 @@
+"""Steps that several decision rules take."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+import pandas as pd
+
+from replication.analyse.rules.data import StudyData
+from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference
+from replication.analyse.stats.two_studies.equivalence import tost_p
+from replication.analyse.table_audit import TableAudit
+from replication.analyse.tables import summaries
+from replication.analyse.tables.summaries import pooled_published
+from replication.errors import AnalysisError
+from replication.records import Claim, Estimate, Json, Outcome, Target
+from replication.text import p_equation, plain, size
+
+
+def compared_arms(claim: Claim) -> tuple[str, str]:
+    """Return treatment and control of a study that collected scores."""
+    return claim.compare["treatment"], claim.compare["control"]
+
+
+def published_arms(claim: Claim) -> tuple[str, str]:
+    """Return treatment and control of the published table, where they may have other names."""
+    treatment, control = compared_arms(claim)
+    return claim.compare.get("published_treatment", treatment), claim.compare.get("published_control", control)
+
+
+def audit_of(claim: Claim, data: StudyData) -> TableAudit:
+    """Return the audit of the published table for the arms and the grid of a claim."""
+    return data.published.audit(*published_arms(claim), data.published.grid.of(claim))
+
+
+def published_mean(claim: Claim, data: StudyData) -> Estimate:
+    """Average the printed differences by random effects, T2: the original of a claim about the mean effect."""
+    audit = audit_of(claim, data)
+    return pooled_published(audit.differences("T2"), level=audit.level).estimate
+
+
+def paired(claim: Claim, data: StudyData) -> dict[str, Pair]:
+    """Return the score arrays of the claim's arms, by benchmark."""
+    return data.prepared.pairs(*compared_arms(claim))
+
+
+def grouped(claim: Claim, data: StudyData, column: str, at_least: int) -> dict[Any, dict[str, Pair]]:
+    """Return the score arrays by value of a column, in order, over the values where both arms exist."""
+    paired(claim, data)
+    arms = compared_arms(claim)
+    values = list(data.prepared.shared(*arms, column))
+    if len(values) < at_least:
+        kind = "scale" if column == "params_b" else column
+        listed = ", ".join(size(cast(float, value)) if kind == "scale" else str(value) for value in values)
+        raise AnalysisError(
+            f"{len(values)} {kind}{'s' * (len(values) != 1)} ({listed}) {'was' if len(values) == 1 else 'were'} run; "
+            f"the claim needs {at_least}."
+        )
+    return data.prepared.grouped(*arms, column)
+
+
+def mean_of(pairs_: list[Pair], target: Target, level: float, policy: Unscored) -> Estimate:
+    """Average the differences over exactly these benchmarks."""
+    return mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
+
+
+class AverageOutcome(NamedTuple):
+    """Outcome of a claim about the mean effect, with the criteria it rests on."""
+
+    outcome: Outcome
+    criteria: dict[str, Json]
+
+
+def average_outcome(claim: Claim, mean: summaries.Pooled) -> AverageOutcome:
+    """Decide on a random-effects mean; `average_effect` documents the rule."""
+    alpha, sesoi = claim.parameters["alpha"], claim.parameters["sesoi"]
+    estimate, fit = mean
+    equivalence = equivalence_p(estimate, sesoi)
+    outcome: Outcome = "inconclusive"
+    if estimate.low > 0:
+        outcome = "replicated"
+    elif estimate.high < 0 or equivalence <= alpha:
+        outcome = "not_replicated"
+    criteria = {
+        "tau": fit.tau, "prediction_interval": [fit.prediction_low, fit.prediction_high], "q": fit.q, "q_p": fit.q_p,
+        "sesoi": sesoi, "equivalence_p": equivalence, "equivalent": equivalence <= alpha,
+    }  # fmt: skip
+    return AverageOutcome(outcome, criteria)
+
+
+def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str, Json]) -> str:
+    """Word the outcome of a claim about the mean effect."""
+    if estimate.low > 0:
+        how = "interval above 0"
+    elif estimate.high < 0:
+        how = "interval below 0"
+    elif criteria["equivalent"]:
+        how = f"within {plain(100 * criteria['sesoi'])} points of 0"
+    else:
+        how = "interval holds 0 and effects of interest"
+    assert estimate.p_two_sided is not None, "a random-effects mean has p-values"
+    return f"random-effects mean of {n_benchmarks} benchmarks, {p_equation(estimate.p_two_sided)}: {how}"
+
+
+def scope_of(claim: Claim, data: StudyData) -> str:
+    """Describe models, scales and benchmarks that the answer is about, as the data has them."""
+    arms = data.published.scores if data.scores is None else data.scores
+    compared = published_arms(claim) if data.scores is None else compared_arms(claim)
+    if set(compared) <= set(arms["arm"]):
+        arms = arms[arms["arm"].isin(compared)]
+    if data.scores is None:
+        scales = ", ".join(map(size, sorted(arms["params_b"].dropna().unique())))
+        return f"published scores of one pair of checkpoints at {scales}, {arms['benchmark'].nunique()} benchmarks"
+    listed = []
+    for column in ("scale", "scaffold", "benchmark"):
+        by = ["params_b", column] if column == "scale" else [column]
+        values = [str(value) for value in arms.sort_values(by, kind="stable")[column].unique()]
+        listed.append(f"{column}{'s' * (len(values) > 1)} {', '.join(values)}")
+    return "; ".join(([data.scope] if data.scope else []) + listed)
+
+
+def standard_error(estimate: Estimate) -> float:
+    """Return the standard error of an estimate; raises AnalysisError where its method has none."""
+    if estimate.se is None:
+        raise AnalysisError(f"an estimate by `{estimate.method}` has no standard error, so no rule can decide on it.")
+    return estimate.se
+
+
+def equivalence_p(estimate: Estimate, sesoi: float) -> float:
+    """Return the p-value of "at least `sesoi` away from 0", by two one-sided tests."""
+    return tost_p(estimate.value, standard_error(estimate), estimate.df, sesoi)
+
+
+def p_above(estimate: Estimate) -> float:
+    """Return the one-sided p-value of "not above zero"."""
+    if estimate.p_one_sided is None:
+        raise AnalysisError(f"an estimate by `{estimate.method}` has no p-value, so no rule can decide on it.")
+    return estimate.p_one_sided
+
+
+def p_below(estimate: Estimate) -> float:
+    """Return the one-sided p-value of "not below zero"."""
+    return float(estimate.value >= 0) if estimate.se == 0 else 1 - p_above(estimate)
+
+
+def summary(estimate: Estimate) -> dict[str, Json]:
+    """Return the fields of an estimate that a verdict records of its parts."""
+    keys = ("value", "low", "high", "p_one_sided", "p_two_sided", "n_tasks", "n_training_runs", "n_unscored")
+    return {key: getattr(estimate, key) for key in keys}
+
+
+def named(names: Iterable[str], estimates: Iterable[Estimate]) -> dict[str, Json]:
+    """Return the summary of each estimate by name."""
+    return {name: summary(estimate) for name, estimate in zip(names, estimates, strict=True)}
+
+
+def most_common(outcomes: Mapping[tuple[float, float], str]) -> str:
+    """Count the most common outcome."""
+    counts = pd.Series(list(outcomes.values())).value_counts()
+    return f"{counts.iloc[0]} of {len(outcomes)}"
