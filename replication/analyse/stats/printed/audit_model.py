@@ -51,9 +51,8 @@ def standard_error(
     v_a, v_b = (scale * p * (1 - p) for p in (p_a, p_b))
     omega2 = icc * (v_a + v_b - 2 * rho * np.sqrt(v_a * v_b))
     noise = (1 - icc) * (v_a + v_b) / k
-    if target == "T1":
-        return np.sqrt(noise / n)
-    return np.sqrt((omega2 + noise) / n + (2 * tau**2 / m if target == "T3" else 0.0))
+    variance = noise / n if target == "T1" else (omega2 + noise) / n + (2 * tau**2 / m if target == "T3" else 0.0)
+    return np.asarray(np.sqrt(variance), float)
 
 
 def difference(

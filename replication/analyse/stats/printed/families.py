@@ -215,11 +215,11 @@ def tipping_curve(
     rows: pd.DataFrame, taus: Iterable[float], *, icc: float, rho: float, k: float | None = None, alpha: float = 0.05
 ) -> pd.DataFrame:
     """Count the significant rows over the checkpoint SD. Columns: tau, n_raw, n_holm, n_hommel, iut_p (T3, one per arm)."""
+    steps = np.array(list(taus), float)
+    se = standard_errors(rows, icc=icc, rho=rho, target="T3", k=k, tau=steps[:, None])
+    p = stats.norm.sf(z_scores(deltas(rows), se))
     return pd.DataFrame(
-        [
-            {"tau": tau} | counts(_p_one_sided(rows, Scenario("", "T3", icc, rho, k, tau)), alpha=alpha)._asdict()
-            for tau in taus
-        ]
+        [{"tau": tau, **counts(of_step, alpha=alpha)._asdict()} for tau, of_step in zip(steps, p, strict=True)]
     )
 
 
@@ -248,4 +248,4 @@ def _scenario_se(rows: pd.DataFrame, s: Scenario) -> NDArray[np.float64]:
 
 def _p_one_sided(rows: pd.DataFrame, scenario: Scenario) -> NDArray[np.float64]:
     se = _scenario_se(rows, scenario)
-    return stats.norm.sf(z_scores(deltas(rows), se))
+    return np.asarray(stats.norm.sf(z_scores(deltas(rows), se)), float)

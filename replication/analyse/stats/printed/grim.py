@@ -55,7 +55,7 @@ def totals(
 def chance_of_fit(n: int, k: int = 1, *, decimals: int = 2, grain: int = 1) -> float:
     """Compute P0 = min(1, (n k grain + 1)/(100 10^D + 1)), the chance that a random percentage fits by accident."""
     _check_counts(n=n, k=k, grain=grain)
-    return min(1.0, (n * k * grain + 1) / (100 * 10**decimals + 1))
+    return min(1.0, float((n * k * grain + 1) / (100 * 10**decimals + 1)))
 
 
 def mean_of_rounded_runs(printed: str, n: int, k: int, *, run_decimals: int) -> RoundedRuns:

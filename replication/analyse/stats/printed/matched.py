@@ -201,7 +201,7 @@ def _two_sided(value: float, se: float) -> float:
     return 2 * float(stats.norm.sf(abs(value) / se)) if se > 0 else float(value == 0)
 
 
-def _average(table: pd.DataFrame, level: float) -> dict:
+def _average(table: pd.DataFrame, level: float) -> dict[str, object]:
     counts = {
         "n_pairs": len(table),
         "n_families": table["family"].nunique(),
