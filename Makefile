@@ -11,8 +11,8 @@ ifeq ($(filter auto cpu gpu none,$(DEVICE)),)
 $(error DEVICE=$(DEVICE) is unknown: use DEVICE=cpu, DEVICE=gpu or DEVICE=none (analysis only), or leave it out)
 endif
 
-# A device once installed stays until another is named: on a cluster the login node has no GPU, but the same .venv.
-# `any` is enough to analyse; `full` can also train and serve, so an analysis-only .venv is completed for it.
+# The installed device is used until another is named: the login node of a cluster has no GPU, but the same .venv.
+# `any` is enough to analyse; `full` can also train and serve, so an analysis-only .venv is completed for these targets.
 installed := $(shell cat .venv/.device 2>/dev/null)
 finished  := $(patsubst .venv/.installed-%,%,$(wildcard .venv/.installed-*))
 detected   = $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
@@ -20,18 +20,18 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate train run ingest gather plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "STUDY=$(STUDY)   a file of conf/study: reanalysis, controlled, released or a small variant"
-	@echo "DEVICE=$(DEVICE)        cpu, gpu or none (analysis only); auto: as installed, else gpu where an NVIDIA driver is"
+	@echo "STUDY=$(STUDY)   one of: $(sort $(notdir $(basename $(wildcard conf/study/*.yaml))))"
+	@echo "DEVICE=$(DEVICE)        cpu, gpu or none (analysis only); auto: as installed, else gpu if there is an NVIDIA driver"
 	@echo "ARGS=...           more Hydra overrides or pytest options, e.g. ARGS='seed=1'"
 	@echo "PYTHON=...         interpreter for a new .venv (default: python3.11, else 3.12, 3.13, python3)"
 
-install: $(any) ## Make or update .venv; does nothing when up to date
+install: $(any) ## Create or update .venv; does nothing if it is up to date
 
 test: $(full) ## Run the tests (not those marked slow or gpu)
 	$(PY) -m pytest $(ARGS)
@@ -45,32 +45,38 @@ train: $(full) ## Train the organisms of STUDY
 run: $(full) ## Play the missing episodes of STUDY into the store
 	$(PY) -m replication run study=$(STUDY) $(ARGS)
 
-plan: $(any) ## Print what STUDY costs, what it could detect, and a better use of the same budget
+ingest: $(any) ## Store the results of official harnesses that STUDY names
+	$(PY) -m replication ingest study=$(STUDY) $(ARGS)
+
+gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
+	$(PY) -m replication gather study=$(STUDY) $(ARGS)
+
+plan: $(any) ## Print the cost of STUDY, what it could detect, and the best use of its budget
 	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(ARGS)
 
-audit: $(any) ## Audit a table of scores of your own: TABLE=mine.csv, ARGS='treatment control' where it holds more arms
+audit: $(any) ## Audit a table of scores: TABLE=mine.csv; ARGS='treatment control' if it has more than two arms
 	@$(PY) -m replication audit $(if $(TABLE),"$(TABLE)") $(ARGS)
 
-evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' prints these tables
+evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' selects tables
 	@$(PY) -m replication evidence $(ARGS)
 
-# Which task is shown or played, and through which scaffold; ARGS takes the rest, e.g. ARGS='index=3 tool_syntax=llama3'.
+# The task and the scaffold of `show` and `play`; other choices go into ARGS, e.g. ARGS='index=3 tool_syntax=llama3'.
 TASK     ?= terminal
 LEVEL    ?= 1
 SEED     ?= 0
 SCAFFOLD ?= compact
 chosen   := task=$(TASK) level=$(LEVEL) seed=$(SEED) scaffold=$(SCAFFOLD)
 
-show: $(any) ## Print what a model sees of TASK at LEVEL with SEED through SCAFFOLD, and an expert's episode
+show: $(any) ## Print TASK at LEVEL with SEED as a model sees it through SCAFFOLD, and an expert's episode
 	@$(PY) -m replication show $(chosen) $(ARGS)
 
 play: $(any) ## Act in TASK yourself, in the terminal
 	@$(PY) -m replication show mode=play $(chosen) $(ARGS)
 
-bench: $(full) ## Measure speed: store, suite, runner; ratios side by side in one run
+bench: $(full) ## Measure the speed of store, suite, runner and statistics
 	@for file in tests/performance/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file $(ARGS) || exit 1; done
 
 TRAINING ?= bases
@@ -80,15 +86,17 @@ bases: $(full) ## Train the missing base models that the arms of STUDY start fro
 calibrate: $(full) ## Choose the levels of STUDY per scale on the calibration split, into conf/levels
 	$(PY) -m replication calibrate study=$(STUDY) $(ARGS)
 
-lint: $(any) ## Check style and formatting
+lint: $(any) ## Check style, formatting, types and unused code
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m vulture
 
-golden: $(any) ## Rewrite the golden files; read the diff before you commit it
+golden: $(any) ## Rewrite the golden files; read the diff before committing it
 	UPDATE_GOLDEN=1 $(PY) -m pytest tests/golden $(ARGS)
 
-# LINKS: a folder with the +cpu wheel of torch, or a page that lists it. Existing pins are kept; delete a lock to renew it.
-# The address is kept out of the files, which is why the first lines of cpu.lock name a stand-in for it.
+# LINKS: a folder with the +cpu wheel of torch, or a page that lists it. Existing pins are kept; delete a lock file to
+# update all of them. The first lines of cpu.lock have a placeholder instead of the address.
 LINKS ?= $(TORCH_CPU_INDEX)/torch
 flags := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --annotation-style line --no-emit-find-links --no-emit-index-url
 lock_cpu := uv pip compile cpu.in --override cpu.overrides.txt $(flags) -o cpu.lock
@@ -102,7 +110,7 @@ clean: ## Remove figures, paper.pdf and caches; results/ (the store), paper/data
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-all: clean ## clean, and remove .venv and results/ with every stored episode and checkpoint
+clean-all: clean ## clean, and remove .venv and results/ with all stored episodes and checkpoints
 	rm -rf .venv results
 
 .venv/.installed-cpu .venv/.installed-none: requirements/cpu.lock

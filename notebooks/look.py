@@ -12,7 +12,7 @@
 
 # %% [markdown]
 # # Look at a study
-# Reads what `python -m replication paper` has frozen and computed; computes nothing itself.
+# Displays the frozen data and the results of `python -m replication paper`; computes no estimate.
 
 # %%
 from pathlib import Path

@@ -11,6 +11,8 @@ from pathlib import Path
 STUDY_COMMANDS = {
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
+    "gather": "write the index of a study whose episodes several jobs or machines collected",
+    "ingest": "store the results of official harnesses that a study names",
     "plan": "print what a study costs and what it could detect",
     "paper": "build figures, tables, verdicts and paper of a study",
     "bases": "train the missing base models that the arms start from",

@@ -34,6 +34,10 @@ class EnvironmentFault(ReplicationError):
     """A simulator broke; the episode is unscored, the run goes on."""
 
 
+class HarnessError(ReplicationError):
+    """An official harness failed, or its results cannot be used; nothing of them was stored."""
+
+
 class TrainingError(ReplicationError):
     """A training run cannot start or its result is unusable."""
 

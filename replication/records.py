@@ -1,19 +1,26 @@
 """The records that pass between stages: frozen, keyword-only, JSON-able, standard library only.
 
 Two identities (design rule): `RunSpec.run_id` hashes everything that can change an episode; `Score.grader` names
-what can change a score. Neither contains throughput settings or versions: those go to the run's manifest.
+everything that can change a score. Neither contains throughput settings or versions: those go to the run's manifest.
+Records that lie on disk between the two halves (`Manifest`, `StudyIndex`, `TrainingRecord`) carry a schema version.
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-SCHEMA_VERSION = 1
-"""Raised when a stored line changes meaning; written into every manifest."""
+SCHEMA_VERSION = 2
+"""Version of the records on disk, written into each; raised when a field is added, removed or changes meaning.
+
+2: labels are a record, with pair, base, family and active_b; a public checkpoint has no training seed; the study index and
+the training record have a version. 1: untyped labels.
+"""
 
 Json = Any
 """What json.dumps takes: None, bool, int, float, str, and lists and dicts of them."""
@@ -51,15 +58,78 @@ def stable_seed(*parts: Json) -> int:
 
 def _plain(value: Any) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        names = (f.name for f in dataclasses.fields(value) if not _omitted(f, value))
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 
 
+def _omitted(item: "dataclasses.Field[Any]", value: Any) -> bool:
+    return bool(item.metadata.get("omit_default")) and getattr(value, item.name) == item.default
+
+
 def to_json(record: Any) -> dict[str, Json]:
     """Turn a record into plain dicts and lists, tuples as lists."""
     return json.loads(canonical_json(record))
+
+
+R = TypeVar("R")
+
+
+def from_json(kind: type[R], value: Json) -> R:
+    """Build a record from plain dicts and lists: the inverse of `to_json`, and strict.
+
+    Every field must be present, none may be unknown, and each value must have the field's type; ValueError otherwise.
+    """
+    return _read(kind, value, kind.__name__)
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+def _read(hint: Any, value: Json, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _read_record(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (one for one in arguments if one is not type(None))
+        return _read(hint, value, where)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _read(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
+    if origin is tuple and isinstance(value, list):
+        inner_hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(inner_hints) == len(value):
+            pairs = enumerate(zip(inner_hints, value, strict=True))
+            return tuple(_read(inner_hint, inner, f"{where}[{at}]") for at, (inner_hint, inner) in pairs)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise ValueError(f"`{where}` must be {getattr(hint, '__name__', hint)}; got {value!r:.80}")
+
+
+def _read_record(kind: Any, value: Json, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"`{where}` must be an object; got {value!r:.80}")
+    names = {f.name for f in dataclasses.fields(kind)}
+    optional = {f.name for f in dataclasses.fields(kind) if f.metadata.get("omit_default")}
+    unknown, missing = sorted(value.keys() - names), sorted(names - optional - value.keys())
+    if unknown or missing:
+        lists = [
+            f"{word} {', '.join(map(repr, keys))}"
+            for word, keys in (("unknown", unknown), ("missing", missing))
+            if keys
+        ]
+        raise ValueError(f"`{where}` has keys that do not fit: {'; '.join(lists)}")
+    hints = _hints(kind)
+    return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names & value.keys()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +155,18 @@ class Task:
     """One benchmark item as the model may see it; the answer key stays with the benchmark."""
 
     id: str
-    """`benchmark/split/level/index`."""
+    """Unique within the benchmark; nothing parses it."""
     benchmark: str
-    split: str
-    """train, calibration or evaluation."""
-    level: int
-    index: int
     prompt: str
     tools: tuple[Tool, ...]
     setup: Mapping[str, Json]
-    """Start state of the simulator; shown to the model only through tools."""
-    tags: tuple[str, ...] = ()
-    """Kinds of work: code_generation, research_synthesis, planning, tool_use, memory, multi_step."""
+    """Initial state of the simulator; the model sees it only through tools."""
+    attributes: Mapping[str, Json] = field(default_factory=dict)
+    """Facts for graders and the analysis, never shown to the model; the suite's: split, level, index, seed, tags."""
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """Identity of the content: a changed character is another task under the same id."""
+        """Hash of prompt, tools and setup: one changed character is another task under the same id."""
         return stable_hash([self.prompt, self.tools, self.setup], 16)
 
 
@@ -137,16 +203,23 @@ class RunSpec:
     """Hub id, or name of an organism."""
     revision: str
     """Hub commit, or SHA-256 of an organism's weights."""
+    engine: str
+    """Kind of engine, such as vllm."""
     dtype: str
     context: int
     """Longest prompt plus reply, tokens."""
+    engine_options: Mapping[str, Json]
+    """Options of the engine that can change text; options for speed and memory are in the manifest."""
     benchmark: str
     benchmark_version: str
     scaffold: str
     scaffold_version: str
-    max_turns: int
-    max_episode_tokens: int
-    """New tokens per episode at most."""
+    max_turns: int | None
+    """None, like the two other limits, where an official harness sets its own."""
+    max_episode_tokens: int | None
+    """Limit on the new tokens of an episode."""
+    max_malformed: int | None
+    """Replies in a row without a usable call or answer, after which an episode ends."""
     sampling: Sampling
     seed: int
 
@@ -157,6 +230,142 @@ class RunSpec:
             c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in f"{self.model}-{self.benchmark}"
         )[-60:]
         return f"{readable.strip('-.')}-{self.scaffold}-{stable_hash(self, 12)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A served checkpoint as the analysis groups it; (model, revision) is the unit that scores belong to."""
+
+    model: str
+    """Hub id, or name of an organism; equal to `RunSpec.model`."""
+    revision: str
+    """Hub commit, or SHA-256 of an organism's weights; equal to `RunSpec.revision`."""
+    arm: str
+    """Role in comparisons: an arm of the controlled study, or the role of a public checkpoint, such as general or
+    agent_specific."""
+    pair: str | None = None
+    """Name of the matched pair of public checkpoints that it belongs to."""
+    base: str | None = None
+    """Checkpoint that its training started from."""
+    family: str | None = None
+    """Model family, such as Qwen3; None where it is not stated."""
+    scale: str
+    """Position in the family; checkpoints are compared within a scale."""
+    params_b: float
+    """Parameters, billions."""
+    active_b: float | None = None
+    """Parameters active per token, billions; None for a dense model."""
+    training_seed: int | None = None
+    """Of the training run; None for a public checkpoint, which is not a repeated training run of a method."""
+
+    @property
+    def unit(self) -> str:
+        """Readable and stable identity of (model, revision): two checkpoints never share it."""
+        return f"{self.model}@{stable_hash([self.model, self.revision], 8)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry:
+    """A task as a run's manifest lists it."""
+
+    hash: str
+    """`Task.content_hash`."""
+    level: int | None
+    """Difficulty; None where the benchmark has no levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """An engine that took part in a run."""
+
+    first_line: int
+    """First line of episodes.jsonl that it may have written, from 1."""
+    engine: Mapping[str, Json]
+    """Engine, versions and resolved flags, as `Engine.describe` returns them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """manifest.json of a run: all that was run, and by which engines."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    spec: RunSpec
+    labels: Labels
+    tasks: Mapping[str, TaskEntry]
+    """By task id: the run's tasks at its last opening."""
+    sessions: tuple[Session, ...]
+    """Oldest first; more than one means that a version or flag changed between openings."""
+    checks: Mapping[str, Mapping[str, Json]]
+    """Results of checks by name, such as `repeats`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """training.json beside a trained checkpoint: its identity, cost and origin."""
+
+    schema_version: int = SCHEMA_VERSION
+    arm: str
+    scale: str
+    training_seed: int
+    training_run: str
+    """Name of the training run: arm, scale, seed, identity."""
+    identity: str
+    """Hash of all settings that can change the weights."""
+    n_parameters: int
+    params_b: float
+    weights_sha256: str
+    n_tokens: int
+    """Tokens read."""
+    n_sampled_tokens: int
+    """Tokens generated by reinforcement learning."""
+    flops: float
+    wall_s: float
+    joules: float | None
+    """Energy of the GPU; None on a CPU and where it could not be read."""
+    phases: tuple[Mapping[str, Json], ...]
+    """Settings of each phase, in order."""
+    torch: str
+    """Version."""
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A training run of a study, as its index lists it."""
+
+    record: TrainingRecord
+    curve: str
+    """Path of the loss curve, a CSV file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyIndex:
+    """studies/<study>.json: the runs of a collected study, and what its verdicts must mention."""
+
+    schema_version: int = SCHEMA_VERSION
+    study: str
+    kind: str
+    """reanalysis, controlled or released."""
+    scope: str
+    """Models, scales and benchmarks that the verdicts are about, in words."""
+    deviations: tuple[str, ...]
+    comparisons: tuple[tuple[str, str], ...]
+    """(treatment, control), beside those of the claims."""
+    domains: Mapping[str, str]
+    """By benchmark: in or out, whether the warm-up may see it."""
+    levels: Mapping[str, Mapping[str, tuple[int, ...]]]
+    """By scale and benchmark: levels of difficulty, one that is listed twice is drawn twice as often."""
+    run_ids: tuple[str, ...]
+    """Runs of agents, sorted."""
+    probe_run_ids: tuple[str, ...]
+    """Runs of the observation probe, sorted."""
+    training: tuple[TrainedRun, ...]
+    """Empty in frozen data, where training.csv and curves.csv have it."""
+    engine: Mapping[str, Json]
+    """The engine of the last session of the first run."""
+    repeat_checks: Mapping[str, Mapping[str, Json]]
+    """By run id: `checks.repeat_check`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +430,7 @@ class Score:
     task_hash: str
     trial: int
     value: float | None
-    """In [0, 1]; None is unscored and is never counted as 0 without being asked."""
+    """In [0, 1]; None is unscored, which counts as 0 only under the policy `fail`."""
     grader: str
     """Name and version of what graded."""
     details: Mapping[str, Json] = field(default_factory=dict)
@@ -285,6 +494,9 @@ class Estimate:
     p_one_sided: float | None = None
     """Of "not above zero"."""
     p_two_sided: float | None = None
+    kind: Literal["difference", "log_ratio"] = field(default="difference", metadata={"omit_default": True})
+    """difference: value and limits are fractions. log_ratio: they are natural logarithms of a ratio. Written to JSON only
+    where it is log_ratio, so files of earlier versions read the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

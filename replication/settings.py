@@ -1,18 +1,21 @@
 """The typed shape of conf/: plain dataclasses for Hydra, one root; a misspelt key fails and the message names it.
 
-These are not records: OmegaConf wants mutable classes and gives tuples back as lists. `config.py` turns them into
-records and live objects once, at the edge; the analysis half reads `Analysis` from here and nothing else.
+These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` turns them into
+records and live objects once, at the edge.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from replication.errors import ConfigError
+
+Schema = TypeVar("Schema")
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 """The configuration beside the package: the project is used from its checkout."""
@@ -85,55 +88,89 @@ class Model:
     path: str = MISSING
     revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
     role: str = MISSING  # general or agent_specific; takes the place of the arm
+    pair: str | None = None  # matched pair that it belongs to
+    base: str | None = None  # checkpoint that its training started from
+    family: str | None = None
     scale: str = MISSING
     params_b: float = MISSING
+    active_b: float | None = None  # parameters active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
-    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: how the model writes calls in scaffold native
+    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
+
+
+@dataclass
+class SuiteOptions:
+    """Choices that only generated environments have."""
+
+    domain: str = MISSING  # in or out: whether the warm-up may see it
+    levels: list[int] = MISSING  # difficulties; the tasks are spread evenly over them
+    weight: int = 1  # how often it is drawn in training, relative to the others
 
 
 @dataclass
 class Benchmark:
-    """Which tasks of a benchmark are played."""
+    """The tasks of a benchmark that are played."""
 
-    domain: str = MISSING  # in or out: whether the warm-up may see it
     split: str = "evaluation"
-    levels: list[int] = MISSING
-    n_tasks: int = MISSING  # spread evenly over the levels
-    weight: int = 1  # how often it is drawn in training, beside the others
+    n_tasks: int = MISSING
+    suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
 
 
 @dataclass
 class Scaffold:
-    """Limits of an episode in a scaffold."""
+    """Limits of an episode in a scaffold; part of a run's identity."""
 
     max_turns: int = MISSING
-    max_episode_tokens: int = MISSING
+    max_episode_tokens: int = MISSING  # new tokens
+    max_malformed: int = MISSING  # replies in a row without a usable call or answer
+
+
+@dataclass
+class Serve:
+    """Which checkpoints this process plays, such as one job of a cluster."""
+
+    only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
 class Sampling:
-    """How text is drawn."""
+    """How text is drawn; part of a run's identity."""
 
-    temperature: float = MISSING
+    temperature: float = MISSING  # 0: greedy
     top_p: float = 1.0
-    top_k: int = -1
-    max_tokens: int = MISSING
+    top_k: int = -1  # -1: all tokens
+    max_tokens: int = MISSING  # new tokens per turn
 
 
 @dataclass
 class Engine:
-    """How models are served; can change speed but no text, so it is not part of a run's identity, but dtype is."""
+    """How models are served. All of it is part of a run's identity, but `concurrency`, `processes` and the options that
+    the kind lists as `speed_only`: these change the speed, and are in the run's manifest."""
 
-    device: str = MISSING  # cpu or cuda
-    dtype: str = MISSING
-    context: int = MISSING
-    max_num_seqs: int = MISSING
+    kind: str = MISSING  # a module of replication/collect/engines
+    dtype: str = MISSING  # of the weights
+    context: int = MISSING  # longest prompt plus reply, tokens
     concurrency: int = MISSING  # episodes in flight
-    kv_cache_gib: float | None = None
     processes: int = 1  # engines side by side, each with a share of the checkpoints
-    threads: int = 1  # of each
-    multiprocessing: bool = False
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM
+    options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
+
+
+@dataclass
+class Ingest:
+    """A run that an official harness collected: where its results are, and what it ran.
+
+    It was served as `engine` and sampled as `sampling` say: no harness enforces these, so state them."""
+
+    harness: str = MISSING  # a module of replication/collect/benchmarks/official
+    folder: str = MISSING  # of this run alone
+    model: str = MISSING  # one of `models`
+    benchmark: str = MISSING
+    benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
+    scaffold: str = MISSING  # the agent that the harness ran
+    scaffold_version: str = MISSING
+    n_tasks: int = MISSING  # items of the benchmark, fixed: a harness that reports fewer is refused
+    n_trials: int = 1
+    max_unscored: float = 0.1  # share of attempts; above it the server was probably down, and nothing is stored
 
 
 @dataclass
@@ -314,8 +351,10 @@ class Root:
     models: dict[str, Model] = field(default_factory=dict)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
+    ingest: dict[str, Ingest] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
+    serve: Serve = field(default_factory=Serve)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)
@@ -361,7 +400,7 @@ def checked(cfg: Any) -> Root:
     lacking = sorted(OmegaConf.missing_keys(cfg))
     if lacking:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
-    root: Root = OmegaConf.to_object(cfg)
+    root = cast(Root, OmegaConf.to_object(cfg))
     unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
         raise ConfigError(
@@ -377,6 +416,13 @@ def checked(cfg: Any) -> Root:
         )
     _in_range("sampling.top_p", root.sampling.top_p, 1e-6, 1.0)
     _in_range("sampling.max_tokens", root.sampling.max_tokens, 1, root.engine.context)
+    for name, limits in root.scaffolds.items():
+        _in_range(f"scaffolds.{name}.max_turns", limits.max_turns, 1, 1_000_000)
+        _in_range(f"scaffolds.{name}.max_malformed", limits.max_malformed, 1, 1_000_000)
+    for name, source in root.ingest.items():
+        _in_range(f"ingest.{name}.n_tasks", source.n_tasks, 1, 1_000_000)
+        _in_range(f"ingest.{name}.n_trials", source.n_trials, 1, 10_000)
+        _in_range(f"ingest.{name}.max_unscored", source.max_unscored, 0.0, 1.0)
     for name, choice in root.benchmarks.items():
         _in_range(f"benchmarks.{name}.n_tasks", choice.n_tasks, 1, 1_000_000)
         if choice.split != "evaluation":
@@ -384,6 +430,27 @@ def checked(cfg: Any) -> Root:
     if len(set(root.study.training_seeds)) != len(root.study.training_seeds):
         raise ConfigError(f"`study.training_seeds` {root.study.training_seeds} names a seed twice.")
     return root
+
+
+def typed(schema: type[Schema], given: Mapping[str, Any], key: str) -> Schema:
+    """Turn free settings into an instance of a plain dataclass; ConfigError names what is unknown, missing or ill-typed.
+
+    key : where the settings are, for messages.
+    """
+    allowed = ", ".join(f.name for f in dataclasses.fields(cast(Any, schema)))
+    unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cast(Any, schema))})
+    if unknown:
+        named = "`, `".join(f"{key}.{name}" for name in unknown)
+        raise ConfigError(f"no key `{named}`; allowed: {allowed}. Fix conf/ or the command line.")
+    try:
+        value = OmegaConf.merge(OmegaConf.structured(schema), given)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"`{key}`: {str(error).strip().splitlines()[0]}. Fix conf/ or the command line.") from None
+    lacking = sorted(OmegaConf.missing_keys(value))
+    if lacking:
+        named = "`, `".join(f"{key}.{name}" for name in lacking)
+        raise ConfigError(f"no value for `{named}`. Give it in conf/ or on the command line.")
+    return cast(Schema, OmegaConf.to_object(value))
 
 
 def _dropped(given: Any, kept: Any, path: str = "") -> Iterator[str]:

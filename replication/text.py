@@ -39,7 +39,7 @@ def points(estimate: Estimate | None) -> str:
     if estimate is None:
         return DASH
     values = (estimate.value, estimate.low, estimate.high)
-    if estimate.method.startswith("log ratio"):
+    if estimate.kind == "log_ratio":
         return "\N{MULTIPLICATION SIGN}{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, values))
     return interval(*values)
 
@@ -101,6 +101,26 @@ def short(value: float | None) -> str:
 def size(params_b: float) -> str:
     """Format a number of parameters, given in billions."""
     return f"{plain(params_b)}B" if params_b >= 1 else f"{plain(1000 * params_b, 3)}M"
+
+
+def count(value: float) -> str:
+    """Write a count with a comma between thousands."""
+    return f"{value:,.0f}"
+
+
+def amount(value: float) -> str:
+    """Write an amount with three significant digits."""
+    return f"{value:,.3g}"
+
+
+def money(value: float) -> str:
+    """Write a price with two decimals and a comma between thousands."""
+    return f"{value:,.2f}"
+
+
+def hours(value: float) -> str:
+    """Write a duration in hours, below one hour in minutes."""
+    return f"{value:,.1f} h" if value >= 1 else f"{60 * value:,.1f} min"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from replication.store.table import COLUMNS
+
 
 @pytest.fixture(scope="session")
 def make_scores():
@@ -44,17 +46,15 @@ def make_scores():
                             chance = np.clip(mean + difficulty + shift, 0, 1)
                             solved = rng.random((n_trials, n_tasks)) < chance
                             run_id = f"{arm}-{scale}-{training_seed}-{benchmark}-{scaffold}"
+                            model = f"org/{arm}/{scale}/s{training_seed}"
                             rows += [
-                                (run_id, arm, scale, params_b, training_seed, f"org/{arm}", "0" * 8, benchmark, scaffold, 7,
+                                (run_id, f"{model}@0", arm, None, "base", "organism", scale, params_b, np.nan,
+                                 training_seed, model, "0" * 8, benchmark, scaffold, 7,
                                  f"{benchmark}/evaluation/1/{t:03}", f"hash{t:03}", 1, k, float(solved[k, t]), "exact-1",
                                  "answer", 3, 0, 100, 20)
                                 for k in range(n_trials) for t in range(n_tasks)
                             ]  # fmt: skip
-        columns = (
-            "run_id arm scale params_b training_seed model revision benchmark scaffold seed task_id task_hash level trial "
-            "value grader stop_reason n_turns n_malformed n_prompt_tokens n_completion_tokens"
-        )
-        return pd.DataFrame(rows, columns=columns.split())
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"training_seed": "Int64", "level": "Int64"})
 
     return make
 
@@ -68,7 +68,7 @@ def make_probe():
 
     def make(scores, skill, *, sd=0.02, n_transitions=10, seed=2):
         rng = np.random.default_rng(seed)
-        columns = ["arm", "scale", "params_b", "training_seed", "benchmark"]
+        columns = ["unit", "arm", "scale", "params_b", "training_seed", "benchmark"]
         frames = []
         for run in scores[columns].drop_duplicates().itertuples(index=False):
             f1 = np.clip(skill[run.arm] + rng.normal(0, sd) + rng.normal(0, 0.1, n_transitions), 0, 1)

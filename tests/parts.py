@@ -1,4 +1,4 @@
-"""Parts that several test files build runs from: suite jobs and scripted models."""
+"""Parts that several test files build runs from: suite jobs, scripted models, and records with defaults."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.runner import Job
 from replication.collect.scaffolds.native import SYNTAXES
-from replication.records import Request, RunSpec, Sampling, Task, stable_seed
+from replication.records import Labels, Request, RunSpec, Sampling, StudyIndex, Task, TrainingRecord, stable_seed
 
 SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""
@@ -22,13 +22,38 @@ def make_job(
     """Build a job on real suite tasks; the limits are short, see LONG."""
     bench, chosen = suite.load(benchmark), scaffolds.load(scaffold, tool_syntax)
     spec = RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model=model, revision="r1", dtype="float32", context=512, benchmark=bench.name,
         benchmark_version=bench.version, scaffold=chosen.name, scaffold_version=chosen.version, max_turns=max_turns,
         max_episode_tokens=max_episode_tokens, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,
     )  # fmt: skip
     tasks = bench.tasks("evaluation", level, n_tasks, seed)
-    labels = {"arm": "agent_sft", "scale": "s", "params_b": 0.001, "training_seed": 0}
-    return Job(spec=spec, labels=labels, benchmark=bench, scaffold=chosen, tasks=tasks, n_trials=n_trials)
+    return Job(spec=spec, labels=labels_of(spec), benchmark=bench, scaffold=chosen, tasks=tasks, n_trials=n_trials)
+
+
+def labels_of(spec: RunSpec, **changes) -> Labels:
+    """Label the checkpoint of a run as an organism of arm agent_sft."""
+    labels = {"arm": "agent_sft", "scale": "s", "params_b": 0.001, "training_seed": 0, "family": "organism"}
+    return Labels(model=spec.model, revision=spec.revision, **(labels | changes))
+
+
+def training_record(**changes) -> TrainingRecord:
+    """Describe a training run with defaults."""
+    fields = dict(
+        arm="agent_sft", scale="s", training_seed=0, training_run="agent_sft-s-s0", identity="0" * 12,
+        n_parameters=1_000_000, params_b=0.001, weights_sha256="ab" * 32, n_tokens=1000, n_sampled_tokens=0, flops=1e9,
+        wall_s=1.0, joules=None, phases=(), torch="2", device="cpu",
+    )  # fmt: skip
+    return TrainingRecord(**(fields | changes))
+
+
+def index_of(study: str, **changes) -> StudyIndex:
+    """Build the index of a study with defaults."""
+    fields = dict(
+        study=study, kind="controlled", scope="organisms", deviations=(), comparisons=(), domains={}, levels={},
+        run_ids=(), probe_run_ids=(), training=(), engine={"engine": "scripted"}, repeat_checks={},
+    )  # fmt: skip
+    return StudyIndex(**(fields | changes))
 
 
 def expert_replies(job: Job) -> dict[str, list[str]]:

@@ -1,33 +1,41 @@
-"""The import law of README, late imports, and one place for each kind of thing; checked by reading the source."""
+"""The layout of README holds: the import law, late imports of heavy packages, the tree, and the size of each part."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "replication"
-BASE = ("records", "errors", "files", "text")
+from replication.publish.tree import phrase, tree
 
-LAW = {
-    "records": (), "errors": (), "files": BASE, "text": BASE,
-    "settings": BASE,
-    "store": (*BASE, "settings"),
-    "collect": (*BASE, "settings", "store"),
-    "analyse": (*BASE, "settings", "store"),
-    "analyse.stats": ("records", "errors"),
-    "publish": (*BASE, "settings", "store", "analyse"),
-    "commands": (*BASE, "settings", "store", "collect", "analyse", "publish"),
-    "__main__": (*BASE, "settings"),
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "replication"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+INITS = [path for path in SOURCES if path.name == "__init__.py"]
+
+LAW = (
+    "`records`, `errors`, `files`, `text`, `settings` and `store` import only parts named before them.",
+    "`collect` and `analyse` import only these, never each other; `analyse.stats` imports only `records` and `errors`.",
+    "`publish` imports only these and `analyse`.",
+    "`commands` imports everything, and nothing imports `commands`.",
+    "Inside `collect`, engines, benchmarks and scaffolds do not import each other: `build` picks them for a run, and only "
+    "`training` also reads benchmarks and scaffolds, as a source of texts.",
+)
+WAIST = ("records", "errors", "files", "text", "settings", "store")
+ALLOWED = {part: WAIST[:i] for i, part in enumerate(WAIST)} | {
+    "collect": WAIST, "analyse": WAIST, "analyse.stats": ("records", "errors"),
+    "publish": (*WAIST, "analyse"),
+    "commands": (*WAIST, "collect", "analyse", "publish"), "__main__": WAIST,
 }  # fmt: skip
-"""What a part of the package may import of ours, besides itself; the longest matching name counts. No exemptions."""
+"""What a part imports of ours besides itself; the longest matching name counts."""
 
 KINDS = ("engines", "benchmarks", "scaffolds")
-"""Kinds of parts of `collect`: none imports another; `build` picks them and `episodes` knows only their interfaces."""
-
 HEAVY = {"torch", "vllm", "transformers", "wandb", "tokenizers", "safetensors"}
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES, MAX_FUNCTION = 400, 60
 
 
 def dotted(path: Path) -> str:
@@ -36,19 +44,24 @@ def dotted(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Every module of ours that a file imports, relative to the package; `from a import b` counts as both a and a.b."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Return every module that a file imports; `from a import b` counts as a.b."""
+    names = set()
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, f"{path}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("replication.") for name in found if name.startswith("replication.")} - {"__version__"}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def within(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
+def ours(path: Path) -> set[str]:
+    names = {name.removeprefix("replication.") for name in imported(path) if name.startswith("replication.")}
+    return names - {"__version__"}
+
+
+def within(name: str, *parts: str) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def each(sources=SOURCES):
@@ -57,49 +70,40 @@ def each(sources=SOURCES):
 
 @each([path for path in SOURCES if dotted(path)])
 def test_a_part_imports_only_what_the_law_allows(path):
-    parts = [part for part in LAW if within(dotted(path), part)]
-    assert parts, f"`{dotted(path)}` is in none of the parts {', '.join(LAW)}"
+    parts = [part for part in ALLOWED if within(dotted(path), part)]
+    assert parts, f"`{dotted(path)}` is in none of the parts {', '.join(ALLOWED)}"
     part = max(parts, key=len)
-    allowed = (*LAW[part], part)
-    outside = sorted(name for name in imported(path) if not any(within(name, other) for other in allowed))
-    assert not outside, f"`{dotted(path)}` may import {', '.join(allowed)}; it imports {', '.join(outside)}"
+    outside = sorted(name for name in ours(path) if not within(name, part, *ALLOWED[part]))
+    assert not outside, f"`{dotted(path)}` may import {', '.join(ALLOWED[part])}; it imports {', '.join(outside)}"
 
 
-@each([path for path in SOURCES if dotted(path).split(".")[:1] == ["collect"]])
+@each([path for path in SOURCES if within(dotted(path), "collect")])
 def test_engines_benchmarks_and_scaffolds_meet_only_in_build(path):
-    me = dotted(path)
-    own = next((kind for kind in KINDS if within(me, f"collect.{kind}")), None)
-    others = [kind for kind in KINDS if kind != own]
-    if own or me == "collect.episodes":
-        assert not [name for name in imported(path) for kind in others if within(name, f"collect.{kind}")]
+    name = dotted(path)
+    allowed = (
+        KINDS if name == "collect.build" else ("benchmarks", "scaffolds") if within(name, "collect.training") else ()
+    )
+    others = [f"collect.{kind}" for kind in KINDS if kind not in allowed and not within(name, f"collect.{kind}")]
+    assert not sorted(module for module in ours(path) if within(module, *others))
 
 
-def test_the_package_itself_imports_nothing_and_records_and_errors_only_the_standard_library():
-    assert not imported(PACKAGE / "__init__.py")
-    for name in ("records", "errors"):
-        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert all(module.split(".")[0] in sys.stdlib_module_names for module in names)
+def test_records_and_errors_import_only_the_standard_library_and_the_package_itself_nothing():
+    assert not ours(PACKAGE / "__init__.py")
+    for path in (PACKAGE / "records.py", PACKAGE / "errors.py"):
+        outside = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+        assert outside <= {"replication"}, f"`{dotted(path)}` imports {', '.join(sorted(outside))}"
 
 
 @each()
 def test_heavy_packages_are_imported_inside_functions(path):
-    top = [
-        node
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
+    top = [node for node in TREES[path].body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
     assert not {name.split(".")[0] for name in names} & HEAVY
 
 
 def test_analysis_works_without_the_packages_that_collecting_needs():
-    modules = [
-        dotted(path) for path in SOURCES if dotted(path).split(".")[0] in ("analyse", "publish", "store", "commands")
-    ]
+    modules = [dotted(path) for path in SOURCES if within(dotted(path), "analyse", "publish", "store", "commands")]
     code = f"""
 import sys
 from importlib import import_module
@@ -111,7 +115,7 @@ sys.meta_path.insert(0, Absent())
 for module in {modules}:
     import_module("replication." + module)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("command", ["run", "train", "paper", "plan", "audit"])
@@ -123,7 +127,7 @@ main([{command!r}, "--help"])
 slow = {{"torch", "vllm", "transformers", "pandas", "scipy", "matplotlib", "wandb", "numpy", "hydra"}} & set(sys.modules)
 assert not slow, slow
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert command in done.stdout
 
@@ -133,3 +137,54 @@ def test_every_command_is_listed_and_every_listed_command_exists():
 
     files = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {"__init__"}
     assert files == set(STUDY_COMMANDS) | set(OTHER_COMMANDS)
+
+
+@pytest.mark.parametrize("sentence", LAW)
+def test_readme_states_the_law(sentence):
+    assert sentence in " ".join(README.split())
+
+
+def test_readme_shows_the_tree_of_the_package():
+    shown = README.partition("<!-- tree:begin -->")[2].partition("<!-- tree:end -->")[0].strip()
+    assert shown == tree(PACKAGE), "run `python -m replication readme`"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_path_in_the_documents_exists(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:replication|conf|tests|requirements|notebooks)/[\w./*]*)`", text)
+    missing = [path for path in paths if not any(ROOT.glob(path))]
+    assert len(paths) > 10 and not missing
+
+
+@each()
+def test_every_random_generator_has_a_seed(path):
+    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+    unseeded = [call.lineno for call in calls if ast.unparse(call) in ("np.random.default_rng()", "default_rng()")]
+    assert not unseeded
+
+
+@each()
+def test_every_module_opens_with_one_sentence(path):
+    first = (ast.get_docstring(TREES[path]) or "").split("\n\n")[0]
+    assert first.rstrip().endswith((".", ":")), f"`{dotted(path)}` needs a docstring that opens with a sentence"
+    assert 10 < len(phrase(path.parent if path in INITS else path)) <= 130
+
+
+@each(INITS)
+def test_every_folder_with_code_is_a_package_that_says_what_belongs_in_it(path):
+    folders = {source.parent for source in path.parent.glob("*/*.py")}
+    assert all((folder / "__init__.py").exists() for folder in folders)
+    assert len((ast.get_docstring(TREES[path]) or "").split()) >= 8
+
+
+@each()
+def test_a_module_is_at_most_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@each()
+def test_a_function_is_at_most_60_lines(path):
+    functions = [n for n in ast.walk(TREES[path]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f"{node.name}": node.end_lineno - node.lineno + 1 for node in functions}
+    assert not {name: length for name, length in lengths.items() if length > MAX_FUNCTION}

@@ -1,4 +1,4 @@
-"""Every file of conf/ composes, and what is wrong on the command line or in a file is one clear error."""
+"""Every file of conf/ composes, and each mistake on the command line or in a file is one clear error."""
 
 import os
 import subprocess
@@ -9,9 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from replication import settings
+from replication.analyse.claims import load_claims
 from replication.collect import build
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
+from replication.records import Labels
 
 ROOT = settings.CONF.parent
 STUDIES = sorted(p.stem for p in (settings.CONF / "study").glob("*.yaml"))
@@ -34,10 +36,38 @@ def test_study_composes_and_its_name_is_its_file(study):
     assert cfg.study.name == study and cfg.study.scope
 
 
-@pytest.mark.parametrize("group", ["engine", "sampling", "training", "analysis", "plan", "monitor"])
-def test_every_choice_of_a_group_composes(group):
-    for file in (settings.CONF / group).glob("*.yaml"):
-        composed(f"{group}={file.stem}")
+PARTS = {
+    "arm": "arms", "benchmark": "benchmarks", "ingest": "ingest", "model": "models", "scaffold": "scaffolds",
+    "scale": "scales",
+}  # fmt: skip
+"""Groups of which a study takes several, and the keys they go to."""
+REQUIRED = {
+    "model/qwen3_0_6b": ["models.part.revision=0"],
+    "ingest/csv": [
+        f"ingest.part.{key}=1"
+        for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
+    ],
+}
+"""Values that a file leaves to the command line."""
+FILES = sorted(p.relative_to(settings.CONF).with_suffix("").as_posix() for p in settings.CONF.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("claim/")])
+def test_every_file_of_conf_composes(file):
+    group, name = file.split("/")
+    choice = {
+        **{group: f"+{group}@{key}.part={name}" for group, key in PARTS.items()},
+        "levels": f"+scale@scales.part={name}",  # a scale takes the levels of the same name
+    }.get(group, f"{group}={name}")
+    composed(choice, *REQUIRED.get(file, []))
+
+
+def test_every_claim_names_the_claim_of_its_file_and_studies_of_conf():
+    kinds = {composed(f"study={study}").study.kind for study in STUDIES}
+    claims = load_claims(settings.CONF / "claim")
+    assert sorted(f"claim/{claim.id}" for claim in claims) == [file for file in FILES if file.startswith("claim/")]
+    for claim in claims:
+        assert set(claim.studies) <= kinds, f"claim {claim.id} names {claim.studies}; conf/study has {sorted(kinds)}"
 
 
 def test_arms_of_a_study_differ_in_their_phases_only():
@@ -83,7 +113,7 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     (run, *_) = build.training_runs(cfg)
     served = build.Served(
         ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
-        labels={"arm": run.arm, "scale": "xs", "params_b": 0.001, "training_seed": 0},
+        labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
     (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
     levels = [task.level for task in job.tasks]

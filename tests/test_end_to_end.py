@@ -1,19 +1,19 @@
 """The whole path on a scripted engine: jobs from conf/, episodes, store, index, analysis, paper."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from parts import expert_script, noisy_script, prompt_of
+from parts import expert_script, noisy_script, prompt_of, training_record
 
 from replication import settings
-from replication.collect import build, runner
+from replication.collect import build, runner, serve
 from replication.collect.engines.scripted import ScriptedEngine
-from replication.collect.training.runs import WEIGHTS, weights_sha256
-from replication.commands import paper, run
-from replication.store import Store
+from replication.collect.training.runs import RECORD, WEIGHTS, weights_sha256
+from replication.commands import gather, paper, run
+from replication.files import write_json
+from replication.records import to_json
 
 ROOT = settings.CONF.parent
 
@@ -38,29 +38,27 @@ def pretend_trained(cfg) -> None:
         folder = build.training_folder(cfg, training_run)
         folder.mkdir(parents=True)
         (folder / WEIGHTS).write_bytes(bytes([at]))
-        record = {
-            "arm": training_run.arm, "scale": training_run.scale, "training_seed": training_run.training_seed,
-            "training_run": training_run.name, "params_b": 0.0009, "weights_sha256": weights_sha256(folder),
-            "n_tokens": 1000, "flops": 1e9, "wall_s": 1.0,
-        }  # fmt: skip
-        (folder / "training.json").write_text(json.dumps(record))
+        record = training_record(
+            arm=training_run.arm, scale=training_run.scale, training_seed=training_run.training_seed,
+            training_run=training_run.name, params_b=0.0009, weights_sha256=weights_sha256(folder),
+        )  # fmt: skip
+        write_json(folder / RECORD, to_json(record))
         rows = "\n".join(f"{i},episodes,{100 * i},{3 / (i + 1)},0.01,{i}" for i in range(10))
         (folder / "curve.csv").write_text(f"step,phase,n_tokens,loss,lr,wall_s\n{rows}\n")
 
 
 def play(cfg):
     """Collect with scripts: the treatment plays the expert, the control errs in a third of its turns."""
-    store = Store(Path(cfg.paths.results) / "store")
-    work = [(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)]) for model in build.served(cfg)]
+    store, work = serve.store_of(cfg), serve.assignments(cfg)
     for model, jobs in work:
-        make = expert_script if model.labels["arm"] == "lwm_then_sft" else noisy_script
+        make = expert_script if model.labels.arm == "lwm_then_sft" else noisy_script
         scripts = {task.prompt: make(job) for job in jobs for task in job.tasks if job.spec.scaffold != "probe"}
-        # Whoever is asked for a prediction says that all went well, which is right now and then.
+        # Predictions of the probe are always `ok`, which is right for some.
         engine = ScriptedEngine(
             lambda request, scripts=scripts: scripts.get(prompt_of(request), lambda _: "ok")(request)
         )
         runner.collect(store, engine, jobs, concurrency=8, title="test")
-    run._write_index(cfg, store, work)
+    gather.write(cfg, work)
 
 
 def build_paper(cfg, out: Path):

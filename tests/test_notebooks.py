@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom on the frozen data and compute nothing of their own."""
+"""Notebooks run from top to bottom on the frozen data."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The set-up: Makefile, install script and lock files, tried on copies with stand-ins for the commands they call.
+"""Makefile, install script and lock files work on copies, with test doubles for the commands that they call.
 
 Not covered: a real installation (`make test` has just used one), uv, Windows, and whether the GPU lock works.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("sh", "make", "awk", "sed", "df", "du", "cut", "head", "cat", "grep", "rm", "date", "dirname", "basename")
 TOOLS += ("uname", "touch", "tr", "wc")
 DETECTED = "gpu" if Path("/proc/driver/nvidia/version").exists() else "cpu"
-# Right version, but makes no environment: what comes before the installation is tried, and nothing is installed.
+# Has an allowed version but creates no environment, so that everything before the installation runs.
 GOOD_PYTHON = """#!/bin/sh
 case "$*" in
     -V) echo "Python 3.11.9" ;;
@@ -43,7 +43,7 @@ if [ "$1" = -m ]; then echo x86_64; else echo Linux; fi
 
 
 class Checkout:
-    """A copy of the set-up files whose PATH holds the plain tools and nothing else."""
+    """A copy of the set-up files whose PATH has only the plain tools."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,30 +53,30 @@ class Checkout:
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
         for tool in TOOLS:
-            found = shutil.which(tool)
-            assert found, f"`{tool}` is needed to test the set-up"
-            (self.bin / tool).symlink_to(found)
+            path = shutil.which(tool)
+            assert path, f"`{tool}` is needed to test the set-up"
+            (self.bin / tool).symlink_to(path)
 
     def put(self, name: str, script: str) -> None:
-        """Put a stand-in for the command `name` on PATH."""
+        """Put a test double of the command `name` on PATH."""
         (self.bin / name).unlink(missing_ok=True)
         (self.bin / name).write_text(script)
         (self.bin / name).chmod(0o755)
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        # A clean environment: `make test DEVICE=cpu` hands its own variables down to every make below it.
+        # A clean environment: `make test DEVICE=cpu` passes its variables to every make below it.
         env = {"PATH": str(self.bin), "HOME": str(self.folder), "LC_ALL": "C"}
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=30)
 
     def installed(self, device: str) -> None:
-        """Make .venv look like a finished install for `device`, or a broken-off one for "half `device`"."""
+        """Make .venv look like a finished install for `device`, or an interrupted one for "half `device`"."""
         (self.folder / ".venv").mkdir()
         (self.folder / ".venv/.device").write_text(device.removeprefix("half ") + "\n")
         if not device.startswith("half "):
             (self.folder / f".venv/.installed-{device}").touch()
 
     def first_command(self, *goals: str) -> str:
-        """What make would do first for `goals`."""
+        """Return the first command that make would run for `goals`."""
         result = self.call("make", "-n", *goals)
         assert result.returncode == 0, result.stderr
         return result.stdout.splitlines()[0]
@@ -98,7 +98,7 @@ def _requirements(*extras: str) -> list[Requirement]:
 
 
 def _errors(result: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines a user reads, without make's own line on the failed recipe."""
+    """Return the error lines, without make's own line on the failed recipe."""
     assert result.returncode != 0
     return [line for line in result.stderr.splitlines() if line and not re.match(r"make: \*\*\* \[", line)]
 
@@ -109,20 +109,27 @@ def test_help_lists_every_target_and_is_the_default(checkout: Checkout) -> None:
     assert phony
     defined = {name for name in re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, re.MULTILINE)}
     assert defined == set(phony[1].split())
-    shown = checkout.call("make")
-    assert shown.stdout == checkout.call("make", "help").stdout
-    assert set(re.findall(r"^make ([a-z-]+) +\S", shown.stdout, re.MULTILINE)) == defined
+    listing = checkout.call("make")
+    assert listing.stdout == checkout.call("make", "help").stdout
+    assert set(re.findall(r"^make ([a-z-]+) +\S", listing.stdout, re.MULTILINE)) == defined
+
+
+def test_targets_run_only_commands_of_the_package() -> None:
+    from replication.__main__ import OTHER_COMMANDS, STUDY_COMMANDS
+
+    commands = set(re.findall(r"-m replication (\w+)", (ROOT / "Makefile").read_text()))
+    assert {"train", "paper"} <= commands <= set(STUDY_COMMANDS) | set(OTHER_COMMANDS)
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_lock_pins_every_direct_dependency(device: str) -> None:
     pins = _pins((ROOT / f"requirements/{device}.lock").read_text())
-    asked = (ROOT / f"requirements/{device}.in").read_text()
+    required = (ROOT / f"requirements/{device}.in").read_text()
     for requirement in _requirements(device, "slurm", "notebooks", "dev"):
         assert requirement.name in pins, f"{requirement.name} is not in requirements/{device}.lock: add it, `make lock`"
         assert requirement.specifier.contains(pins[requirement.name], prereleases=True), requirement
         if requirement.name != "torch" or device == "cpu":
-            assert re.search(rf"^{re.escape(requirement.name)}\b", asked, re.MULTILINE), f"not in {device}.in"
+            assert re.search(rf"^{re.escape(requirement.name)}\b", required, re.MULTILINE), f"not in {device}.in"
 
 
 def test_locks_say_how_they_were_compiled_and_name_no_address() -> None:
@@ -178,13 +185,13 @@ def test_failed_environment_says_what_to_install_and_leaves_nothing(checkout: Ch
     assert not (checkout.folder / ".venv").exists()
 
 
-def test_other_platform_says_that_serving_is_off_and_installs_the_rest(checkout: Checkout) -> None:
+def test_other_platform_prints_that_serving_is_not_available_and_installs_the_rest(checkout: Checkout) -> None:
     checkout.put("python3.11", GOOD_PYTHON)
     checkout.put("uname", MAC)
-    said = [line for line in checkout.call("make", "DEVICE=cpu", "install").stdout.splitlines() if "wheel" in line]
-    assert len(said) == 1
-    assert "serving models is off" in said[0]
-    assert "Darwin" in said[0]
+    printed = [line for line in checkout.call("make", "DEVICE=cpu", "install").stdout.splitlines() if "wheel" in line]
+    assert len(printed) == 1
+    assert "serving models is not available" in printed[0]
+    assert "Darwin" in printed[0]
     pins = _pins(checkout.call("sh", "requirements/install.sh", "cpu", "plan").stdout)
     assert pins["torch"] == "2.13.0"
     assert {"transformers", "safetensors", "pandas", "pytest"} <= pins.keys()
@@ -213,7 +220,7 @@ def test_analysis_plan_keeps_the_direct_dependencies_and_drops_the_models(checko
     ("none", ["replicate"], DETECTED),
     ("half cpu", ["train"], "cpu"),
     ("half gpu", ["train"], "gpu"),
-    ("half cpu", ["paper", "DEVICE=none"], "none"),  # a failed download must not bar the way to the analysis
+    ("half cpu", ["paper", "DEVICE=none"], "none"),  # a failed download must not prevent the analysis
     ("cpu", ["install", "DEVICE=gpu"], "gpu"),
     ("gpu", ["install", "DEVICE=cpu"], "cpu"),
 ])  # fmt: skip

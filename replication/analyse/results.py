@@ -67,7 +67,7 @@ def analyse(
 def _collected(published: StudyData, study: str, kind: str, frozen: Frozen) -> StudyData:
     about = frozen.about
     return dataclasses.replace(
-        published, study=study, kind=kind, scope=about["scope"], deviations=tuple(about["deviations"]),
+        published, study=study, kind=kind, scope=about.scope, deviations=about.deviations,
         scores=frozen.scores, training=frozen.training,
-        comparisons=tuple((treatment, control) for treatment, control in about.get("comparisons", [])),
+        comparisons=about.comparisons,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def run_secondary_analyses(
     settings = data.settings
     runs = None
     if frozen.probe is not None:
-        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.get("domains", {}))
+        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
     return SecondaryAnalyses(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
         aa=aa.check(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.stats.printed import audit_model, designs, digits, families, row_tests
 from replication.analyse.stats.printed.rows import compare
-from replication.analyse.tables.summaries import POOLED, pooled_published
+from replication.analyse.tables.summaries import POOLED, estimate_row, pooled_published
 from replication.records import Claim, Estimate, Target
 
 STATED = "stated runs"
@@ -187,13 +187,13 @@ def published_estimates(rows: pd.DataFrame, *, icc: float, rho: float, level: fl
             estimate = audit_model.difference(
                 row.p_a, row.p_b, row.n, row.k, icc=icc, rho=rho, target=target, level=level
             )  # fmt: skip
-            table.append({"benchmark": row.name, "interval": target, **dataclasses.asdict(estimate)})
+            table.append({"benchmark": row.name, "interval": target, **estimate_row(estimate)})
         like.append(estimate)
         single = audit_model.unpaired_single_run(row.p_a, row.p_b, row.n, level=level)
-        table.append({"benchmark": row.name, "interval": "unpaired", **dataclasses.asdict(single)})
+        table.append({"benchmark": row.name, "interval": "unpaired", **estimate_row(single)})
     if len(like) > 1 and all(estimate.se for estimate in like):
         mean = pooled_published(like, level=level).estimate
-        table.append({"benchmark": POOLED, "interval": "T2", **dataclasses.asdict(mean)})
+        table.append({"benchmark": POOLED, "interval": "T2", **estimate_row(mean)})
     return pd.DataFrame(table)
 
 

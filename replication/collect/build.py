@@ -1,25 +1,27 @@
 """conf/ -> records and live objects: the one place that picks concrete parts.
 
-Everything here takes the typed root of settings.py, checked; nothing below this file knows Hydra or OmegaConf.
+Everything here takes the checked root of settings.py; parts never see Hydra or OmegaConf.
 """
 
 import dataclasses
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from replication import settings
-from replication.collect import scaffolds
-from replication.collect.benchmarks import suite
-from replication.collect.benchmarks.probe import Probe
-from replication.collect.interfaces import Benchmark, Engine, ModelRef, Scaffold
+from replication.collect import benchmarks, engines, scaffolds
+from replication.collect.benchmarks import official, suite
+from replication.collect.benchmarks.observation_probe import Probe
+from replication.collect.ingest import HarnessJob
+from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Scaffold, Selection
 from replication.collect.runner import Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, finished
 from replication.errors import ConfigError
-from replication.records import Json, RunSpec, Sampling
+from replication.records import Labels, RunSpec, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,9 @@ class Served:
     """A checkpoint to evaluate, with the labels that the analysis groups by."""
 
     ref: ModelRef
-    labels: dict[str, Json]
+    labels: Labels
     tool_syntax: str = "hermes"
-    """How the model writes tool calls; only scaffold `native` asks."""
+    """Syntax of the model's tool calls; only scaffold `native` uses it."""
 
 
 def training_runs(cfg: settings.Root) -> list[TrainingRun]:
@@ -75,54 +77,79 @@ def base_folder(scale: settings.Scale) -> Path:
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
-def served(cfg: settings.Root) -> list[Served]:
-    """List the checkpoints of a study: organisms that are trained, and public models."""
-    found = []
-    for run in training_runs(cfg):
-        folder = training_folder(cfg, run)
-        if finished(run, folder) is None:
-            raise ConfigError(
-                f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
-                f"Run `make train STUDY={cfg.study.name}` first."
-            )
-        found.append(organism(run, folder))
-    for name, model in sorted(cfg.models.items()):
-        found.append(
-            Served(
-                ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
-                labels={"arm": model.role, "scale": model.scale, "params_b": model.params_b, "training_seed": 0},
-                tool_syntax=model.tool_syntax,
-            )
+def served(cfg: settings.Root, only: Sequence[str] = ()) -> list[Served]:
+    """List the checkpoints of a study: organisms that are trained, and public models.
+
+    only : names of the checkpoints to list; empty means all. Others need not be trained.
+    """
+    runs = {organism_name(run): run for run in training_runs(cfg)}
+    names = [*runs, *sorted(cfg.models)]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"`serve.only` names `{'`, `'.join(unknown)}`; study `{cfg.study.name}` has the checkpoints "
+            f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of these, or leave it empty for all."
         )
-    return found
+    chosen = [name for name in names if not only or name in only]
+    return [_trained(cfg, runs[name]) if name in runs else _public(name, cfg.models[name]) for name in chosen]
+
+
+def _trained(cfg: settings.Root, run: TrainingRun) -> Served:
+    folder = training_folder(cfg, run)
+    if finished(run, folder) is None:
+        raise ConfigError(
+            f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
+            f"Run `make train STUDY={cfg.study.name}` first."
+        )
+    return organism(run, folder)
+
+
+def _public(name: str, model: settings.Model) -> Served:
+    return Served(
+        ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
+        labels=Labels(
+            model=name, revision=model.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
+            scale=model.scale, params_b=model.params_b, active_b=model.active_b,
+        ),
+        tool_syntax=model.tool_syntax,
+    )  # fmt: skip
+
+
+def organism_name(run: TrainingRun) -> str:
+    """Return the name of a training run's checkpoint, under which its scores are stored."""
+    return f"organism/{run.arm}/{run.scale}/s{run.training_seed}"
 
 
 def organism(run: TrainingRun, folder: Path) -> Served:
     """Describe the checkpoint of a finished training run."""
     record = finished(run, folder)
     assert record is not None, run.name
+    name = organism_name(run)
     return Served(
         ref=ModelRef(
-            name=f"organism/{run.arm}/{run.scale}/s{run.training_seed}", path=str(folder),
-            revision=record["weights_sha256"], architecture=f"organism-{run.scale}",
+            name=name, path=str(folder), revision=record.weights_sha256, architecture=f"organism-{run.scale}"
         ),
-        labels={
-            "arm": run.arm, "scale": run.scale, "params_b": record["params_b"], "training_seed": run.training_seed
-        },
+        labels=Labels(
+            model=name, revision=record.weights_sha256, arm=run.arm, base=f"base/{run.scale}", family="organism",
+            scale=run.scale, params_b=record.params_b, training_seed=run.training_seed,
+        ),
     )  # fmt: skip
 
 
 def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
-    """Say at which levels a benchmark is trained and played at a scale: calibrated ones, else the benchmark's own."""
+    """Return the levels of a benchmark at a scale: the calibrated ones, else the benchmark's; () if it has none."""
+    options = cfg.benchmarks[benchmark].suite
+    if options is None:
+        return ()
     calibrated = cfg.scales[scale].levels if scale in cfg.scales else {}
-    return tuple(calibrated.get(benchmark, cfg.benchmarks[benchmark].levels))
+    return tuple(calibrated.get(benchmark, options.levels))
 
 
 def jobs(cfg: settings.Root, model: Served) -> list[Job]:
     """List the agent runs of one checkpoint: benchmarks x scaffolds."""
     return [
         _job(
-            cfg, model, suite.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
+            cfg, model, benchmarks.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
             sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
         )
         for name in sorted(cfg.benchmarks)
@@ -139,9 +166,11 @@ def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
         _job(
             cfg, model, Probe(suite.load(name), write), scaffolds.load("probe"), cfg.probe.n_tasks,
             sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
-            limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens), n_trials=1,
+            # A prediction is one turn, so the limit on malformed replies is not reached.
+            limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens, max_malformed=3), n_trials=1,
         )
-        for name in sorted(cfg.benchmarks)
+        for name, choice in sorted(cfg.benchmarks.items())
+        if choice.suite is not None
     ]  # fmt: skip
 
 
@@ -157,34 +186,58 @@ def _job(
     n_trials: int,
 ) -> Job:
     spec = RunSpec(
-        model=model.ref.name, revision=model.ref.revision, dtype=cfg.engine.dtype, context=cfg.engine.context,
-        benchmark=benchmark.name, benchmark_version=benchmark.version, scaffold=scaffold.name,
-        scaffold_version=scaffold.version, max_turns=limits.max_turns, max_episode_tokens=limits.max_episode_tokens,
-        sampling=sampling, seed=cfg.study.seed,
+        **_served_with(cfg, model), benchmark=benchmark.name, benchmark_version=benchmark.version,
+        scaffold=scaffold.name, scaffold_version=scaffold.version, max_turns=limits.max_turns,
+        max_episode_tokens=limits.max_episode_tokens, max_malformed=limits.max_malformed, sampling=sampling,
     )  # fmt: skip
-    chosen = levels(cfg, benchmark.name, str(model.labels["scale"]))
-    split = cfg.benchmarks[benchmark.name].split
-    ends = [n_tasks * (i + 1) // len(chosen) for i in range(len(chosen))]
-    per_level: Counter[int] = Counter()
-    for level, low, high in zip(chosen, [0, *ends], ends):
-        per_level[level] += high - low
-    tasks = [
-        task for level, n in sorted(per_level.items()) for task in benchmark.tasks(split, level, n, cfg.study.seed)
-    ]
+    selection = Selection(
+        split=cfg.benchmarks[benchmark.name].split, n_tasks=n_tasks, seed=cfg.study.seed,
+        levels=levels(cfg, benchmark.name, model.labels.scale),
+    )  # fmt: skip
     return Job(
-        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=tasks, n_trials=n_trials
+        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=benchmark.tasks(selection),
+        n_trials=n_trials,
     )  # fmt: skip
+
+
+def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
+    """List the runs that official harnesses collect, of public models; their run_ids depend on conf/ alone."""
+    return [_harness_job(cfg, f"ingest.{name}", source) for name, source in sorted(cfg.ingest.items())]
+
+
+def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> HarnessJob:
+    if source.model not in cfg.models:
+        raise ConfigError(
+            f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
+            f"Add the model to `models` of the study, or fix the name."
+        )
+    (model,) = served(dataclasses.replace(cfg, arms={}, models={source.model: cfg.models[source.model]}))
+    spec = RunSpec(
+        **_served_with(cfg, model), benchmark=source.benchmark, benchmark_version=source.benchmark_version,
+        scaffold=source.scaffold, scaffold_version=source.scaffold_version, max_turns=None, max_episode_tokens=None,
+        max_malformed=None, sampling=Sampling(**dataclasses.asdict(cfg.sampling)),
+    )  # fmt: skip
+    run = HarnessRun(
+        spec=spec, model=model.ref, folder=Path(source.folder), n_tasks=source.n_tasks, n_trials=source.n_trials
+    )
+    return HarnessJob(
+        harness=official.load(source.harness), run=run, labels=model.labels, max_unscored=source.max_unscored
+    )
+
+
+def _served_with(cfg: settings.Root, model: Served) -> dict[str, Any]:
+    """Return the part of a run's identity that is common to all runs of a checkpoint."""
+    e = cfg.engine
+    return {
+        "model": model.ref.name, "revision": model.ref.revision, "engine": e.kind, "dtype": e.dtype, "context": e.context,
+        "engine_options": engines.text_options(e.kind, e.options), "seed": cfg.study.seed,
+    }  # fmt: skip
 
 
 def engine(cfg: settings.Root) -> Engine:
     """Build the engine; nothing is started before a checkpoint is loaded."""
-    from replication.collect.engines.vllm import VllmEngine
-
     e = cfg.engine
-    return VllmEngine(
-        device=e.device, dtype=e.dtype, context=e.context, max_num_seqs=e.max_num_seqs, kv_cache_gib=e.kv_cache_gib,
-        threads=e.threads, multiprocessing=e.multiprocessing, options=dict(e.options),
-    )  # fmt: skip
+    return engines.load(e.kind, dtype=e.dtype, context=e.context, options=e.options)
 
 
 def _shape(scale: settings.Scale) -> Shape:
@@ -207,10 +260,10 @@ def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> 
     if phase.domain not in ("all", "in"):
         raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
     chosen = tuple(
-        (name, tuple(scale.levels.get(name, choice.levels)))
-        for name, choice in sorted(cfg.benchmarks.items())
-        if phase.domain == "all" or choice.domain == "in"
-        for _ in range(choice.weight)
+        (name, tuple(scale.levels.get(name, options.levels)))
+        for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
+        if options is not None and (phase.domain == "all" or options.domain == "in")
+        for _ in range(options.weight)
     )
     if phase.corpus != "general" and not chosen:
         raise ConfigError(f"phase `{phase.corpus}` has no benchmark of domain `{phase.domain}` to draw from.")

@@ -1,6 +1,6 @@
 """Play one episode: the loop, on one screen, knowing only the interfaces.
 
-`play` is a generator: it yields a Request and is sent a Reply. Any driver can advance it: the runner awaits an engine
+`play` is a generator: it yields a Request and receives a Reply. Any driver can advance it: the runner awaits an engine
 with many episodes in flight, a test sends fixed texts.
 """
 
@@ -11,15 +11,13 @@ from replication.collect.interfaces import Action, Environment, Scaffold
 from replication.errors import EngineError, EnvironmentFault
 from replication.records import Episode, Message, Reply, Request, RunSpec, StopReason, Task, stable_seed
 
-MAX_MALFORMED = 3
-"""Replies in a row without a usable command, after which an episode ends."""
-
 
 def play(
     spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
 ) -> Generator[Request, Reply, Episode]:
-    """Attempt a task once; returns the Episode. An EngineError thrown in ends it as unscored."""
-    messages, slots = scaffold.open(task), scaffold.slots(task)
+    """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
+    messages, options = scaffold.open(task), scaffold.request_options(task)
+    assert spec.max_turns is not None and spec.max_episode_tokens is not None, "a harness plays its own episodes"
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
     started = time.monotonic()
@@ -30,8 +28,9 @@ def play(
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
             reply = yield Request(
-                messages=tuple(messages), tools=slots.tools, schema=slots.schema, sampling=spec.sampling, seed=seeds[-1]
-            )
+                messages=tuple(messages), tools=options.tools, schema=options.schema, sampling=spec.sampling,
+                seed=seeds[-1],
+            )  # fmt: skip
         except EngineError as failure:
             stop, error = "engine_error", str(failure)
             break
@@ -43,13 +42,13 @@ def play(
             break
         action = scaffold.parse(reply.text, task)
         if reply.finish == "length" and action.problem is None:
-            # A cut reply may look whole ("write out.txt 48" of "482"); acting on it would be our mistake, not the model's.
+            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would be our mistake.
             action = Action(problem="error: reply too long")
         messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
         if action.problem is not None:
             n_malformed += 1
             n_in_a_row += 1
-            if n_in_a_row == MAX_MALFORMED:
+            if n_in_a_row == spec.max_malformed:
                 stop = "malformed"
                 break
             messages.append(scaffold.observe([action.problem]))

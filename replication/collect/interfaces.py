@@ -1,74 +1,112 @@
-"""What the parts of the collect half look like to each other, as typing.Protocol."""
+"""Interfaces between the components of the collect half: protocols, and the small records that cross them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
-from replication.records import Call, Episode, Json, Message, Reply, Request, Score, Task, Tool
+from replication.records import (
+    Call,
+    Episode,
+    Json,
+    Message,
+    Reply,
+    Request,
+    RunSpec,
+    Score,
+    StopReason,
+    Task,
+    Tool,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What a scaffold read in a reply: calls, a final answer, or neither."""
+    """A parsed reply: calls, a final answer, both, or a problem."""
 
     calls: tuple[Call, ...] = ()
     answer: str | None = None
     problem: str | None = None
-    """Why the reply is no usable action; told to the model."""
+    """Why the reply cannot be used; shown to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOptions:
-    """What a scaffold asks of the engine besides the messages."""
+    """The part of a request that is the same in every turn of an episode."""
 
     tools: tuple[Tool, ...] = ()
     """For the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
-    """JSON schema that every reply is held to."""
+    """JSON schema that constrains every reply; None leaves replies free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """Where a checkpoint is and how its identity is written."""
+    """Location and identity of a checkpoint."""
 
     name: str
     path: str
     """Local folder, or hub id."""
     revision: str
     architecture: str
-    """Equal strings can share one engine by swapping weights."""
+    """Models with equal strings can share one engine, which swaps their weights."""
 
 
 class Engine(Protocol):
     """Turns requests into text; safe to call from many coroutines at once."""
 
     async def generate(self, request: Request) -> Reply:
-        """Answer one turn. Raises EngineError when the engine, not the model, failed."""
+        """Generate the reply of one turn. Raises EngineError if the engine fails."""
 
     def load(self, model: ModelRef) -> None:
-        """Serve this checkpoint from now on; nothing may be in flight."""
+        """Serve this checkpoint from now on; no request may be in flight."""
 
     def describe(self) -> Mapping[str, Json]:
-        """Name, version and resolved settings, for the manifest."""
+        """Return name, version and resolved settings, for the manifest."""
 
     def close(self) -> None:
         """Release memory and threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineKind:
+    """A kind of engine as a module of `engines` declares it under the name `KIND`."""
+
+    options: type
+    """Plain dataclass of the options that `engine.options` may set; an option without default is required."""
+    speed_only: frozenset[str]
+    """Options that change speed or memory and no text, nested ones as `option.key`; all others enter the run_id."""
+    build: Callable[[str, int, Any], Engine]
+    """Create an engine, which starts nothing yet, from dtype, context and an instance of `options`."""
 
 
 class Environment(Protocol):
     """The state of one task while it is being attempted."""
 
     def step(self, call: Call) -> str:
-        """Run one call, hostile or not, and return what the model sees. Never raises on bad input."""
+        """Run one call and return the text that the model sees. Must not raise on bad or hostile input."""
 
 
 class Grader(Protocol):
-    """Turns an episode into a score without a model."""
+    """Scores episodes without a model."""
 
     grader: str
+    """Name and version."""
 
     def grade(self, task: Task, episode: Episode) -> Score:
-        """Score the attempt; value None when it cannot be scored."""
+        """Score the attempt; the value is None if it cannot be scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The tasks of a benchmark that are played."""
+
+    split: str
+    n_tasks: int
+    seed: int
+    """Of benchmarks whose tasks are generated or sampled."""
+    levels: tuple[int, ...] = ()
+    """Difficulties to spread the tasks over, for benchmarks that have them; one listed twice gets two shares."""
 
 
 class Benchmark(Grader, Protocol):
@@ -77,31 +115,92 @@ class Benchmark(Grader, Protocol):
     name: str
     version: str
 
-    def tasks(self, split: str, level: int, n: int, seed: int) -> list[Task]:
-        """Make the first `n` tasks of a split at a level."""
+    def tasks(self, selection: Selection) -> list[Task]:
+        """Return the selected tasks, none twice, in a fixed order."""
 
     def start(self, task: Task) -> Environment:
-        """Put up a fresh environment for one attempt."""
+        """Create a fresh environment for one attempt."""
 
 
 class Scaffold(Protocol):
-    """Prompts, tool rendering and parser around a model."""
+    """The prompts, tool rendering and parser around a model."""
 
     name: str
     version: str
-    """Changes whenever a prompt or the parser changes."""
+    """Must change with every prompt and with the parser."""
 
     def open(self, task: Task) -> list[Message]:
-        """Write the first messages."""
+        """Return the first messages of an episode."""
 
-    def slots(self, task: Task) -> RequestOptions:
-        """Say what every request of an episode carries besides its messages."""
+    def request_options(self, task: Task) -> RequestOptions:
+        """Return the tools and the schema that every request of an episode carries."""
 
     def parse(self, text: str, task: Task) -> Action:
-        """Read a reply; total on any text."""
+        """Parse a reply. Must accept any text."""
 
     def observe(self, results: Sequence[str]) -> Message:
-        """Show the results of the calls of one turn, or a problem."""
+        """Return the message that shows the results of the calls of one turn, or a problem."""
 
     def write(self, action: Action) -> str:
-        """Write an action as this scaffold's model would; the inverse of `parse`, for experts."""
+        """Write an action as a model would in this scaffold; the inverse of `parse`, for experts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessRun:
+    """One run that an official harness collects by itself, in its own process and folder."""
+
+    spec: RunSpec
+    model: ModelRef
+    folder: Path
+    """Of this run alone: several harnesses reuse old results that they find in their folder."""
+    n_tasks: int
+    """Items of the benchmark; the denominator of every score, however many of them the harness reports."""
+    n_trials: int
+    """Attempts per item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemResult:
+    """One attempt at one item as a harness reports it; a harness has no access to `run_id` and hashes."""
+
+    task_id: str
+    trial: int
+    value: float | None
+    """In [0, 1]; None if no score could be assigned, for example because the server was down: never 0."""
+    stop_reason: StopReason
+    error: str | None = None
+    n_turns: int = 0
+    n_prompt_tokens: int = 0
+    """0 if the harness does not report it, as for all counts and times here."""
+    n_completion_tokens: int = 0
+    wall_s: float = 0.0
+    trajectory: tuple[Message, ...] = ()
+    """Empty if the harness keeps no messages."""
+    details: Mapping[str, Json] = field(default_factory=dict)
+    """Of the score, such as the name of a judge."""
+    source: str
+    """File and line, for messages about this result."""
+
+
+class Harness(Protocol):
+    """An official benchmark that plays and grades by itself; called in this order, each step reads files only.
+
+    A harness runs as an external command in its own virtual environment and is never imported. Its mean is never used:
+    scores are computed from items over a fixed denominator, because several harnesses count a dead server as 0 or 1.
+    """
+
+    name: str
+    version: str
+    """Of the adapter and of the harness; part of `Score.grader`."""
+
+    def prepare(self, run: HarnessRun) -> None:
+        """Write the inputs of the external command into the run's folder."""
+
+    def launch(self, run: HarnessRun) -> None:
+        """Run the external command; does nothing where results exist. Raises HarnessError if the command fails."""
+
+    def validate(self, run: HarnessRun) -> list[str]:
+        """Return the problems of the results as text, empty if there are none; the general checks are in `ingest`."""
+
+    def ingest(self, run: HarnessRun) -> list[ItemResult]:
+        """Read the result of every attempt; those that failed in the infrastructure have value None."""

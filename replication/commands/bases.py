@@ -1,21 +1,21 @@
-"""Make the bases of the scales from scratch: `python -m replication bases`, or with `study=...` those of another study.
+"""Train the missing base models of the scales: `python -m replication bases`, with `study=...` those of another study.
 
-A base is shipped in the package and is the start of every arm. It reads general exercises only: no environment, no
-tool call. The command resumes after an interruption. A base that is there is kept: remove its folder to make it anew.
+All arms of a scale start from its base, which is shipped in the package for the smallest scales. A base is trained on
+general exercises only: no environment, no tool call. Existing bases are kept; to train one again, remove its folder.
+The command resumes after an interruption.
 """
 
 from pathlib import Path
 
 from replication import settings
-from replication.commands.train import train_all
+from replication.collect import build
+from replication.collect.training import pool
 
 
 def main(cfg: settings.Root) -> None:
-    """Train the bases that are missing."""
-    from replication.collect import build
-
-    runs = [
-        (run, build.base_folder(scale))
-        for run, (_, scale) in zip(build.bases(cfg), sorted(cfg.scales.items()), strict=True)
-    ]
-    train_all(runs, workers=cfg.training.workers, tracking_mode=cfg.tracking, results=Path(cfg.paths.results))
+    """Train the bases without a finished checkpoint."""
+    summary = pool.train_all(
+        [(run, build.base_folder(cfg.scales[run.scale])) for run in build.bases(cfg)],
+        workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),
+    )  # fmt: skip
+    print(f"bases: {summary.text()}")

@@ -1,11 +1,12 @@
-"""Show a task as a model sees it with an expert's episode, or let a person play it; the loop is that of a run.
+"""Show a task as a model sees it with an expert's episode, or let a person play it, in the loop that runs use.
 
     python -m replication show task=research level=3 seed=7 scaffold=react [mode=play]
 
-Every key of `Choice` can be given as key=value.
+Each field of `Choice` is a key.
 """
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -26,21 +27,21 @@ from replication.records import Message, Reply, RunSpec, Sampling
 
 @dataclass
 class Choice:
-    """What is shown."""
+    """The task to show, and how."""
 
     task: str = "terminal"  # an environment of the suite
     level: int = 1
     seed: int = 0
-    index: int = 0  # which task of this seed
+    index: int = 0  # of the task among those of this seed
     split: str = "evaluation"
     scaffold: str = "compact"
     tool_syntax: str = "hermes"  # of scaffold native
-    mode: str = "show"  # show: the expert acts; play: lines of the standard input do
-    max_turns: int = 200  # no run's limit: the expert of the highest level needs many, and a person may err often
+    mode: str = "show"  # show: the expert acts; play: replies are read from standard input
+    max_turns: int = 200  # more than in a run: experts of the highest level need many, and a person may err often
 
 
 def read(arguments: list[str]) -> Choice:
-    """Read key=value arguments; what is unknown, misspelt or of another type is one ConfigError."""
+    """Parse key=value arguments; raises ConfigError for an unknown key or a value of the wrong type."""
     allowed = ", ".join(field.name for field in dataclasses.fields(Choice))
     for argument in arguments:
         if "=" not in argument:
@@ -59,28 +60,28 @@ def read(arguments: list[str]) -> Choice:
 
 
 def show(choice: Choice) -> None:
-    """Play one episode and print all of it: what the model sees, what it replies, the score."""
+    """Play one episode and print all of it: the messages to the model, its replies, the score."""
     benchmark, scaffold = suite.load(choice.task), scaffolds.load(choice.scaffold, choice.tool_syntax)
-    where = (choice.split, choice.level, choice.index, choice.seed)
-    draft, task = benchmark.draft(*where), benchmark.task(*where)
+    task, generated = benchmark.item(choice.split, choice.level, choice.index, choice.seed)
     spec = RunSpec(
+        engine="none", engine_options={}, max_malformed=3,
         model=choice.mode, revision="", dtype="", context=0, benchmark=benchmark.name,
         benchmark_version=benchmark.version, scaffold=scaffold.name, scaffold_version=scaffold.version,
         max_turns=choice.max_turns, max_episode_tokens=1, sampling=Sampling(temperature=0.0, max_tokens=1),
         seed=choice.seed,
     )  # fmt: skip
-    print(f"{task.id}  content {task.content_hash}  scaffold {scaffold.name}  {' '.join(task.tags)}")
-    slots = scaffold.slots(task)
-    if slots.tools:
-        _print("tools, in the slot of the chat template", listing(slots.tools))
-    if slots.schema is not None:
-        _print("schema that replies are held to", json.dumps(slots.schema, ensure_ascii=False))
+    print(f"{task.id}  content {task.content_hash}  scaffold {scaffold.name}  {' '.join(generated.tags)}")
+    options = scaffold.request_options(task)
+    if options.tools:
+        _print("tools, in the slot of the chat template", listing(options.tools))
+    if options.schema is not None:
+        _print("schema that replies are held to", json.dumps(options.schema, ensure_ascii=False))
 
     playing = choice.mode == "play"
     if playing:
         replies = _typed(one_line=scaffold.name == "compact")
     else:
-        replies = (scaffold.write(action) for action in draft.expert)
+        replies = (scaffold.write(action) for action in generated.expert)
     turns = play(spec, task, 0, benchmark.start(task), scaffold)
     n_shown = 0
     try:
@@ -92,7 +93,7 @@ def show(choice: Choice) -> None:
             if text is None:
                 request = turns.throw(EngineError("the input ended before the episode"))
             else:
-                # No tokens are counted, so the limit on them is never reached.
+                # Tokens are not counted, so their limit is never reached.
                 request = turns.send(Reply(text=text, finish="stop", n_prompt_tokens=0, n_completion_tokens=0))
     except StopIteration as end:
         episode = end.value
@@ -107,8 +108,8 @@ def show(choice: Choice) -> None:
 
 
 def _typed(*, one_line: bool) -> Iterator[str]:
-    """Read replies from the standard input: a line each, or lines up to an empty one."""
-    print("\nYou act:", "one command a line." if one_line else "end each reply with an empty line.")
+    """Read replies from standard input: one line each, or lines up to an empty one."""
+    print("\nYou act:", "one command per line." if one_line else "end each reply with an empty line.")
     reply: list[str] = []
     for line in sys.stdin:
         if line.strip():
@@ -122,7 +123,7 @@ def _typed(*, one_line: bool) -> Iterator[str]:
 
 def _print_messages(messages: Iterable[Message], playing: bool) -> None:
     for message in messages:
-        if not (playing and message.role == "assistant"):  # who has just typed it need not read it again
+        if not (playing and message.role == "assistant"):  # the person has just typed it
             _print(message.role, message.content)
 
 
@@ -132,8 +133,9 @@ def _print(title: str, text: str) -> None:
 
 @exit_on_error
 def main(arguments: list[str]) -> None:
-    """Show or play what the command line names."""
-    # A task's text is UTF-8 whatever the terminal's locale, and so may be what a person pastes.
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    """Show or play the task that the arguments name."""
+    # Tasks and pasted replies are UTF-8, independent of the terminal's locale.
+    for stream in (sys.stdout, sys.stdin):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
     show(read(arguments))

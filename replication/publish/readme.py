@@ -39,13 +39,14 @@ def rewrite_readme(readme: Path, verdicts: Sequence[Verdict]) -> bool:
     old = readme.read_text(encoding="utf-8")
     rows = [[o.title, f"`replication/{o.module}`", f"`paper/{o.path}`"] for o in OUTPUTS]
     figures = markdown(["Figure or table", "Module", "Output"], rows)
-    new = _block(_block(old, "verdicts", verdict_markdown(verdicts)), "figures", figures)
+    new = replace_block(replace_block(old, "verdicts", verdict_markdown(verdicts)), "figures", figures)
     if new != old:
         readme.write_text(new, encoding="utf-8")
     return new != old
 
 
-def _block(text: str, name: str, content: str) -> str:
+def replace_block(text: str, name: str, content: str) -> str:
+    """Return the text with other content between the markers of a generated block."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise AnalysisError(f"README.md needs the markers `{begin}` and `{end}` once each, in this order.")

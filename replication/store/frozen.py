@@ -1,15 +1,19 @@
-"""Freeze a study: copy what is analysed out of the store into paper/data/<study>, and read it back."""
+"""Frozen studies: a collected study as CSV and JSON under paper/data/<study>, from which the paper is built."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.errors import AnalysisError
-from replication.files import DIGITS, write_csv, write_json
-from replication.records import Json
+from replication.files import write_csv, write_json
+from replication.records import StudyIndex, TrainedRun, to_json
+from replication.store.index import index_path, read_index
+from replication.store.reader import read_record
+from replication.store.store import Store
+from replication.store.table import COLUMNS, dtype, refuse_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,83 +23,99 @@ class Frozen(NamedTuple):
     """A study as frozen under paper/data/<study>."""
 
     scores: pd.DataFrame
-    """Of agents; the probe has a table of its own."""
+    """The score table of agents; the probe has a table of its own."""
     training: pd.DataFrame
+    """One row per training run, columns `TRAINING`."""
     curves: pd.DataFrame
-    about: Mapping[str, Json]
-    """manifest.json: the study's index without its training runs: scope, deviations, run_ids, manifest, repeat_checks and,
-    where the study states them, comparisons, levels (scale -> benchmark -> levels), domains (benchmark -> in or out)."""
+    """Loss curves, columns `CURVE_KEY` and `CURVE`."""
+    about: StudyIndex
+    """manifest.json: the index, whose training runs are in `training` and `curves`."""
     probe: pd.DataFrame | None
-    """None where no checkpoint was asked to predict observations."""
+    """Observation predictions, columns `PROBE`; None where no checkpoint was asked for any."""
 
 
-FROZEN = ("scores.csv", "training.csv", "curves.csv", "manifest.json")
-PROBE = ("arm", "scale", "params_b", "training_seed", "benchmark", "task_id", "trial", "value", "token_f1")
+FILES = ("scores.csv", "training.csv", "curves.csv", "manifest.json")
+"""Every frozen study has these; one with an observation probe also has probe.csv."""
+PROBE = (
+    "unit", "arm", "scale", "params_b", "training_seed", "benchmark", "task_id", "trial", "value", "token_f1"
+)  # fmt: skip
 CURVE_KEY = ("arm", "scale", "training_seed")
 CURVE = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 TRAINING = (
     "arm", "scale", "training_seed", "training_run", "params_b", "n_parameters", "weights_sha256", "n_tokens",
     "n_sampled_tokens", "flops", "wall_s", "joules", "device",
 )  # fmt: skip
-"""A column that older data lacks is empty."""
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store; without one, leave what is frozen and say so if nothing is."""
-    index = results / "studies" / f"{study}.json"
+    """Copy a collected study out of the store into `data`/`study`; numbers are exact, not rounded.
+
+    Without an index nothing is written; AnalysisError if the study is not frozen either.
+    """
     folder = data / study
-    if not index.exists():
-        if all((folder / name).exists() for name in FROZEN):
+    if not index_path(results, study).exists():
+        if all((folder / name).exists() for name in FILES):
             return []
         raise AnalysisError(
-            f"study `{study}` has been neither collected ({index} is missing) nor frozen ({folder} is incomplete). "
-            f"Collect it with `make replicate STUDY={study}`, or read published numbers only with STUDY=reanalysis."
+            f"study `{study}` has been neither collected ({index_path(results, study)} is missing) nor frozen ({folder} "
+            f"is incomplete). Collect it with `make replicate STUDY={study}`, or read published numbers only with "
+            f"STUDY=reanalysis."
         )
     import pandas as pd
 
-    from replication.store import Store
-
-    about = json.loads(index.read_text(encoding="utf-8"))
-    store = Store(results / "store")
-    scores = store.score_table(about["run_ids"])
+    index, store = read_index(results, study), Store(results / "store")
+    scores = refuse_duplicates(store.score_table(index.run_ids))
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
-    runs = about.pop("training")
+    runs = pd.DataFrame([dataclasses.asdict(run.record) for run in index.training], columns=list(TRAINING))
     tables = {
         "scores.csv": scores,
-        "training.csv": pd.DataFrame(runs, columns=list(TRAINING)).sort_values(list(CURVE_KEY)),
-        "curves.csv": _curves(runs),
+        "training.csv": runs.sort_values(list(CURVE_KEY)),
+        "curves.csv": _curves(index.training),
     }
-    asked = about.get("probe_run_ids", [])
-    if asked:
-        tables["probe.csv"] = store.score_table(asked, details=("token_f1",))[list(PROBE)]
+    if index.probe_run_ids:
+        probe = refuse_duplicates(store.score_table(index.probe_run_ids, details=("token_f1",)))
+        tables["probe.csv"] = probe[list(PROBE)]
     else:
         (folder / "probe.csv").unlink(missing_ok=True)
-    written = [write_csv(folder / name, table, digits=DIGITS) for name, table in tables.items()]
-    return [*written, write_json(folder / "manifest.json", about, digits=DIGITS)]
+    written = [write_csv(folder / name, table) for name, table in tables.items()]
+    return [*written, write_json(folder / "manifest.json", to_json(dataclasses.replace(index, training=())))]
 
 
-def _curves(runs: Sequence[Mapping[str, Json]]) -> pd.DataFrame:
+def _curves(runs: Sequence[TrainedRun]) -> pd.DataFrame:
     """Join the curves of the training runs; one that was never trained (the base itself) has none."""
     import pandas as pd
 
-    read = ((run, pd.read_csv(run["curve"])) for run in runs)
-    parts = [curve.assign(**{key: run[key] for key in CURVE_KEY}) for run, curve in read if len(curve)]
+    read = ((run.record, pd.read_csv(run.curve)) for run in runs)
+    parts = [curve.assign(**{key: getattr(record, key) for key in CURVE_KEY}) for record, curve in read if len(curve)]
     joined = pd.concat(parts or [pd.DataFrame(columns=[*CURVE_KEY, *CURVE])], ignore_index=True)
     return joined.reindex(columns=[*CURVE_KEY, *CURVE]).sort_values([*CURVE_KEY, "step"])
 
 
 def read_frozen(study: str, data: Path) -> Frozen:
-    """Read a frozen study, also one of an earlier version, which has fewer columns and no probe."""
+    """Read a frozen study; AnalysisError if another version of the package froze it or a table is damaged."""
+    folder = data / study
+    remedy = f"Freeze it again with `python -m replication paper study={study}` where its results are."
+    about = read_record(folder / "manifest.json", StudyIndex, remedy=remedy, error=AnalysisError)
+    probe = folder / "probe.csv"
+    return Frozen(
+        scores=refuse_duplicates(_read(folder / "scores.csv", COLUMNS, remedy)),
+        training=_read(folder / "training.csv", TRAINING, remedy),
+        curves=_read(folder / "curves.csv", (*CURVE_KEY, *CURVE), remedy),
+        about=about,
+        probe=refuse_duplicates(_read(probe, PROBE, remedy)) if about.probe_run_ids else None,
+    )
+
+
+def _read(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
     import pandas as pd
 
-    folder = data / study
-    scores, training, curves = (pd.read_csv(folder / name) for name in FROZEN[:3])
-    probe = pd.read_csv(folder / "probe.csv") if (folder / "probe.csv").exists() else None
-    return Frozen(
-        scores=scores,
-        training=training.reindex(columns=list(TRAINING)),
-        curves=curves.reindex(columns=[*CURVE_KEY, *CURVE]),
-        about=json.loads((folder / "manifest.json").read_text(encoding="utf-8")),
-        probe=None if probe is None or probe.empty else probe,
-    )
+    # Texts such as a revision of digits stay text, and labels that are missing throughout stay missing text.
+    types = {column: dtype(column) for column in COLUMNS} if "unit" in columns else {}
+    table = pd.read_csv(path, dtype={column: types[column] for column in columns if column in types})
+    if tuple(table.columns) != tuple(columns):
+        differ = sorted(set(columns) ^ set(table.columns)) or ["their order"]
+        raise AnalysisError(
+            f"`{path}` does not have the columns of this version; `{'`, `'.join(differ)}` differ. {remedy}"
+        )
+    return table

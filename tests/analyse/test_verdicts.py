@@ -235,12 +235,12 @@ def test_each_scale_alone_is_answered_by_the_same_rules(make_scores):
     scores = make_scores(
         {"agent_sft": 0.3, "lwm_then_sft": {"tiny": 0.7, "small": 0.3}}, benchmarks=SUITE[:4], scales=scales, n_runs=5
     )
-    detail = {(v.claim_id, v.scope.split("; ")[1]): v for _, v in per_scale(CLAIMS, study(scores))}
-    assert list(detail)[:2] == [("A1", "scale tiny"), ("A1", "scale small")]
+    detail = {(v.claim_id, scale): v for scale, v in per_scale(CLAIMS, study(scores))}
+    assert list(detail)[:2] == [("A1", "tiny"), ("A1", "small")]
     assert {claim for claim, _ in detail} == {"A1", "A2", "A3", "A4", "B", "C", "E"}
     tiny = study(scores[scores["scale"] == "tiny"])
-    assert detail["A1", "scale tiny"].replication == only("A1", tiny).replication
-    assert detail["A1", "scale tiny"].outcome == "replicated" != detail["A1", "scale small"].outcome
+    assert detail["A1", "tiny"].replication == only("A1", tiny).replication
+    assert detail["A1", "tiny"].outcome == "replicated" != detail["A1", "small"].outcome
     assert per_scale(CLAIMS, tiny) == per_scale(CLAIMS, PUBLISHED) == []
 
 

@@ -1,4 +1,4 @@
-"""Playing by blocks on scripted engines: when it stops, what it leaves, how it resumes."""
+"""Playing by blocks on scripted engines: when it stops, what it stores, how it resumes."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from test_end_to_end import build_paper, pretend_trained
 from replication import settings
 from replication.analyse.stats.design import monitor
 from replication.analyse.tables.arms import pairs
-from replication.collect import build, runner
+from replication.collect import build, monitoring, runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.commands import run
 from replication.errors import AnalysisError, ConfigError, EngineError, StoreError
@@ -27,7 +27,7 @@ EXPERT, CONTROL = "lwm_then_sft", "agent_sft"
 
 def job_of(arm, *, n_tasks=50, n_trials=1, benchmark="terminal"):
     job = make_job(benchmark, n_tasks=n_tasks, n_trials=n_trials, model=f"org/{arm}")
-    return dataclasses.replace(job, labels=dict(job.labels) | {"arm": arm})
+    return dataclasses.replace(job, labels=dataclasses.replace(job.labels, arm=arm))
 
 
 def script_for(job, failing=0):
@@ -80,7 +80,7 @@ def test_blocks_end_at_a_clear_difference_and_later_tasks_are_never_played(tmp_p
     store, jobs, seen = Store(tmp_path), two_arms(), []
     scripts = {jobs[0].spec.run_id: script_for(jobs[0]), jobs[1].spec.run_id: script_for(jobs[1], 10)}
     player = Player(store, scripts)
-    due = runner.collect_in_blocks(
+    due = monitoring.collect_in_blocks(
         store, {"terminal": jobs}, block=10, play_part=player, stop=by_rule(jobs, seen, RULE)
     )
     n = due["terminal"]
@@ -98,14 +98,14 @@ def test_blocks_end_at_a_clear_difference_and_later_tasks_are_never_played(tmp_p
 def test_without_a_difference_every_task_is_played_and_the_last_block_is_what_is_left(tmp_path):
     store, jobs, seen = Store(tmp_path), two_arms(n_tasks=25), []
     player = Player(store, {job.spec.run_id: script_for(job, 5) for job in jobs})
-    due = runner.collect_in_blocks(
+    due = monitoring.collect_in_blocks(
         store, {"terminal": jobs}, block=10, play_part=player, stop=by_rule(jobs, seen, RULE)
     )
     assert due == {"terminal": 25} and [part[0][1] for part in player.parts] == [10, 20, 25]
     assert [look.e_value for look in seen[-1]] == [0.5, 0.5, 0.5]
 
 
-def test_open_groups_go_on_when_another_has_stopped(tmp_path):
+def test_open_groups_continue_when_another_has_stopped(tmp_path):
     store, calls = Store(tmp_path), []
     groups = {name: two_arms(n_tasks=6, benchmark=name) for name in ("calling", "terminal")}
     scripts = {job.spec.run_id: script_for(job) for jobs in groups.values() for job in jobs}
@@ -115,7 +115,7 @@ def test_open_groups_go_on_when_another_has_stopped(tmp_path):
         calls.append((name, len(next(iter(scores.values())))))
         return "futility" if name == "calling" else "continue"
 
-    due = runner.collect_in_blocks(store, groups, block=2, play_part=player, stop=stop)
+    due = monitoring.collect_in_blocks(store, groups, block=2, play_part=player, stop=stop)
     assert due == {"calling": 2, "terminal": 6}
     assert calls == [("calling", 2), ("terminal", 2), ("terminal", 4), ("terminal", 6)]
     assert [len(part) for part in player.parts] == [4, 2, 2]
@@ -138,14 +138,16 @@ def test_looks_after_an_interruption_are_those_of_an_undisturbed_run(tmp_path):
         cut = {key: lambda request, s=script: dying(request, s) for key, script in scripts.items()}
         if dies_after:
             with pytest.raises(EngineError, match="the same command plays the rest"):
-                runner.collect_in_blocks(
+                monitoring.collect_in_blocks(
                     store, {"t": jobs}, block=10, play_part=Player(store, cut), stop=by_rule(jobs, [], RULE)
                 )
             assert 0 < sum(len(store.finished(job.spec.run_id)) for job in jobs) < 100
         seen, player = [], Player(store, scripts)
-        due = runner.collect_in_blocks(store, {"t": jobs}, block=10, play_part=player, stop=by_rule(jobs, seen, RULE))
+        due = monitoring.collect_in_blocks(
+            store, {"t": jobs}, block=10, play_part=player, stop=by_rule(jobs, seen, RULE)
+        )
         again, nothing = [], Player(store, {})
-        runner.collect_in_blocks(store, {"t": jobs}, block=10, play_part=nothing, stop=by_rule(jobs, again, RULE))
+        monitoring.collect_in_blocks(store, {"t": jobs}, block=10, play_part=nothing, stop=by_rule(jobs, again, RULE))
         assert again == seen and nothing.parts == [] and 10 < due["t"] < 50
         trajectories.append((due, seen, store.score_table()))
     assert trajectories[0][:2] == trajectories[1][:2]
@@ -164,15 +166,15 @@ def test_look_waits_for_an_episode_that_the_engine_refused(tmp_path):
     player, looked = Player(store, {job.spec.run_id: refusing}), []
     stop = lambda name, scores: looked.append(scores) or "continue"  # noqa: E731
     with pytest.raises(EngineError, match=r"1 episodes of run .* a look needs all of a block"):
-        runner.collect_in_blocks(store, {"t": [job]}, block=4, play_part=player, stop=stop)
+        monitoring.collect_in_blocks(store, {"t": [job]}, block=4, play_part=player, stop=stop)
     assert looked == []
-    runner.collect_in_blocks(
+    monitoring.collect_in_blocks(
         store, {"t": [job]}, block=4, play_part=Player(store, {job.spec.run_id: script}), stop=stop
     )
     assert looked == [{job.spec.run_id: [[1.0]] * 4}]
 
 
-def test_scores_of_another_grader_are_made_anew_before_a_look(tmp_path):
+def test_episodes_scored_by_another_grader_are_graded_again_before_a_look(tmp_path):
     class Harsh:
         grader = "harsh-1"
 
@@ -187,9 +189,9 @@ def test_scores_of_another_grader_are_made_anew_before_a_look(tmp_path):
 
     store, job = Store(tmp_path), job_of(EXPERT, n_tasks=3, n_trials=2)
     Player(store, {job.spec.run_id: script_for(job)})([job])
-    assert runner.scores_so_far(store, job) == [[1.0, 1.0]] * 3
+    assert monitoring.scores_so_far(store, job) == [[1.0, 1.0]] * 3
     other = dataclasses.replace(job, benchmark=Harsh(job.benchmark))
-    assert runner.scores_so_far(store, other) == [[0.25, 0.25]] * 3
+    assert monitoring.scores_so_far(store, other) == [[0.25, 0.25]] * 3
 
 
 def test_groups_with_unlike_tasks_and_empty_blocks_are_refused(tmp_path):
@@ -200,7 +202,9 @@ def test_groups_with_unlike_tasks_and_empty_blocks_are_refused(tmp_path):
         ({"t": [one]}, 0, "a block must have at least 1 task; got 0"),
     ):
         with pytest.raises(ConfigError, match=message):
-            runner.collect_in_blocks(Store(tmp_path), groups, block=block, play_part=len, stop=lambda n, s: "continue")
+            monitoring.collect_in_blocks(
+                Store(tmp_path), groups, block=block, play_part=len, stop=lambda n, s: "continue"
+            )
 
 
 # the entry point
@@ -241,7 +245,7 @@ def engine_of(cfg, failing, dies_after=math.inf):
         parts = {}
         for job in build.jobs(cfg, model):
             parts |= dict.fromkeys(
-                (task.prompt for task in job.tasks), script_for(job, failing.get(model.labels["arm"], 5))
+                (task.prompt for task in job.tasks), script_for(job, failing.get(model.labels.arm, 5))
             )
         scripts[model.ref.name] = lambda r, parts=parts: parts.get(prompt_of(r), lambda _: "ok")(r)
     return Swapping(scripts, dies_after)
@@ -258,7 +262,7 @@ def read(cfg, name):
     return json.loads((Path(cfg.paths.results) / "studies" / f"{cfg.study.name}{name}.json").read_text())
 
 
-def test_study_stops_early_and_index_and_table_hold_what_was_due(cfg, monkeypatch, capsys):
+def test_study_stops_early_and_index_and_table_have_the_tasks_up_to_the_stop(cfg, monkeypatch, capsys):
     engine = collected(cfg, monkeypatch, {EXPERT: 0, CONTROL: 9})
     groups = read(cfg, ".monitor")["groups"]
     assert sorted(groups) == ["xs/calling", "xs/terminal"]
@@ -273,8 +277,9 @@ def test_study_stops_early_and_index_and_table_hold_what_was_due(cfg, monkeypatc
     for benchmark in ("calling", "terminal"):
         per_run = table[table["benchmark"] == benchmark].groupby("run_id")["task_id"].agg(frozenset)
         assert len(set(per_run)) == 1 and len(per_run.iloc[0]) == due[f"xs/{benchmark}"]
-    # Arms that nobody monitors, and probes, come after the last look; weights in place are not loaded again.
-    arms = [model.name.split("/")[1] for model in engine.models]
+    # Arms that are not monitored, and probes, come after the last look; loaded weights are not loaded again.
+    arm_of = {model.ref: model.labels.arm for model in build.served(cfg)}
+    arms = [arm_of[ref] for ref in engine.models]
     n_blocks = max(due.values()) // 10
     assert arms.index("base") >= 4 + 3 * (n_blocks - 1) and set(arms[: arms.index("base")]) == {EXPERT, CONTROL}
     looked = [model.name for model in engine.models[: 4 + 3 * (n_blocks - 1)]]
@@ -322,7 +327,7 @@ def test_rule_or_plan_that_changes_after_a_look_is_refused(cfg, monkeypatch):
     stored = json.loads(path.read_text())
     stored["groups"]["xs/calling"]["looks"][0]["e_value"] += 1
     path.write_text(json.dumps(stored))
-    with pytest.raises(StoreError, match=r"`xs/calling` after 10 tasks came out otherwise"):
+    with pytest.raises(StoreError, match=r"`xs/calling` after 10 tasks differs from the one in"):
         run.main(cfg)
 
 
@@ -335,7 +340,7 @@ def test_without_the_rule_a_stopped_study_is_played_to_its_end(cfg, monkeypatch)
     assert not any("was stopped" in text for text in read(cfg, "")["deviations"])
 
 
-def test_arms_that_are_not_served_and_rules_that_are_none_are_named(cfg, monkeypatch):
+def test_arms_that_are_not_served_and_invalid_rules_are_named(cfg, monkeypatch):
     monkeypatch.setattr(build, "engine", lambda cfg: pytest.fail("an engine was built"))
     for treatment, control in (("none", CONTROL), (EXPERT, EXPERT)):
         cfg.monitor.treatment, cfg.monitor.control = treatment, control
@@ -346,7 +351,7 @@ def test_arms_that_are_not_served_and_rules_that_are_none_are_named(cfg, monkeyp
         run.main(cfg)
 
 
-def test_monitoring_is_off_unless_asked_for():
+def test_monitoring_is_off_by_default():
     settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         for overrides, enabled in (([], False), (["monitor=off"], False), (["monitor=on"], True)):
@@ -355,4 +360,4 @@ def test_monitoring_is_off_unless_asked_for():
 
 def test_unscored_episode_counts_as_zero_and_tasks_are_means_over_runs_and_trials():
     runs = [[[1.0, None], [0.5, 0.5]], [[1.0, 0.0], [1.0, 1.0]]]
-    assert run._task_means(runs) == [0.5, 0.75]
+    assert monitoring._task_means(runs) == [0.5, 0.75]

@@ -24,10 +24,10 @@ from parts import (
     script_of_all,
 )
 
-from replication.collect import runner
+from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
-from replication.collect.episodes import MAX_MALFORMED, play
+from replication.collect.episodes import play
 from replication.errors import EngineError, EnvironmentFault
 from replication.records import UNSCORED_REASONS, Reply, StopReason
 from replication.store import Store
@@ -74,10 +74,10 @@ def test_turn_limit_token_limit_and_context_overflow_have_their_own_reasons():
     assert finish(job, [reply("", "context")]).stop_reason == "context_overflow"
 
 
-def test_malformed_replies_are_told_to_the_model_and_end_the_episode_when_repeated():
+def test_malformed_replies_are_reported_to_the_model_and_end_the_episode_when_repeated():
     job = make_job()
     episode = finish(job, [reply("what?")] * 5)
-    assert episode.stop_reason == "malformed" and episode.n_malformed == MAX_MALFORMED
+    assert episode.stop_reason == "malformed" and episode.n_malformed == job.spec.max_malformed
     assert "error: no command what?" in [m.content for m in episode.trajectory if m.role == "tool"]
     mixed = finish(job, [reply("what?"), reply("what?"), reply("ls"), reply("what?"), reply("answer done")])
     assert mixed.stop_reason == "answer" and mixed.n_malformed == 3
@@ -178,13 +178,13 @@ def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played
 
 
 @pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
-def test_model_that_only_babbles_is_told_why_and_stopped_in_every_environment(tmp_path, scaffold, syntax):
+def test_model_that_never_calls_a_tool_gets_errors_and_is_stopped_in_every_environment(tmp_path, scaffold, syntax):
     jobs = [make_job(name, scaffold=scaffold, tool_syntax=syntax, n_tasks=1, **LONG) for name in suite.NAMES]
     babble = {"native": "<tool_call><|python_tag|>"}.get(scaffold, "hm {")
     engine, store = ScriptedEngine(lambda request: babble), Store(tmp_path)
     runner.collect(store, engine, jobs, concurrency=4, title="test")
     table = store.score_table()
-    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {MAX_MALFORMED}
+    assert set(table["stop_reason"]) == {"malformed"} and set(table["n_malformed"]) == {jobs[0].spec.max_malformed}
     assert table["value"].tolist() == [0.0] * 14
     assert all("error: " in m.content for r in engine.requests for m in r.messages[3::2])
 
@@ -210,18 +210,18 @@ def test_another_run_seed_sends_other_seeds():
     assert seeds[0] == seeds[1] != seeds[2]
 
 
-def test_repeat_check_tells_sampled_from_collapsed_repeats(tmp_path):
+def test_repeat_check_distinguishes_sampled_from_collapsed_repeats(tmp_path):
     job = make_job(n_tasks=8, n_trials=3)
     sampled, frozen = Store(tmp_path / "a"), Store(tmp_path / "b")
     collect(sampled, noisy_script(job), job)
     collect(frozen, expert_script(job), job)
     run_id = job.spec.run_id
-    assert sampled.manifest(run_id)["checks"]["repeats"]["as_expected"] is True
-    assert frozen.manifest(run_id)["checks"]["repeats"]["as_expected"] is False
-    assert runner.repeat_check(sampled, run_id, temperature=0.7)["as_expected"]
-    assert not runner.repeat_check(frozen, run_id, temperature=0.7)["as_expected"]
-    assert runner.repeat_check(frozen, run_id, temperature=0.0)["as_expected"]
-    assert not runner.repeat_check(sampled, run_id, temperature=0.0)["as_expected"]
+    assert sampled.manifest(run_id).checks["repeats"]["as_expected"] is True
+    assert frozen.manifest(run_id).checks["repeats"]["as_expected"] is False
+    assert checks.repeat_check(sampled, run_id, temperature=0.7)["as_expected"]
+    assert not checks.repeat_check(frozen, run_id, temperature=0.7)["as_expected"]
+    assert checks.repeat_check(frozen, run_id, temperature=0.0)["as_expected"]
+    assert not checks.repeat_check(sampled, run_id, temperature=0.0)["as_expected"]
 
 
 def test_every_repeat_enters_the_table(tmp_path):
@@ -302,7 +302,8 @@ def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
 def test_any_setting_that_can_change_an_episode_changes_the_run_id():
     spec = make_job().spec
     changes = {
-        "model": "x/y", "revision": "r2", "dtype": "bfloat16", "context": 1024, "benchmark": "other",
+        "model": "x/y", "revision": "r2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
+        "engine_options": {"quantization": "fp8"}, "max_malformed": 2, "benchmark": "other",
         "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
         "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),
     }  # fmt: skip
@@ -316,9 +317,9 @@ def test_changed_engine_shows_as_another_session_of_the_manifest(tmp_path):
     for name in ("vllm-0.32", "vllm-0.32", "vllm-0.33"):
         engine = ScriptedEngine(expert_script(job), name=name)
         runner.collect(store, engine, [job], concurrency=2, title="test")
-    sessions = store.manifest(job.spec.run_id)["sessions"]
-    assert [s["engine"]["engine"] for s in sessions] == ["vllm-0.32", "vllm-0.33"]
-    (difference,) = runner.engine_differences(store, [job.spec.run_id])
+    sessions = store.manifest(job.spec.run_id).sessions
+    assert [s.engine["engine"] for s in sessions] == ["vllm-0.32", "vllm-0.33"]
+    (difference,) = checks.engine_differences(store, [job.spec.run_id])
     assert "`engine`" in difference and "vllm-0.32" in difference and "vllm-0.33" in difference
 
 
@@ -347,14 +348,14 @@ def test_jobs_of_one_checkpoint_share_one_pool(tmp_path):
 
 def test_regrading_needs_no_engine(tmp_path):
     job, store = make_job(n_trials=1), Store(tmp_path)
-    with store.writer(job.spec, labels=job.labels, manifest={"engine": "scripted"}, tasks=job.tasks) as writer:
+    with store.writer(job.spec, labels=job.labels, engine={"engine": "scripted"}, tasks=job.tasks) as writer:
         for task in job.tasks:
             episode = next_episode(job, task)
             writer.append(episode)
     assert store.score_table()["value"].isna().all()
     runner.regrade(store, job)
     assert store.score_table()["value"].notna().all()
-    assert "repeats" in store.manifest(job.spec.run_id)["checks"]
+    assert "repeats" in store.manifest(job.spec.run_id).checks
 
 
 def next_episode(job, task):
@@ -370,7 +371,7 @@ WORKER = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from parts import make_job, noisy_script
-from replication.collect import runner
+from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.store import Store

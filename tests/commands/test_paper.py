@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from parts import index_of, labels_of, training_record
 
 from replication import settings
 from replication.commands import paper
 from replication.errors import AnalysisError
-from replication.records import Episode, RunSpec, Sampling, Score, Task
+from replication.records import Episode, RunSpec, Sampling, Score, Task, TrainedRun
 from replication.store import Store
-from replication.store.frozen import FROZEN, PROBE, freeze, read_frozen
+from replication.store import frozen as frozen_data
+from replication.store.index import write_index
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
@@ -40,6 +42,7 @@ def fill(store, table, scaffold, details=()):
     for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
         first = part.iloc[0]
         spec = RunSpec(
+            engine="scripted", engine_options={}, max_malformed=3,
             model=f"organism/{first['arm']}/{first['scale']}/s{first['training_seed']}", revision="r1", dtype="float32",
             context=512, benchmark=first["benchmark"], benchmark_version="1", scaffold=scaffold, scaffold_version="1",
             max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,
@@ -50,8 +53,8 @@ def fill(store, table, scaffold, details=()):
             )
             for i, id_ in enumerate(part["task_id"].unique())
         }
-        labels = {"arm": first["arm"], "scale": first["scale"], "params_b": float(first["params_b"]),
-                  "training_seed": int(first["training_seed"])}  # fmt: skip
+        labels = labels_of(spec, arm=first["arm"], scale=first["scale"], params_b=float(first["params_b"]),
+                           training_seed=int(first["training_seed"]))  # fmt: skip
         with store.writer(spec, labels, {"engine": "scripted"}, list(tasks.values())) as writer:
             for row in part.to_dict("records"):
                 key = {"run_id": spec.run_id, "task_id": row["task_id"], "trial": int(row["trial"]),
@@ -76,25 +79,21 @@ def collect(results, scores, curves, probe=None, **index):
         path = results / f"{arm}-{scale}-{seed}.csv"
         own = curves[(curves["arm"] == arm) & (curves["scale"] == scale) & (curves["training_seed"] == seed)]
         own.drop(columns=["arm", "scale", "training_seed"]).to_csv(path, index=False)
-        training.append(
-            {
-                "arm": arm, "scale": scale, "training_seed": int(seed), "training_run": f"{arm}-{seed}",
-                "params_b": float(part["params_b"].iloc[0]), "weights_sha256": "ab" * 32,
-                "n_tokens": 0 if own.empty else 819200, "flops": 0.0 if own.empty else 5.1e12, "wall_s": 41.5,
-                "curve": str(path), "phases": [{"corpus": "episodes"}],
-            }
+        record = training_record(
+            arm=arm, scale=scale, training_seed=int(seed), training_run=f"{arm}-{seed}",
+            params_b=float(part["params_b"].iloc[0]), n_tokens=0 if own.empty else 819200,
+            flops=0.0 if own.empty else 5.1e12, wall_s=41.5, phases=({"corpus": "episodes"},),
         )  # fmt: skip
-    checked = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
-    index = {
-        "study": "controlled", "kind": "controlled", "scope": "organisms", "deviations": ["small `models`"],
-        "run_ids": run_ids, "training": training, "repeat_checks": checked,
-        "manifest": {"engine": "vllm", "version": "0.32.0", "flags": {"seed": 0, "note": None}}, **index,
+        training.append(TrainedRun(record=record, curve=str(path)))
+    checks = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
+    probes = () if probe is None else tuple(fill(store, probe, "probe", ("token_f1",)))
+    checks |= {run_id: {"as_expected": False} for run_id in probes}
+    fields = {
+        "deviations": ("small `models`",), "run_ids": tuple(run_ids), "probe_run_ids": probes,
+        "training": tuple(training), "repeat_checks": checks,
+        "engine": {"engine": "vllm", "version": "0.32.0", "flags": {"seed": 0, "note": None}},
     }  # fmt: skip
-    if probe is not None:
-        index["probe_run_ids"] = fill(store, probe, "probe", ("token_f1",))
-        index["repeat_checks"] |= {run_id: {"as_expected": False} for run_id in index["probe_run_ids"]}
-    (results / "studies").mkdir(parents=True)
-    (results / "studies/controlled.json").write_text(json.dumps(index))
+    write_index(results, index_of("controlled", **(fields | index)))
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +118,8 @@ def rich(tmp_path_factory, make_scores, make_curves, make_probe):
     curves = make_curves(arms=tuple(ARMS)[1:], scales=("s", "xs"))
     collect(
         results, scores, curves, make_probe(scores, dict.fromkeys(ARMS, 0.5)),
-        comparisons=[["sft_then_lwm_rl", "agent_sft"], ["agent_sft", "base"], ["placebo", "base"]],
-        levels={"xs": {"calling": [1], "terminal": [1, 1, 2]}, "s": {"calling": [2], "terminal": [3]}},
+        comparisons=(("sft_then_lwm_rl", "agent_sft"), ("agent_sft", "base"), ("placebo", "base")),
+        levels={"xs": {"calling": (1,), "terminal": (1, 1, 2)}, "s": {"calling": (2,), "terminal": (3,)}},
         domains={"calling": "out", "terminal": "in"},
     )  # fmt: skip
     out = results / "paper"
@@ -159,7 +158,7 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
 
     built = build(folder, "controlled", "controlled", collected)
     assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
-    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(FROZEN)
+    assert {path.name for path in (folder / "data/controlled").iterdir()} == set(frozen_data.FILES)
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
     } | PUBLISHED_FIGURES  # fmt: skip
@@ -185,13 +184,13 @@ def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
 
 def test_probe_is_frozen_in_a_table_of_its_own_and_no_analysis_takes_it_for_scores(rich):
     _, out, scores = rich
-    frozen = read_frozen("controlled", out / "data")
+    frozen = frozen_data.read_frozen("controlled", out / "data")
     assert set(frozen.scores["scaffold"]) == {"compact"} and len(frozen.scores) == len(scores)
-    assert tuple(frozen.probe.columns) == PROBE
+    assert tuple(frozen.probe.columns) == frozen_data.PROBE
     assert frozen.probe["token_f1"].between(0, 1).all() and set(frozen.probe["value"]) <= {0.0, 1.0}
     printed = numbers(out)["collected"]
     assert printed["n_episodes"] == len(scores) and printed["scaffolds"] == ["compact"]
-    assert (printed["n_runs_repeated"], printed["n_repeats_as_expected"]) == (len(frozen.about["run_ids"]),) * 2
+    assert (printed["n_runs_repeated"], printed["n_repeats_as_expected"]) == (len(frozen.about.run_ids),) * 2
     assert printed["probe"]["domains"] == ["in", "out", "all"]
     assert len(printed["probe"]["correlations"]) == 12
 
@@ -221,21 +220,6 @@ def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich
         ("agent_sft", "xs"), ("lwm_then_sft", "xs"), ("sft_then_lwm_rl", "xs"), ("agent_sft", "s"), ("lwm_then_sft", "s")
     }  # fmt: skip
     assert [(row["arm"], row["scale"]) for row in printed["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
-
-
-def test_frozen_data_of_an_earlier_version_is_read_with_empty_columns(folder, collected):
-    freeze("controlled", collected, folder / "data")
-    for name, lacking in (
-        ("training", ["joules", "device", "n_parameters", "n_sampled_tokens"]),
-        ("curves", ["reward"]),
-    ):
-        path = folder / f"data/controlled/{name}.csv"
-        pd.read_csv(path).drop(columns=lacking).to_csv(path, index=False)
-    shutil.rmtree(collected)
-    built = build(folder, "controlled", "controlled", collected)
-    assert read_frozen("controlled", folder / "data").training["joules"].isna().all()
-    assert numbers(folder)["collected"]["arms"][0]["joules"] == "–"
-    assert built.outputs[-1].exists()
 
 
 def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, make_curves):

@@ -1,4 +1,4 @@
-"""What the store promises: nothing lost, nothing skipped silently, one table whatever happened on the way."""
+"""The store: nothing is lost or skipped silently, and interruptions do not change the score table."""
 
 import dataclasses
 import itertools
@@ -17,13 +17,28 @@ from pathlib import Path
 import pytest
 
 from replication.errors import StoreError
-from replication.records import Episode, Message, RunSpec, Sampling, Score, Task
-from replication.store.store import COLUMNS, Store
+from replication.records import (
+    SCHEMA_VERSION,
+    Episode,
+    Labels,
+    Message,
+    RunSpec,
+    Sampling,
+    Score,
+    Session,
+    Task,
+    TaskEntry,
+)
+from replication.store import Store
+from replication.store.table import COLUMNS
 
 pytest.importorskip("fcntl", reason="writing to the store needs Linux, macOS or WSL")
 
 GRADER = "exact/1"
-LABELS = {"arm": "agent_sft", "scale": "s1", "params_b": 0.001, "training_seed": 3}
+LABELS = Labels(
+    model="org/model", revision="r1", arm="agent_sft", scale="s1", params_b=0.001, training_seed=3, base="base/s1",
+    family="organism",
+)  # fmt: skip
 ENGINE = {"engine": "scripted", "version": "1", "flags": {"max_num_seqs": 8}}
 
 HOSTILE = (
@@ -38,6 +53,7 @@ HOSTILE = (
 
 def make_spec(seed: int = 0, model: str = "org/model") -> RunSpec:
     return RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model=model, revision="r1", dtype="float32", context=2048, benchmark="terminal", benchmark_version="1",
         scaffold="compact", scaffold_version="1", max_turns=8, max_episode_tokens=512,
         sampling=Sampling(temperature=0.0, max_tokens=64), seed=seed,
@@ -72,7 +88,7 @@ def make_score(episode: Episode, value: float | None = 1.0, grader: str = GRADER
 
 
 def play(store: Store, spec: RunSpec, tasks: list[Task], n_trials: int = 1, order: random.Random | None = None) -> int:
-    """Do what the runner does: grade what is unscored, play what is missing. Returns how many were played."""
+    """Act as the runner does: grade unscored episodes, play missing ones. Returns the number played."""
     n_played = 0
     with store.writer(spec, LABELS, ENGINE, tasks) as writer:
         for episode in list(writer.unscored(GRADER)):
@@ -144,7 +160,7 @@ def test_a_missing_trajectory_and_an_unknown_run_are_named(store):
     with pytest.raises(StoreError, match=r"no episode of task `elsewhere`"):
         store.trajectory(spec.run_id, "elsewhere", 0)
     for read in (store.manifest, lambda r: list(store.episodes(r)), lambda r: store.score_table([r])):
-        with pytest.raises(StoreError, match=f"no run `nosuch` in the store .* holds 1 runs: `{spec.run_id}`"):
+        with pytest.raises(StoreError, match=f"no run `nosuch` in the store .*, which has 1 runs: `{spec.run_id}`"):
             read("nosuch")
 
 
@@ -190,14 +206,18 @@ def test_the_score_table_has_its_columns_types_and_order(store):
     assert keys == sorted(keys)
     assert dict(table.dtypes.astype(str)) == {
         **dict.fromkeys(COLUMNS, "object"),
-        **dict.fromkeys(["params_b", "training_seed", "value"], "float64"),
-        **dict.fromkeys(["seed", "level", "trial"], "int64"),
+        **dict.fromkeys(["params_b", "active_b", "value"], "float64"),
+        **dict.fromkeys(["training_seed", "level"], "Int64"),
+        **dict.fromkeys(["seed", "trial"], "int64"),
         **dict.fromkeys(["n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens"], "int64"),
     }
     spec, task = specs[1], tasks[2]
     row = table[(table.run_id == spec.run_id) & (table.task_id == task.id) & (table.trial == 1)].iloc[0]
-    assert row.to_dict() == {
-        "run_id": spec.run_id, "arm": "agent_sft", "scale": "s1", "params_b": 0.001, "training_seed": 3.0,
+    row = row.to_dict()
+    assert math.isnan(row.pop("active_b"))
+    assert row == {
+        "run_id": spec.run_id, "unit": LABELS.unit, "arm": "agent_sft", "pair": None, "base": "base/s1",
+        "family": "organism", "scale": "s1", "params_b": 0.001, "training_seed": 3,
         "model": "org/model", "revision": "r1", "benchmark": "terminal", "scaffold": "compact", "seed": 1,
         "task_id": task.id, "task_hash": task.content_hash, "level": 2, "trial": 1, "value": 0.5, "grader": GRADER,
         "stop_reason": "answer", "n_turns": 4, "n_malformed": 1, "n_prompt_tokens": 13, "n_completion_tokens": 8,
@@ -212,18 +232,31 @@ def test_an_empty_store_gives_an_empty_table_with_the_same_columns(store):
     assert str(table.value.dtype) == "float64"
 
 
-def test_missing_labels_are_missing_and_a_wrong_one_is_refused(store):
-    spec, tasks = make_spec(), make_tasks(1)
-    with store.writer(spec, {}, ENGINE, tasks) as writer:
-        writer.append(make_episode(spec, tasks[0]))
+def test_labels_that_do_not_apply_are_missing_and_those_of_another_checkpoint_are_refused(store):
+    import pandas as pd
+
+    spec = make_spec()
+    task = dataclasses.replace(make_tasks(1)[0], level=None)
+    public = Labels(model="org/model", revision="r1", arm="general", scale="8B", params_b=8.2)
+    with store.writer(spec, public, ENGINE, [task]) as writer:
+        writer.append(make_episode(spec, task))
     row = store.score_table().iloc[0]
-    assert row.arm is None and row.scale is None
-    assert math.isnan(row.params_b) and math.isnan(row.training_seed)
+    assert row["pair"] is None and row["base"] is None and row["family"] is None
+    assert math.isnan(row["active_b"]) and row["training_seed"] is pd.NA and row["level"] is pd.NA
+    other = dataclasses.replace(public, revision="r2")
     with (
-        pytest.raises(StoreError, match="label `params_b` must be a number"),
-        store.writer(spec, {"params_b": "7B"}, ENGINE, tasks),
+        pytest.raises(StoreError, match="labels are of `org/model` at `r2`, the run of `org/model` at `r1`"),
+        store.writer(spec, other, ENGINE, [task]),
     ):
         pass
+
+
+def test_checkpoints_that_differ_in_model_or_revision_are_different_units():
+    units = {
+        dataclasses.replace(LABELS, model=m, revision=r).unit for m in ("a/b", "a/c") for r in ("1" * 40, "1" * 39)
+    }
+    assert len(units) == 4 and all(unit.startswith(("a/b@", "a/c@")) for unit in units)
+    assert dataclasses.replace(LABELS, arm="renamed", scale="s2").unit == LABELS.unit
 
 
 def test_the_score_table_does_not_depend_on_the_order_of_completion(tmp_path):
@@ -253,7 +286,7 @@ def test_unscored_is_nan_and_never_zero(store):
     assert table.stop_reason[tasks[3].id] == "engine_error"
 
 
-def test_details_that_are_asked_for_become_columns_of_numbers(store):
+def test_requested_details_become_columns_of_numbers(store):
     spec, tasks = make_spec(), make_tasks(3)
     with store.writer(spec, LABELS, ENGINE, tasks) as writer:
         for task, details in zip(tasks[:2], ({"token_f1": 0.25, "exact": 0}, {}), strict=True):
@@ -400,15 +433,32 @@ def test_a_changed_engine_shows_in_the_manifest(store):
     spec, tasks = make_spec(), make_tasks(3)
     play(store, spec, tasks[:2])
     play(store, spec, tasks[:2])
-    assert [s["engine"] for s in store.manifest(spec.run_id)["sessions"]] == [ENGINE]
+    assert [s.engine for s in store.manifest(spec.run_id).sessions] == [ENGINE]
     newer = ENGINE | {"version": "2"}
-    with store.writer(spec, LABELS | {"arm": "renamed"}, newer, tasks) as writer:
+    with store.writer(spec, dataclasses.replace(LABELS, arm="renamed"), newer, tasks) as writer:
         writer.append(make_episode(spec, tasks[2]))
     manifest = store.manifest(spec.run_id)
-    assert manifest["sessions"] == [{"first_line": 1, "engine": ENGINE}, {"first_line": 3, "engine": newer}]
-    assert manifest["labels"]["arm"] == "renamed" and set(store.score_table().arm) == {"renamed"}
-    assert manifest["spec"]["sampling"]["max_tokens"] == 64
-    assert manifest["tasks"][tasks[2].id] == {"hash": tasks[2].content_hash, "level": 2}
+    assert manifest.sessions == (Session(first_line=1, engine=ENGINE), Session(first_line=3, engine=newer))
+    assert manifest.labels.arm == "renamed" and set(store.score_table().arm) == {"renamed"}
+    assert manifest.spec == spec and manifest.schema_version == SCHEMA_VERSION
+    assert manifest.tasks[tasks[2].id] == TaskEntry(hash=tasks[2].content_hash, level=2)
+
+
+def test_a_store_of_version_1_is_refused_with_file_versions_and_remedy(store):
+    spec, tasks = make_spec(), make_tasks(1)
+    play(store, spec, tasks)
+    path = file_of(store, spec, "manifest.json")
+    old = json.loads(path.read_text()) | {
+        "schema_version": 1, "labels": {"arm": "agent_sft", "scale": "s1", "params_b": 0.001, "training_seed": 3},
+    }  # fmt: skip
+    path.write_text(json.dumps(old))
+    message = (
+        rf"`{path}` has schema version 1; this package reads {SCHEMA_VERSION}\. Run the study again with another "
+        r"`paths\.results`, or move this run's folder away\. The version of this package that wrote the file"
+    )
+    for use in (lambda: store.score_table(), lambda: play(store, spec, tasks)):
+        with pytest.raises(StoreError, match=message):
+            use()
 
 
 def test_a_broken_or_foreign_manifest_is_one_clear_error(store):
@@ -416,9 +466,15 @@ def test_a_broken_or_foreign_manifest_is_one_clear_error(store):
     play(store, spec, tasks)
     path = file_of(store, spec, "manifest.json")
     good = json.loads(path.read_text())
+    labels = good["labels"]
     for text, message in (
-        ("{", "is not a manifest of this store .* Delete it and run the same command again"),
-        (json.dumps(good | {"schema_version": 99}), "has schema version 99"),
+        ("{", r"manifest.json` is not JSON .* move this run's folder away"),
+        ("[]", "has no schema version; this package reads 2"),
+        (json.dumps(good | {"schema_version": 99}), "has schema version 99; this package reads 2"),
+        (json.dumps(good | {"extra": 1}), "keys that do not fit: unknown 'extra'"),
+        (json.dumps({k: v for k, v in good.items() if k != "checks"}), "keys that do not fit: missing 'checks'"),
+        (json.dumps(good | {"labels": labels | {"params_b": "7B"}}), "labels.params_b` must be float; got '7B'"),
+        (json.dumps(good | {"labels": labels | {"training_seed": 0.5}}), "training_seed` must be int; got 0.5"),
         (json.dumps(good | {"run_id": "other"}), "belongs to run `other`"),
     ):
         path.write_text(text)
@@ -446,7 +502,7 @@ def flip(path: Path, position: int, bit: int = 1) -> None:
         file.write(bytes([byte]))
 
 
-def test_a_torn_tail_is_dropped_at_any_byte_and_the_run_resumes(store):
+def test_a_partial_last_line_is_dropped_at_any_byte_and_the_run_resumes(store):
     spec, tasks = make_spec(), make_tasks(3)
     play(store, spec, tasks)
     undisturbed = store.score_table()
@@ -465,7 +521,7 @@ def test_a_torn_tail_is_dropped_at_any_byte_and_the_run_resumes(store):
         assert play(store, spec, tasks) == 0
 
 
-def test_a_torn_score_is_graded_again_without_playing(store):
+def test_a_partial_score_is_graded_again_without_playing(store):
     spec, tasks = make_spec(), make_tasks(3)
     play(store, spec, tasks)
     undisturbed = store.score_table()
@@ -478,7 +534,7 @@ def test_a_torn_score_is_graded_again_without_playing(store):
 
 @pytest.mark.parametrize("name", ["episodes.jsonl", "scores.jsonl"])
 @pytest.mark.parametrize("number", [2, 4])
-def test_a_corrupt_line_is_named_and_deleting_it_mends_the_run(store, name, number):
+def test_a_corrupt_line_is_named_and_deleting_it_restores_the_run(store, name, number):
     spec, tasks = make_spec(), make_tasks(4)
     play(store, spec, tasks)
     undisturbed = store.score_table()
@@ -561,7 +617,7 @@ def finish(process: subprocess.Popen) -> str:
     return out
 
 
-def test_a_second_writer_is_refused_at_once_and_told_whom_to_wait_for(store):
+def test_a_second_writer_is_refused_at_once_with_the_process_to_wait_for(store):
     spec, tasks = make_spec(), make_tasks(1)
     message = (
         rf"run `{spec.run_id}` is being written by process {os.getpid()} on `{os.uname().nodename}` since .*"
@@ -704,7 +760,7 @@ except StoreError as error:
     assert_same(store.score_table(), undisturbed.score_table())
 
 
-def test_a_writer_goes_on_when_space_has_been_freed(store):
+def test_a_writer_continues_when_space_has_been_freed(store):
     script = (
         FULL
         + """

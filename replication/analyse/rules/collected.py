@@ -24,7 +24,7 @@ from replication.analyse.rules.shared import (
     standard_error,
     summary,
 )
-from replication.analyse.stats.estimates.differences import FILLED, Unscored
+from replication.analyse.stats.estimates.differences import FILLED, Unscored, require_training_runs
 from replication.analyse.stats.estimates.ratios import log_cost_ratio
 from replication.analyse.stats.families.heterogeneity import gail_simon
 from replication.analyse.stats.families.multiplicity import holm, intersection_union
@@ -281,6 +281,8 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
     not_replicated: above 1. Otherwise inconclusive. Training compute is reported too: over how many uses it should be
     spread is not part of the claim.
     """
+    if target == "T3":
+        require_training_runs(paired(claim, data).values())
     treatment, control = (_attempts(claim, data, arm) for arm in (0, 1))
     complete = ~(np.isnan(treatment.score).any(axis=(0, 1)) | np.isnan(control.score).any(axis=(0, 1)))
     kept = complete if policy == "exclude" else np.ones_like(complete)

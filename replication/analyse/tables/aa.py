@@ -9,46 +9,46 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from replication.analyse.stats.estimates.differences import Pair, add_run_variance
-from replication.analyse.tables.arms import arm_arrays
+from replication.analyse.tables.arms import arm_arrays, training_runs
 from replication.errors import AnalysisError
 
 
 class FalsePositives(NamedTuple):
-    """How often an interval of the mean over the benchmarks says that an arm differs from itself."""
+    """Frequency with which an interval of the mean over the benchmarks separates an arm from itself."""
 
     t2: float
-    """Share of simulated studies. T2 is about these checkpoints, and checkpoints do differ: it may exceed 1 - level."""
+    """Share of simulated studies. T2 is about these checkpoints, which do differ, so it may exceed 1 - level."""
     t3: float
-    """Share of simulated studies; the T3 interval keeps its word when this is at most 1 - level."""
+    """Share of simulated studies; the T3 interval has nominal coverage when this is at most 1 - level."""
     error: float
-    """Monte Carlo standard error of a share that is 1 - level in truth."""
+    """Monte Carlo standard error of a share whose true value is 1 - level."""
     run_sd: float
-    """SD between training runs of the mean over benchmarks in the model, noise of tasks and trials taken off."""
+    """SD between training runs of the mean over benchmarks in the model, noise of tasks and trials subtracted."""
 
 
 def check(
     scores: pd.DataFrame, *, level: float, n_simulations: int, rng: np.random.Generator, at_least: int = 3
 ) -> pd.DataFrame:
-    """Compare each arm at each scale with itself, where it has `at_least` training runs; `false_positives` in columns.
+    """Compare each arm at each scale with itself, where it has `at_least` training runs.
 
-    Columns: arm, scale, n_training_runs, t2, t3, error, run_sd.
+    Columns: arm, scale, n_training_runs, and the fields of `FalsePositives`. Public checkpoints are left out.
     """
     rows = []
-    for (arm, scale), part in scores.groupby(["arm", "scale"], sort=True):
+    for (arm, scale), part in training_runs(scores).groupby(["arm", "scale"], sort=True):
         arrays = list(arm_arrays(part).values())
         m = min(len(array) for array in arrays)
         if m >= at_least:
-            found = false_positives(arrays, level=level, n_simulations=n_simulations, rng=rng)
-            rows.append({"arm": arm, "scale": scale, "n_training_runs": m, **found._asdict()})
+            shares = false_positives(arrays, level=level, n_simulations=n_simulations, rng=rng)
+            rows.append({"arm": arm, "scale": scale, "n_training_runs": m, **shares._asdict()})
     return pd.DataFrame(rows, columns=["arm", "scale", "n_training_runs", *FalsePositives._fields])
 
 
 def false_positives(
     scores: Sequence[ArrayLike], *, level: float, n_simulations: int, rng: np.random.Generator
 ) -> FalsePositives:
-    """Compare the arm with itself `n_simulations` times, each time with as many training runs as are stored.
+    """Compare an arm with itself in `n_simulations` simulated studies, each with as many training runs as given.
 
-    scores : per benchmark (n_training_runs, n_trials, n_tasks), the same training runs on each, none missing.
+    scores : per benchmark (n_training_runs, n_trials, n_tasks), the same training runs on each, no missing score.
     The intervals are those of `differences.mean_paired_difference`.
     """
     arms = [_checked(array) for array in scores]
@@ -68,7 +68,7 @@ def false_positives(
             residual = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=2, keepdims=True)
             residual += arm.mean(axis=(1, 2))[:, None, None]
             noise += (residual**2).sum(axis=(1, 2)) / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
-    # Satterthwaite's df; a simulated study without any variance has an interval of width 0 whatever they are
+    # Satterthwaite's df; a simulated study without any variance has an interval of width 0 for every df
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
     both = add_run_variance(tasks, df, runs, noise)
     t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
@@ -82,13 +82,13 @@ def false_positives(
 
 
 def pseudo_arms(scores: Sequence[ArrayLike], *, n_simulations: int, rng: np.random.Generator) -> Iterator[Pair]:
-    """Draw two arms of the same kind for each simulated study, benchmark by benchmark.
+    """Draw two arms of the same method for each simulated study, benchmark by benchmark.
 
     Yields per benchmark a `Pair` of arrays (n_simulations, n_training_runs, n_tasks), scores already averaged over trials.
     Tasks are drawn with replacement and shared by the two arms. On each task a training run scores the task's mean,
-    plus what a random stored run had there beyond that mean (trial noise, and tasks that suit a run by chance), plus a
-    shift of the run, normal with the stored runs' covariance over benchmarks, less what task noise explains. Not covered:
-    scores are not kept within [0, 1].
+    plus the deviation of a random stored run from that mean (trial noise, and run x task interaction), plus a shift of the
+    run, normal with the stored runs' covariance over benchmarks after subtracting task noise. Not covered: scores may
+    leave [0, 1].
     """
     arms = [_checked(array) for array in scores]
     m = _same_number_of_runs(arms)

@@ -1,4 +1,9 @@
-"""Turn the score table into score arrays of two arms, and into means."""
+"""Turn the score table into score arrays of two arms, and into means.
+
+The unit is the served checkpoint (column `unit`): training run number i of an arm at a scale, or one of several public
+checkpoints with one role and scale. Attempts at a task are counted within a unit, so two checkpoints never become trials
+of one.
+"""
 
 import numpy as np
 import pandas as pd
@@ -6,24 +11,35 @@ from numpy.typing import NDArray
 
 from replication.analyse.stats.estimates.differences import Pair
 from replication.errors import AnalysisError
+from replication.store.table import refuse_duplicates
 
 ITEM = ["scale", "scaffold", "task_id", "task_hash"]
-"""What makes an item; the same task in two scaffolds or at two scales is two items of one cluster."""
+"""Identity of an item; the same task in two scaffolds or at two scales is two items of one cluster."""
+
+UNIT = ["training_seed", "unit"]
+"""Sorting by these orders the units of an arm at a scale; public checkpoints, which have no training seed, come last."""
 
 
 def by_scale(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split a score table by scale, the smallest first."""
     parts = {str(scale): part for scale, part in scores.groupby("scale", sort=True)}
-    return dict(sorted(parts.items(), key=lambda item: item[1]["params_b"].iloc[0]))
+    return dict(sorted(parts.items(), key=lambda item: item[1]["params_b"].min()))
+
+
+def training_runs(scores: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of training runs, without those of public checkpoints."""
+    return scores[scores["training_seed"].notna()]
 
 
 def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> dict[str, Pair]:
     """Pair two arms on each benchmark, over the scales and scaffolds that both arms have.
 
-    A training run is identified by its training seed: seed number i of every scale belongs to replicate i. Trials are the
-    (seed, trial) attempts in order. Episodes that were not played are missing scores.
+    Units of an arm at a scale are ordered by training seed, then name: number i of every scale belongs to replicate i.
+    Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores. A pair
+    with a public checkpoint says so in `training_runs`.
     """
     both = _both_arms(scores, treatment, control)
+    trained = bool(both["training_seed"].notna().all())
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
         arrays, index = [], None
@@ -39,22 +55,23 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
             m = wide.columns.get_level_values("replicate").nunique()
             arrays.append(wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0))
         clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
-        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters)
+        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters, trained)
     return result
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Turn the scores of one arm at one scale into an array (n_training_runs, n_trials, n_tasks) per benchmark.
+    """Turn the scores of one arm at one scale into an array (n_units, n_trials, n_tasks) per benchmark.
 
-    A task's score is its mean over scaffolds. Tasks that lack a score in some run or trial are left out.
+    A task's score is its mean over scaffolds. Tasks that lack a score in some unit or trial are left out.
     """
-    key = ["benchmark", "task_id", "task_hash", "training_seed"]
+    refuse_duplicates(scores)
+    key = ["benchmark", "task_id", "task_hash", *UNIT]
     attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
     means = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"].agg(_strict_mean)
     result = {}
     for benchmark, part in means.groupby("benchmark", sort=True):
-        wide = part.droplevel("benchmark").unstack(["training_seed", "attempt"]).sort_index(axis=1).dropna()
-        m = wide.columns.get_level_values("training_seed").nunique()
+        wide = part.droplevel("benchmark").unstack([*UNIT, "attempt"]).sort_index(axis=1).dropna()
+        m = wide.columns.get_level_values("unit").nunique()
         result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
     return result
 
@@ -66,10 +83,12 @@ def _strict_mean(values: pd.Series) -> float:
 def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
     """Difference of training run i of the treatment and training run i of the control, per benchmark and averaged.
 
-    Columns: benchmark, replicate, value. Missing scores are left out; the runs of two arms are independent, so which of
-    them share a number is arbitrary: only the spread has a meaning.
+    Columns: benchmark, replicate, value. Missing scores are left out; the runs of two arms are independent, so the pairing
+    of their numbers is arbitrary: only the spread has a meaning. Empty where an arm has public checkpoints.
     """
     both = _both_arms(scores, treatment, control)
+    if both["training_seed"].isna().any():
+        return pd.DataFrame({"benchmark": [], "replicate": [], "value": []})
     means = both.groupby(["arm", "benchmark", "replicate"])["value"].mean()
     difference = (means.loc[treatment] - means.loc[control]).dropna()
     over_all = difference.groupby("replicate").mean()
@@ -78,18 +97,21 @@ def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.Da
 
 
 def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean score per arm, scale, scaffold and benchmark; `sd` between the means of its training runs.
+    """Mean score per arm, scale, scaffold and benchmark, each unit with equal weight.
 
-    Missing scores are left out and counted in `n_unscored`.
+    `sd` is that between the means of training runs, NaN where a unit is a public checkpoint; `n_training_runs` counts the
+    units. Missing scores are left out and counted in `n_unscored`.
     """
+    refuse_duplicates(scores)
     key = ["arm", "scale", "scaffold", "benchmark"]
-    runs = scores.groupby([*key, "training_seed"], dropna=False)["value"].mean()
-    grouped = scores.groupby(key)
+    units = scores.groupby([*key, *UNIT], dropna=False)["value"].mean()
+    grouped, by_key = scores.groupby(key), units.groupby(key)
+    public = grouped["training_seed"].agg(lambda seeds: bool(seeds.isna().any()))
     return pd.DataFrame(
         {
-            "mean": runs.groupby(key).mean(),
-            "sd": runs.groupby(key).std(ddof=1),
-            "n_training_runs": runs.groupby(key).size(),
+            "mean": by_key.mean(),
+            "sd": by_key.std(ddof=1).mask(public),
+            "n_training_runs": by_key.size(),
             "n_tasks": grouped["task_id"].nunique(),
             "n_unscored": grouped["value"].agg(lambda value: int(value.isna().sum())),
         }
@@ -103,24 +125,25 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFra
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     cells = ["scale", "scaffold", "benchmark"]
-    part = scores[scores["arm"].isin([treatment, control])]
+    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])
     part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
-        ["arm", "scale", "training_seed", "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
+        ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
     if part.empty:
         raise AnalysisError(f"`{treatment}` and `{control}` share no scale, scaffold and benchmark.")
-    seeds = part.groupby(["arm", "scale"])["training_seed"].nunique(dropna=False).groupby("arm").nunique()
-    if (seeds > 1).any():
-        raise AnalysisError("an arm must have the same number of training runs at every scale that is averaged.")
-    by = ["arm", "scale"]
-    replicate = part["training_seed"].fillna(-1).groupby([part[k] for k in by]).rank("dense").astype(int) - 1
-    item = ["arm", "benchmark", "training_seed", *ITEM]
-    attempt = part.groupby(item, dropna=False).cumcount()
+    units = part.groupby(["arm", "scale"])["unit"].nunique().groupby("arm").nunique()
+    if (units > 1).any():
+        raise AnalysisError(
+            "an arm must have the same number of training runs at every scale that is averaged; so must public checkpoints."
+        )
+    is_first = ~part.duplicated(["arm", "scale", "unit"])
+    replicate = is_first.groupby([part["arm"], part["scale"]]).cumsum() - 1
+    attempt = part.groupby(["arm", "benchmark", "unit", *ITEM]).cumcount()
     return part.assign(replicate=replicate, attempt=attempt)
 
 
 def _wide(part: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Items as rows, (replicate, attempt) as columns, complete: what was not played is NaN."""
+    """Items as rows, (replicate, attempt) as columns, complete: an episode that was not played is NaN."""
     wide = part.pivot(index=ITEM, columns=["replicate", "attempt"], values=column)
     levels = [sorted(set(wide.columns.get_level_values(level))) for level in ("replicate", "attempt")]
     return wide.reindex(columns=pd.MultiIndex.from_product(levels, names=wide.columns.names)).sort_index()

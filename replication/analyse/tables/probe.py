@@ -1,4 +1,4 @@
-"""Does a better world model make a better agent? One row per training run, and correlations over them."""
+"""Correlate the skill of checkpoints as world models with their skill as agents."""
 
 import math
 from collections.abc import Mapping
@@ -11,25 +11,26 @@ from scipy import stats
 
 from replication.errors import AnalysisError
 
-RUN = ["arm", "scale", "params_b", "training_seed"]
+RUN = ["arm", "scale", "params_b", "training_seed", "unit"]
 DOMAINS = ("all", "in", "out")
-"""All environments, those open to the warm-up, those closed to it."""
+"""All environments, those that the warm-up may see, and those that it may not."""
 
 
 def run_table(scores: pd.DataFrame, probe: pd.DataFrame, domains: Mapping[str, str]) -> pd.DataFrame:
-    """Join what each training run scores as a world model and as an agent, each averaged over the same environments.
+    """Join the scores of each checkpoint as a world model and as an agent, averaged over the same environments.
 
     probe : columns `RUN`, benchmark, value (exact match), token_f1.
-    domains : benchmark -> in or out; where it is empty only `all` is made.
+    domains : benchmark -> in or out; if empty, only domain `all` has rows.
     Columns: `RUN`, domain, n_benchmarks, exact, token_f1, score. Environments count equally.
     """
-    key = [*RUN, "benchmark"]
-    predicted = probe.groupby(key)[["value", "token_f1"]].mean().rename(columns={"value": "exact"})
-    both = predicted.join(scores.groupby(key)["value"].mean().rename("score"), how="inner").reset_index()
+    key = ["unit", "benchmark"]
+    predicted = probe.groupby([*RUN, "benchmark"], dropna=False)[["value", "token_f1"]].mean().reset_index()
+    score = scores.groupby(key)["value"].mean().rename("score").reset_index()
+    both = predicted.rename(columns={"value": "exact"}).merge(score, on=key)
     tables = []
     for domain in DOMAINS:
         part = both if domain == "all" else both[both["benchmark"].map(domains) == domain]
-        grouped = part.groupby(RUN)
+        grouped = part.groupby(RUN, dropna=False)
         means = grouped[["exact", "token_f1", "score"]].mean().assign(n_benchmarks=grouped.size(), domain=domain)
         tables.append(means.reset_index())
     columns = [*RUN, "domain", "n_benchmarks", "exact", "token_f1", "score"]
@@ -48,7 +49,7 @@ class Correlation(NamedTuple):
 
 
 def correlation_within(x: ArrayLike, y: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> Correlation:
-    """Correlate x and y, all (n,), after taking the mean of their group off both.
+    """Correlate x and y, all (n,), after subtracting the mean of their group from both.
 
     Fisher's z with standard error 1/sqrt(n - n_groups - 2): a partial correlation given n_groups - 1 indicators (Fisher
     1924). A value between groups never enters. Not covered: training runs of one arm are alike, so within scales the

@@ -1,4 +1,4 @@
-"""Each paired difference by other methods, where the t interval rests on few tasks."""
+"""Each paired difference by other methods, as a check of t intervals from few tasks."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ FEW_TASKS = 300
 
 
 class Bayes(NamedTuple):
-    """The Bayesian paired interval; empty where scores are not pass or fail, or tasks are many."""
+    """The Bayesian paired interval; NaN where scores are not pass or fail, or tasks are many."""
 
     low: float = np.nan
     high: float = np.nan
@@ -61,7 +61,8 @@ def _complete(pair: Pair) -> Pair:
     arms = [np.asarray(arm, float) for arm in pair[:2]]
     keep = ~np.any([np.isnan(arm).any(axis=(0, 1)) for arm in arms], axis=0)
     clusters = np.arange(len(keep)) if pair.clusters is None else np.asarray(pair.clusters)
-    return Pair(*(arm[:, :, keep] for arm in arms), clusters[keep])
+    treatment, control = (arm[:, :, keep] for arm in arms)
+    return pair._replace(treatment=treatment, control=control, clusters=clusters[keep])
 
 
 def _by_task(pair: Pair) -> np.ndarray:

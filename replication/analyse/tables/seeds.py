@@ -5,18 +5,20 @@ import pandas as pd
 from scipy import stats
 
 from replication.analyse.stats.families.multiplicity import holm
+from replication.analyse.tables.arms import training_runs
 from replication.analyse.tables.summaries import MEAN
 
 
 def run_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Average the scores of each training run per benchmark, and over its benchmarks with equal weight.
 
-    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, value. Missing scores are left out.
+    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, unit, value. Missing scores are left out, and
+    so are public checkpoints, which have no training seed.
     """
-    key = ["arm", "scale", "training_seed"]
-    single = scores.groupby([*key, "benchmark"])["value"].mean().reset_index()
+    key = ["arm", "scale", "training_seed", "unit"]
+    single = training_runs(scores).groupby([*key, "benchmark"])["value"].mean().reset_index()
     mean = single.groupby(key)["value"].mean().reset_index().assign(benchmark=MEAN)
-    return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "value"]]
+    return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "unit", "value"]]
 
 
 def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:

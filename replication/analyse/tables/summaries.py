@@ -15,7 +15,7 @@ from replication.analyse.stats.estimates.differences import Pair, Unscored, mean
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
-from replication.records import Estimate, Target
+from replication.records import Estimate, Json, Target
 
 MEAN, POOLED = "mean of these", "random effects"
 """Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
@@ -91,6 +91,11 @@ def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarr
     )  # fmt: skip
 
 
+def estimate_row(estimate: Estimate) -> dict[str, Json]:
+    """Return the columns of a difference of fractions."""
+    return {name: value for name, value in dataclasses.asdict(estimate).items() if name != "kind"}
+
+
 def collected_estimates(
     scores: pd.DataFrame, treatment: str, control: str, *, level: float, power: float, policies: Iterable[Unscored]
 ) -> pd.DataFrame:
@@ -114,7 +119,7 @@ def collected_estimates(
                 table.append(
                     {
                         "treatment": treatment, "control": control, "scale": scale, "params_b": params_b,
-                        "benchmark": name, "policy": policy, **dataclasses.asdict(estimate),
+                        "benchmark": name, "policy": policy, **estimate_row(estimate),
                         "half_width": (estimate.high - estimate.low) / 2,
                         "low_all_scales": estimate.value - together if several else np.nan,
                         "high_all_scales": estimate.value + together if several else np.nan,

@@ -1,19 +1,19 @@
-"""How well an observation was predicted: one pair of measures for the reward of training and for the probe."""
+"""Accuracy of a predicted observation: the two measures of training's reward and of the probe."""
 
 from collections import Counter
 
 
-def exact(said: str, wanted: str) -> float:
-    """Give 1 where the texts are equal but for whitespace at the ends, else 0."""
-    return float(said.strip() == wanted.strip())
+def exact(predicted: str, observed: str) -> float:
+    """Return 1 if the texts are equal up to whitespace at both ends, else 0."""
+    return float(predicted.strip() == observed.strip())
 
 
-def token_f1(said: str, wanted: str) -> float:
-    """Give the harmonic mean of precision and recall of whitespace-separated tokens, each as often as it stands.
+def token_f1(predicted: str, observed: str) -> float:
+    """Return the harmonic mean of precision and recall of whitespace-separated tokens, counted with multiplicity.
 
-    The order of the tokens does not count. Two texts without tokens agree wholly, one without tokens not at all.
+    The order of the tokens is ignored. Two texts without tokens score 1; a text without tokens scores 0 against any other.
     """
-    ours, theirs = said.split(), wanted.split()
+    ours, theirs = predicted.split(), observed.split()
     if not ours and not theirs:
         return 1.0
     return 2 * (Counter(ours) & Counter(theirs)).total() / (len(ours) + len(theirs))

@@ -1,1 +1,40 @@
-"""Engines: what turns requests into text. `vllm` serves checkpoints in process, `scripted` plays back for tests."""
+"""Engines: one module per kind, which turns requests into text; prompts, parsing and episodes do not belong here."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from replication import settings
+from replication.collect import registry
+from replication.collect.interfaces import Engine, EngineKind
+from replication.records import Json
+
+
+def load(kind: str, *, dtype: str, context: int, options: Mapping[str, Json]) -> Engine:
+    """Build an engine by the name of its module; nothing is started before a checkpoint is loaded.
+
+    dtype : of the weights.
+    context : longest prompt plus reply, tokens.
+    options : those of the kind; an unknown, missing or ill-typed one raises ConfigError.
+    """
+    found = _find(kind)
+    return found.build(dtype, context, settings.typed(found.options, options, "engine.options"))
+
+
+def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the options that can change an episode, defaults included: all but the kind's `speed_only`."""
+    found = _find(kind)
+    values = dataclasses.asdict(settings.typed(found.options, options, "engine.options"))
+    return _without(values, found.speed_only)
+
+
+def _find(kind: str) -> EngineKind:
+    found: EngineKind = registry.find(__name__, kind, "KIND", "engine.kind").KIND
+    return found
+
+
+def _without(values: Mapping[str, Json], names: frozenset[str], prefix: str = "") -> dict[str, Json]:
+    return {
+        key: _without(value, names, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in values.items()
+        if prefix + key not in names
+    }

@@ -1,17 +1,18 @@
-"""An engine that answers from a function: the test double for everything above it."""
+"""An engine without a model, which replies from a function: the test double for everything that needs an engine."""
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from replication.collect.interfaces import ModelRef
+from replication.collect.interfaces import EngineKind, ModelRef
 from replication.records import Json, Reply, Request
 
 Script = Callable[[Request], str | Reply]
-"""Answers a request; may raise EngineError to play a failing engine."""
+"""Replies to a request; may raise EngineError to simulate a failing engine."""
 
 
 class ScriptedEngine:
-    """Plays back replies; keeps every request it saw."""
+    """Replies from a script and records every request and model."""
 
     def __init__(self, script: Script, name: str = "scripted"):
         self._script = script
@@ -20,7 +21,7 @@ class ScriptedEngine:
         self.models: list[ModelRef] = []
 
     async def generate(self, request: Request) -> Reply:
-        """Answer from the script; gives way once, so that episodes interleave as on a real engine."""
+        """Reply from the script, after one switch to other coroutines, so that episodes interleave as on a real engine."""
         self.requests.append(request)
         await asyncio.sleep(0)
         reply = self._script(request)
@@ -30,12 +31,27 @@ class ScriptedEngine:
         return Reply(text=reply, finish="stop", n_prompt_tokens=n_prompt, n_completion_tokens=len(reply.split()))
 
     def load(self, model: ModelRef) -> None:
-        """Remember which model was asked for."""
+        """Record the model; no weights are read."""
         self.models.append(model)
 
     def describe(self) -> Mapping[str, Json]:
-        """Say that no model was involved."""
+        """Return a name and a version; there are no settings."""
         return {"engine": self._name, "version": "1", "settings": {}}
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release nothing."""
+
+
+@dataclass
+class Options:
+    """Settings `engine.options` of kind scripted."""
+
+    reply: str | None = None  # to every request; null echoes the last message
+
+
+def _build(dtype: str, context: int, options: Options) -> ScriptedEngine:
+    reply = options.reply
+    return ScriptedEngine(lambda request: request.messages[-1].content if reply is None else reply)
+
+
+KIND = EngineKind(options=Options, speed_only=frozenset(), build=_build)

@@ -1,11 +1,11 @@
 """vLLM in process: one engine, many episodes in flight, checkpoints of one architecture swapped in place.
 
-The engine is stepped by a thread of its own, so the event loop is never blocked: a coroutine leaves its request in a
-queue and awaits a future, the thread adds what waits to the running batch before each step (continuous batching).
+A separate thread steps the engine, so the event loop is never blocked: a coroutine puts its request into a queue and
+awaits a future; before each step the thread adds all queued requests to the running batch (continuous batching).
 
-Two bugs of vLLM 0.32 on the CPU are worked around here; both were found by running, and tests hold the cures:
-per-request seeds crash with chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied
-embeddings at the old weights (so lm_head is packed anew).
+Two bugs of vLLM 0.32 on the CPU are worked around, and regression tests cover both: per-request seeds crash with
+chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied embeddings at the old weights
+(so lm_head is packed again).
 """
 
 import asyncio
@@ -18,10 +18,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from replication.collect.interfaces import ModelRef
+from replication.collect.interfaces import EngineKind, ModelRef
 from replication.errors import EngineError
 from replication.records import Json, Reply, Request
 
@@ -31,6 +32,35 @@ if TYPE_CHECKING:
 
 _PER_PROCESS = {"VLLM_DIST_IDENT", "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"}
 """vLLM sets these to random names; in a manifest every restart would look like another engine."""
+
+
+@dataclass
+class Options:
+    """Settings `engine.options` of kind vllm."""
+
+    device: str  # cpu or cuda
+    max_num_seqs: int  # requests in one batch at most
+    kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
+    threads: int = 1
+    multiprocessing: bool = False  # the engine's core in a process of its own
+    llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
+
+
+SPEED_ONLY = frozenset(
+    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing"}
+    | {
+        f"llm.{name}"
+        for name in (
+            "attention_backend", "block_size", "compilation_config", "cpu_offload_gb", "data_parallel_size",
+            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "download_dir",
+            "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
+            "gpu_memory_utilization", "kv_cache_memory_bytes", "load_format", "max_num_batched_tokens",
+            "max_parallel_loading_workers", "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
+        )
+    }
+)  # fmt: skip
+"""Options that change speed and memory. Like another GPU they may change the last bits of a logit, so the manifest has
+them; every other option (quantization, kv_cache_dtype, chat_template, hf_overrides, ...) is part of the run_id."""
 
 
 class _Waiting(NamedTuple):
@@ -47,32 +77,20 @@ class VllmEngine:
     ----------
     dtype : float32 on the CPU (there one seed gives one text whatever the batch), bfloat16 on GPUs.
     context : longest prompt plus reply, tokens.
-    max_num_seqs : requests in one batch at most.
-    kv_cache_gib : memory of the key-value cache; None leaves it to `gpu_memory_utilization`.
-    options : further keyword arguments of vllm.LLM, checked by vLLM.
+    options : see `Options`.
     """
 
-    def __init__(
-        self,
-        *,
-        device: str,
-        dtype: str,
-        context: int,
-        max_num_seqs: int,
-        kv_cache_gib: float | None,
-        threads: int,
-        multiprocessing: bool,
-        options: Mapping[str, Json],
-    ):
-        self._device, self._context, self._threads = device, context, threads
+    def __init__(self, dtype: str, context: int, options: Options):
+        self._device, self._context, self._threads = options.device, context, options.threads
         self._settings: dict[str, Any] = {
-            "dtype": dtype, "max_model_len": context, "max_num_seqs": max_num_seqs, "use_tqdm_on_load": False, **options,
+            "dtype": dtype, "max_model_len": context, "max_num_seqs": options.max_num_seqs, "use_tqdm_on_load": False,
+            **options.llm,
         }  # fmt: skip
-        if kv_cache_gib is not None:
-            self._settings["kv_cache_memory_bytes"] = int(kv_cache_gib * 2**30)
+        if options.kv_cache_gib is not None:
+            self._settings["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
         self._environment = {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(multiprocessing)),
-            "OMP_NUM_THREADS": str(threads),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(options.multiprocessing)),
+            "OMP_NUM_THREADS": str(options.threads),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
             "TOKENIZERS_PARALLELISM": "false",
@@ -91,7 +109,7 @@ class VllmEngine:
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def load(self, model: ModelRef) -> None:
-        """Serve this checkpoint from now on; swaps weights where the architecture is the same, else starts anew."""
+        """Serve this checkpoint from now on: swap weights if the architecture is the same, else start another engine."""
         self._check_folder(model)
         if self._llm is None or self._model is None or self._model.architecture != model.architecture:
             self.close()
@@ -101,13 +119,13 @@ class VllmEngine:
         self._model = model
 
     def _check_folder(self, model: ModelRef) -> None:
-        # A hub id looks like org/name; whatever exists on disk, or looks like a path, must be a whole checkpoint.
+        # A hub id has the form org/name; a path that exists, or any other form, must be a folder with a checkpoint.
         path = Path(model.path)
         is_local = path.exists() or model.path.startswith((".", "/", "~")) or len(path.parts) != 2
         if is_local and not ((path / "config.json").is_file() and list(path.glob("*.safetensors"))):
             raise EngineError(
                 f"no checkpoint of `{model.name}` at `{model.path}`: config.json or *.safetensors is missing. "
-                f"Run `make train`, or mend the model's path in conf/."
+                f"Run `make train`, or fix the model's path in conf/."
             )
 
     def _start(self, model: ModelRef) -> None:
@@ -122,9 +140,11 @@ class VllmEngine:
             ) from error
         self._check_threads()
         try:
-            revision = {} if Path(model.path).exists() else {"revision": model.revision}
-            self._llm = LLM(model=model.path, **revision, **self._settings)
-        except Exception as error:  # vLLM raises many types here; all mean that nothing can be served
+            arguments = dict(self._settings)
+            if not Path(model.path).exists():
+                arguments["revision"] = model.revision
+            self._llm = LLM(model=model.path, **arguments)
+        except Exception as error:  # vLLM raises many types here; after any of them there is no engine
             raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {_first_line(error)}") from error
         self._tokenizer = self._llm.get_tokenizer()
         self._failure, self._closed = None, False
@@ -132,8 +152,8 @@ class VllmEngine:
         self._thread.start()
 
     def _check_threads(self) -> None:
-        # OpenMP reads its environment when torch is loaded, and vLLM's attention on the CPU fails in the middle of a run
-        # where that was before us and with another number of threads.
+        # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,
+        # vLLM's attention on the CPU fails in the middle of a run.
         if self._device != "cpu" or "torch" not in sys.modules:
             return
         import torch
@@ -141,7 +161,7 @@ class VllmEngine:
         if torch.get_num_threads() != self._threads:
             raise EngineError(
                 f"torch was loaded with {torch.get_num_threads()} threads before the engine was started with "
-                f"`engine.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
+                f"`engine.options.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
             )
 
     def _swap(self, path: str) -> None:
@@ -151,7 +171,7 @@ class VllmEngine:
         if self._device == "cpu":
             self._llm.apply_model(_pack_lm_head)
         self._llm.reset_prefix_cache()
-        # Cached prefixes are gone, but the tokenizer may differ too: same architecture, other vocabulary file.
+        # The tokenizer may differ too: same architecture, other vocabulary file.
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -164,7 +184,7 @@ class VllmEngine:
     # -- requests -------------------------------------------------------------------------------------------------
 
     async def generate(self, request: Request) -> Reply:
-        """Render the chat, sample one reply, wait without blocking."""
+        """Render the chat and sample one reply, without blocking the event loop."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -178,7 +198,7 @@ class VllmEngine:
         params = SamplingParams(
             temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
             max_tokens=min(sampling.max_tokens, room), output_kind=RequestOutputKind.FINAL_ONLY,
-            # The marks around a call are special tokens of some families and would be dropped from the text.
+            # Some families mark calls with special tokens, which would be dropped from the text.
             skip_special_tokens=not request.tools,
             structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
         )  # fmt: skip
@@ -214,41 +234,43 @@ class VllmEngine:
     # -- the stepping thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        engine = self._llm.llm_engine
-        flying: dict[str, _Waiting] = {}
+        in_flight: dict[str, _Waiting] = {}
         while True:
             with self._wake:
-                while not (self._waiting or flying or self._closed):
+                while not (self._waiting or in_flight or self._closed):
                     self._wake.wait()
                 if self._closed:
                     break
                 arrived = list(self._waiting)
                 self._waiting.clear()
             try:
-                for waiting in arrived:
-                    request_id = str(next(self._ids))
-                    try:
-                        engine.add_request(request_id, {"prompt_token_ids": waiting.prompt_ids}, waiting.params)
-                    except ValueError as error:  # this request is refused; the engine is well
-                        _settle(waiting, EngineError(f"vLLM refused a request: {_first_line(error)}"))
-                    else:
-                        flying[request_id] = waiting
-                for output in engine.step():
+                self._add(arrived, in_flight)
+                for output in self._llm.llm_engine.step():
                     if output.finished:
-                        _settle(flying.pop(output.request_id), output)
-            except Exception as error:  # the engine is lost; every waiting episode must hear of it
+                        _settle(in_flight.pop(output.request_id), output)
+            except Exception as error:  # the engine is lost; every waiting episode must be notified
                 self._failure = f"vLLM failed while generating: {_first_line(error)}"
                 with self._wake:
-                    arrived = [w for w in arrived if w not in flying.values()] + list(self._waiting)
+                    arrived = [w for w in arrived if w not in in_flight.values()] + list(self._waiting)
                     self._waiting.clear()
-                for waiting in [*flying.values(), *arrived]:
+                for waiting in [*in_flight.values(), *arrived]:
                     _settle(waiting, EngineError(self._failure))
                 break
 
-    # -- facts ----------------------------------------------------------------------------------------------------
+    def _add(self, arrived: list[_Waiting], in_flight: dict[str, _Waiting]) -> None:
+        for waiting in arrived:
+            request_id = str(next(self._ids))
+            try:
+                self._llm.llm_engine.add_request(request_id, {"prompt_token_ids": waiting.prompt_ids}, waiting.params)
+            except ValueError as error:  # vLLM rejected this request; the engine is unaffected
+                _settle(waiting, EngineError(f"vLLM refused a request: {_first_line(error)}"))
+            else:
+                in_flight[request_id] = waiting
+
+    # -- description ----------------------------------------------------------------------------------------------
 
     def describe(self) -> Mapping[str, Json]:
-        """Versions and resolved settings: what a changed default would show up in."""
+        """Return versions and resolved settings, which also show a changed default of vLLM."""
         if self._llm is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
         import torch
@@ -287,14 +309,14 @@ class VllmEngine:
         }
 
     def close(self) -> None:
-        """Stop the thread and drop the engine with its memory."""
+        """Stop the thread and release the engine with its memory."""
         if self._thread is not None:
             with self._wake:
                 self._closed = True
                 self._wake.notify()
             self._thread.join()
         self._thread = self._llm = self._tokenizer = self._model = None
-        # vLLM frees its memory and process groups when the object dies; a second engine must find them gone.
+        # vLLM frees its memory and process groups when the object is collected; a second engine needs them.
         gc.collect()
 
 
@@ -307,7 +329,7 @@ def _settle(waiting: _Waiting, result: Any) -> None:
         else:
             waiting.future.set_result(result)
 
-    # The loop is closed when the run has failed elsewhere, a full disk say; then nobody waits for this reply.
+    # The loop is closed if the run failed elsewhere, for example on a full disk; then nothing awaits this reply.
     with contextlib.suppress(RuntimeError):
         waiting.loop.call_soon_threadsafe(deliver)
 
@@ -315,7 +337,7 @@ def _settle(waiting: _Waiting, result: Any) -> None:
 def _pack_lm_head(model: "torch.nn.Module") -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
+    dispatch_cpu_unquantized_gemm(cast(Any, model.lm_head), remove_weight=False)
 
 
 def _hardware() -> str:
@@ -331,3 +353,6 @@ def _hardware() -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}"[:400]
+
+
+KIND = EngineKind(options=Options, speed_only=SPEED_ONLY, build=VllmEngine)

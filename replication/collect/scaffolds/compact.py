@@ -7,13 +7,13 @@
     tool       ok
     assistant  answer done
 
-Not covered: values that hold a line break or are empty, blanks around a value, and string values with spaces anywhere but
-in last place. No expert of the suite needs them.
+Not covered: empty values, values with a line break, blanks around a value, and string values with spaces other than the
+last one. No expert of the suite needs them.
 """
 
 from collections.abc import Sequence
 
-from replication.collect.interfaces import Action, RequestOptions
+from replication.collect.interfaces import Action, RequestOptions, Scaffold
 from replication.records import Call, Json, Message, Task, Tool, stable_hash
 
 INSTRUCTION = (
@@ -25,25 +25,25 @@ MAX_REPLY = 4_000
 
 
 class Compact:
-    """Renders tools as one line each and reads commands line by line."""
+    """Renders each tool as one line and parses commands line by line."""
 
     name = "compact"
     version = stable_hash(["compact-1", INSTRUCTION, MAX_CALLS], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Write the system message with the tools, then the task."""
+        """Return the system message with the tools, then the task."""
         tools = "\n".join(" ".join((tool.name, *tool.parameters["properties"])) for tool in task.tools)
         return [
             Message(role="system", content=f"{INSTRUCTION}\n{tools}"),
             Message(role="user", content=task.prompt),
         ]
 
-    def slots(self, task: Task) -> RequestOptions:
-        """Everything stands in the messages."""
+    def request_options(self, task: Task) -> RequestOptions:
+        """Return no options: the messages contain everything."""
         return RequestOptions()
 
     def parse(self, text: str, task: Task) -> Action:
-        """Read commands until the text or the first `answer` ends; a line that is neither spoils the reply."""
+        """Parse commands up to the first `answer` or the end; one invalid line makes the whole reply invalid."""
         tools = {tool.name: tool for tool in task.tools}
         calls: list[Call] = []
         for line in text[:MAX_REPLY].strip().split("\n"):
@@ -62,11 +62,11 @@ class Compact:
         return Action(calls=tuple(calls))
 
     def observe(self, results: Sequence[str]) -> Message:
-        """Show the results, one after the other."""
+        """Join the results, one a line."""
         return Message(role="tool", content="\n".join(results))
 
     def write(self, action: Action) -> str:
-        """Write an action as this scaffold's model would; the inverse of `parse`, for experts."""
+        """Write an action as commands; the inverse of `parse`, for experts."""
         lines = [" ".join((call.name, *(str(value) for value in call.arguments.values()))) for call in action.calls]
         if action.answer is not None:
             lines.append(f"answer {action.answer}")
@@ -89,3 +89,8 @@ def _arguments(tool: Tool, rest: str) -> dict[str, Json] | None:
         else:
             arguments[name] = value
     return arguments
+
+
+def build(tool_syntax: str) -> Scaffold:
+    """Build the scaffold; `tool_syntax` does not apply."""
+    return Compact()

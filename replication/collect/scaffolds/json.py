@@ -1,19 +1,19 @@
-"""The json scaffold: each reply is one JSON object, held to a schema while it is written.
+"""The json scaffold: each reply is one JSON object, and a schema constrains its decoding.
 
     {"tool": "grep", "arguments": {"word": "kavo"}}
     {"calls": [{"tool": "grep", "arguments": {"word": "kavo"}}, {"tool": "ls", "arguments": {}}]}
     {"answer": "482"}
 
-The engine constrains decoding where it can, so that only the tools' names and well-formed arguments can be written;
-replies are read with the same care without it. Results are shown as role `user`, which every chat template has.
+An engine that constrains decoding lets the model write only names of tools and well-formed arguments; the parser does not
+rely on it. Results are shown as role `user`, which every chat template has.
 """
 
 import json
 import re
 from collections.abc import Sequence
 
-from replication.collect.interfaces import Action, RequestOptions
-from replication.collect.scaffolds.parsing import MAX_CALLS, Unreadable, bounded, call, decode, said
+from replication.collect.interfaces import Action, RequestOptions, Scaffold
+from replication.collect.scaffolds.parsing import MAX_CALLS, Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
 from replication.records import Call, Json, Message, Task, stable_hash
 
@@ -29,18 +29,18 @@ _FENCE = re.compile(r"```\w*\s(.*)```", re.DOTALL)
 
 
 class JsonObjects:
-    """Lists the tools in the system message and reads one object per reply."""
+    """Lists the tools in the system message and parses one object per reply."""
 
     name = "json"
     version = stable_hash(["json-1", INSTRUCTION, MAX_CALLS], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Write the system message with the format and the tools, then the task."""
+        """Return the system message with the format and the tools, then the task."""
         system = INSTRUCTION + listing(task.tools)
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
-    def slots(self, task: Task) -> RequestOptions:
-        """Constrain the reply to a call of one of the tools, several calls, or an answer."""
+    def request_options(self, task: Task) -> RequestOptions:
+        """Return the schema of a call of one of the tools, several calls, or an answer."""
         one = [_object(tool={"type": "string", "enum": [tool.name]}, arguments=tool.parameters) for tool in task.tools]
         answer = _object(answer={"type": "string"})
         if not one:
@@ -49,9 +49,9 @@ class JsonObjects:
         return RequestOptions(schema={"anyOf": [*one, several, answer]})
 
     def parse(self, text: str, task: Task) -> Action:
-        """Read the object; a code fence around it is forgiven."""
+        """Parse the object; a code fence around it is allowed."""
         try:
-            reply = said(text)
+            reply = without_thinking(text)
             if fenced := _FENCE.fullmatch(reply):
                 reply = fenced[1]
             value, end = decode(reply)
@@ -62,11 +62,11 @@ class JsonObjects:
             return Action(problem=str(error))
 
     def observe(self, results: Sequence[str]) -> Message:
-        """Show the results, one after the other."""
+        """Label the results, one a line."""
         return Message(role="user", content="\n".join(f"result: {result}" for result in results))
 
     def write(self, action: Action) -> str:
-        """Write an action as this scaffold's model would: calls or an answer, never both."""
+        """Write an action as one object: calls or an answer, never both."""
         if action.answer is not None:
             return _written({"answer": action.answer})
         calls = [{"tool": c.name, "arguments": c.arguments} for c in action.calls]
@@ -92,9 +92,14 @@ def _call(value: Json, task: Task) -> Call:
 
 
 def _written(value: Json) -> str:
-    # Without blanks, as the engine's grammar has it (conf/engine).
+    # Without blanks, like the engine's grammar (conf/engine).
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _object(**properties: Json) -> dict[str, Json]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def build(tool_syntax: str) -> Scaffold:
+    """Build the scaffold; `tool_syntax` does not apply."""
+    return JsonObjects()

@@ -1,11 +1,11 @@
-"""The native scaffold: tools in the chat template's tool slot, calls in the syntax that the model's family was taught.
+"""The native scaffold: tools in the chat template's tool slot, calls in the syntax of the model's family.
 
     hermes       <tool_call>{"name": "grep", "arguments": {"word": "kavo"}}</tool_call>         Hermes, Qwen2.5, Qwen3
     qwen3_coder  <tool_call><function=grep><parameter=word>kavo</parameter></function></tool_call>   Qwen3-Coder, Qwen3.5
     llama3       {"name": "grep", "parameters": {"word": "kavo"}}; {"name": ...}                Llama 3.1 to 3.3
 
-A message without a call is the final answer. The model is shown its own messages as it wrote them, and results as role
-`tool`. Not covered: Llama's calls in Python syntax, and calls inside the thinking.
+A message without a call is the final answer. The model's own messages are shown to it unchanged, and results as role `tool`.
+Not covered: Llama's calls in Python syntax, and calls inside the thinking.
 """
 
 import json
@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from replication.collect.interfaces import Action, RequestOptions
-from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, said
+from replication.collect.interfaces import Action, RequestOptions, Scaffold
+from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK
 from replication.errors import ConfigError
 from replication.records import Call, Json, Message, Task, stable_hash
@@ -24,16 +24,16 @@ INSTRUCTION = f"{TASK} When it is done, reply without a tool call: that reply is
 
 @dataclass(frozen=True, kw_only=True)
 class Syntax:
-    """How a family of models writes calls."""
+    """The syntax in which a family of models writes calls."""
 
     read: Callable[[str, Task], Iterator[Call]]
     write: Callable[[Sequence[Call]], str]
     between: str
-    """Stands between the results of one turn; for Qwen what its template puts between two tool messages."""
+    """Separator of the results of one turn; for Qwen that of its template between two tool messages."""
 
 
 class Native:
-    """Leaves the rendering of tools to the chat template and reads calls in one syntax."""
+    """Leaves the rendering of tools to the chat template and parses calls in one syntax."""
 
     name = "native"
 
@@ -44,17 +44,17 @@ class Native:
         self.version = stable_hash(["native-1", syntax, INSTRUCTION], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Write the system message, to which the template adds the tools, then the task."""
+        """Return the system message, to which the template adds the tools, then the task."""
         return [Message(role="system", content=INSTRUCTION), Message(role="user", content=task.prompt)]
 
-    def slots(self, task: Task) -> RequestOptions:
-        """Hand the tools to the template."""
+    def request_options(self, task: Task) -> RequestOptions:
+        """Return the tools, for the template."""
         return RequestOptions(tools=task.tools)
 
     def parse(self, text: str, task: Task) -> Action:
-        """Read the calls; without any, the message is the answer."""
+        """Parse the calls; without any, the message is the answer."""
         try:
-            reply = said(text)
+            reply = without_thinking(text)
             calls = bounded(self._syntax.read(reply, task))
         except Unreadable as error:
             return Action(problem=str(error))
@@ -63,11 +63,11 @@ class Native:
         return Action(answer=reply) if reply else Action(problem="error: the reply is empty")
 
     def observe(self, results: Sequence[str]) -> Message:
-        """Show the results, one after the other."""
+        """Join the results with the separator of the syntax."""
         return Message(role="tool", content=self._syntax.between.join(results))
 
     def write(self, action: Action) -> str:
-        """Write an action as this scaffold's model would: calls or an answer, never both."""
+        """Write an action: calls in the syntax, or an answer, never both."""
         return self._syntax.write(action.calls) if action.answer is None else action.answer
 
 
@@ -77,7 +77,7 @@ _OPEN = "<tool_call>"
 
 
 def _read_hermes(text: str, task: Task) -> Iterator[Call]:
-    # The end tag is not looked for: it may stand in a string of the call, or be missing at the end of the reply.
+    # The end tag is not searched for: a string of the call may contain it, and the reply may end without it.
     at = text.find(_OPEN)
     while at >= 0:
         value, end = decode(text, at + len(_OPEN))
@@ -91,7 +91,7 @@ def _write_hermes(calls: Sequence[Call]) -> str:
 
 # --- Qwen3-Coder -----------------------------------------------------------------------------------------------------
 
-# Names are short and hold no bracket, or a reply full of opened tags would be searched to its end for each of them.
+# Names are short and without brackets; else a reply full of opening tags would be searched to its end for each of them.
 _FUNCTION = re.compile(r"<function=([^<>\n]{1,200})>(.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^<>\n]{1,200})>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
 
@@ -102,9 +102,9 @@ def _read_qwen3_coder(text: str, task: Task) -> Iterator[Call]:
     for function in _FUNCTION.finditer(text):
         n_read += 1
         name = function[1].strip()
-        known = tools[name].parameters["properties"] if name in tools else {}
+        schemas = tools[name].parameters["properties"] if name in tools else {}
         arguments = {
-            parameter[1].strip(): _typed(parameter[2], known.get(parameter[1].strip(), {}))
+            parameter[1].strip(): _typed(parameter[2], schemas.get(parameter[1].strip(), {}))
             for parameter in _PARAMETER.finditer(function[2])
         }
         yield call(name, arguments, task)
@@ -115,7 +115,7 @@ def _read_qwen3_coder(text: str, task: Task) -> Iterator[Call]:
 def _typed(text: str, schema: Json) -> Json:
     # The template puts a line break before and after each value; more of them belong to the value.
     text = text.removeprefix("\n").removesuffix("\n")
-    # The syntax knows only text; what the schema calls no string is read as JSON, and stays text where it is none.
+    # Every value is text in this syntax: unless its schema is of a string it is decoded as JSON, or stays text if it is not.
     if schema.get("type", "string") == "string":
         return text
     try:
@@ -144,7 +144,7 @@ def _read_llama3(text: str, task: Task) -> Iterator[Call]:
     at, n_read = 0, 0
     while start := _START.search(text, at):
         value, at = decode(text, start.start())
-        # A row of a table may have a name too; an object is a call by its arguments.
+        # A row of a table may have a name too: only an object with arguments is a call.
         if "parameters" in value or "arguments" in value:
             n_read += 1
             yield _from_object(value, task)
@@ -159,7 +159,7 @@ def _write_llama3(calls: Sequence[Call]) -> str:
 def _from_object(value: Json, task: Task) -> Call:
     if not isinstance(value, dict):
         raise Unreadable("error: a call must be a JSON object with name and arguments")
-    # Each family has its own word; models that have read both mix them up.
+    # Families use different keys, and models that were trained on both confuse them.
     return call(value.get("name"), value.get("arguments", value.get("parameters", {})), task)
 
 
@@ -174,3 +174,8 @@ SYNTAXES = {
     "qwen3_coder": Syntax(read=_read_qwen3_coder, write=_write_qwen3_coder, between=_BETWEEN_RESPONSES),
     "llama3": Syntax(read=_read_llama3, write=_write_llama3, between="\n"),
 }
+
+
+def build(tool_syntax: str) -> Scaffold:
+    """Build the scaffold."""
+    return Native(tool_syntax)

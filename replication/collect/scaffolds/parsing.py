@@ -1,8 +1,8 @@
-"""Read JSON and calls that a model wrote: total on any text, bounded in size and depth.
+"""Parse JSON and calls that a model wrote: accepts any text, bounded in size and depth.
 
-vLLM's own parsers are not used. They need the model's tokenizer (the one for Llama refuses any other), they write a
-stack trace for each bad call, and they hand a reply with one bad call back as plain text, which would end the episode
-as an answer. Here a bad call is an outcome of its own. Importing a scaffold must not import vllm either.
+vLLM's own parsers are not used. They need the model's tokenizer (the one for Llama refuses any other), they log a stack
+trace for each bad call, and they return a reply with one bad call as plain text, which would end the episode as an answer.
+Here a bad call is a problem that is shown to the model. Nor may importing a scaffold import vllm.
 """
 
 import json
@@ -17,23 +17,23 @@ from replication.records import Call, Json, Task
 MAX_REPLY = 100_000
 """Characters after the thinking."""
 MAX_DEPTH = 16
-"""Of nested JSON: what is deeper could be read here, but not written again further up the stack."""
+"""Of nested JSON: deeper values could be parsed here, but not serialised further up the stack."""
 MAX_DIGITS = 300
 
 
 class Unreadable(Exception):
-    """A reply is no usable action; the text is what the model is told."""
+    """A reply cannot be used; the text is shown to the model."""
 
 
 class Decoded(NamedTuple):
-    """A JSON value and where its text ends."""
+    """A JSON value and the position after its text."""
 
     value: Json
     end: int
 
 
-def said(text: str) -> str:
-    """Drop the thinking in front of a reply. Templates may open it in the prompt, so only its end need be there."""
+def without_thinking(text: str) -> str:
+    """Remove the thinking before a reply. Templates may open it in the prompt, so only its end is required."""
     before, closed, after = text.partition("</think>")
     if not closed and before.lstrip()[:7] == "<think>":
         raise Unreadable("error: the thinking has no end")
@@ -44,9 +44,9 @@ def said(text: str) -> str:
 
 
 def decode(text: str, at: int = 0) -> Decoded:
-    """Read the JSON value that starts at a position, after blanks; what follows it is left alone."""
+    """Parse the JSON value that starts at a position, after blanks; text after it is ignored."""
     try:
-        value, end = _DECODER.raw_decode(text, _BLANKS.match(text, at).end())
+        value, end = _DECODER.raw_decode(text, _after_blanks(text, at))
     except json.JSONDecodeError as error:
         raise Unreadable(f"error: bad JSON: {error.msg} at character {error.pos - at}") from None
     except ValueError as error:
@@ -57,12 +57,12 @@ def decode(text: str, at: int = 0) -> Decoded:
 
 
 def call(name: Json, arguments: Json, task: Task) -> Call:
-    """Make a call of one of the task's tools; whether the arguments fit is the environment's to say."""
+    """Return a call of one of the task's tools; the environment checks the arguments."""
     tools = [tool.name for tool in task.tools]
     if name not in tools:
         wrong = name[:40] if isinstance(name, str) else "of that name"
         raise Unreadable(f"error: no tool {wrong}; there are: {', '.join(tools)}"[:400])
-    if isinstance(arguments, str):  # some models write the object as a JSON string, as it stands in OpenAI's API
+    if isinstance(arguments, str):  # some models write the object as a JSON string, like OpenAI's API
         arguments = decode(arguments).value
     if not isinstance(arguments, dict):
         raise Unreadable(f"error: the arguments of {name} must be a JSON object")
@@ -70,20 +70,26 @@ def call(name: Json, arguments: Json, task: Task) -> Call:
 
 
 def bounded(calls: Iterable[Call]) -> tuple[Call, ...]:
-    """Collect the calls of one reply, not more than a turn may hold."""
-    found: list[Call] = []
+    """Return the calls of one reply; too many for a turn are a problem."""
+    collected: list[Call] = []
     for one in calls:
-        if len(found) == MAX_CALLS:
+        if len(collected) == MAX_CALLS:
             raise Unreadable(f"error: at most {MAX_CALLS} calls")
-        found.append(one)
-    return tuple(found)
+        collected.append(one)
+    return tuple(collected)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    assert blanks is not None, "the pattern matches the empty text"
+    return blanks.end()
 
 
 def _clean(value: Json, depth: int) -> Json:
     if depth > MAX_DEPTH:
         raise Unreadable("error: bad JSON: nested too deeply")
     if isinstance(value, str):
-        # "\ud800" is valid JSON, but no tokenizer takes a lone surrogate when the text comes back in a result.
+        # "\ud800" is valid JSON, but tokenizers reject a lone surrogate when a result shows the text again.
         return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
         return [_clean(item, depth + 1) for item in value]
@@ -109,6 +115,6 @@ def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-# Not strict: models write line breaks into strings as they are.
+# Not strict: models write line breaks into strings without escaping them.
 _DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 _BLANKS = re.compile(r"\s*")

@@ -1,4 +1,4 @@
-"""Texts that the scaffolds for public checkpoints share; `compact` has its own, shorter ones."""
+"""Texts shared by the scaffolds for public checkpoints; `compact` has shorter ones."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ REFUSALS = (
 
 
 def listing(tools: Iterable[Tool]) -> str:
-    """List tools for scaffolds that do not use the chat template's tool slot: one JSON object a line."""
+    """Render tools as one JSON object a line, for scaffolds that do not use the chat template's tool slot."""
     return "\n".join(
         json.dumps({"name": t.name, "description": t.description, "parameters": t.parameters}, ensure_ascii=False)
         for t in tools

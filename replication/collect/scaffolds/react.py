@@ -9,16 +9,16 @@
     Thought: now I know.
     Final Answer: 482
 
-Several actions may stand in one reply; what the model invents from `Observation:` on is not read. Results are shown as
-role `user`, which every chat template has.
+A reply may contain several actions; text from an `Observation:` that the model invents is ignored. Results are shown as role
+`user`, which every chat template has.
 """
 
 import json
 import re
 from collections.abc import Iterator, Sequence
 
-from replication.collect.interfaces import Action, RequestOptions
-from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, said
+from replication.collect.interfaces import Action, RequestOptions, Scaffold
+from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
 from replication.records import Call, Message, Task, stable_hash
 
@@ -41,28 +41,28 @@ The tools, each with the JSON schema of its arguments:
 _LABEL = re.compile(r"^[ \t*]*(Action|Observation|Final Answer)[ \t*]*:[*]*[ \t]*", re.MULTILINE)
 _INPUT = re.compile(r"\s*[*]*Action Input[ \t*]*:[*]*\s*(?:```\w*\s*)?")
 _QUOTES = " \t\r*`'\"[]"
-"""What models put around the name of a tool."""
+"""Characters that models put around the name of a tool."""
 
 
 class React:
-    """Lists the tools in the system message and reads labelled lines."""
+    """Lists the tools in the system message and parses labelled lines."""
 
     name = "react"
     version = stable_hash(["react-1", INSTRUCTION], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Write the system message with the format and the tools, then the task."""
+        """Return the system message with the format and the tools, then the task."""
         system = INSTRUCTION + listing(task.tools)
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
-    def slots(self, task: Task) -> RequestOptions:
-        """Everything stands in the messages."""
+    def request_options(self, task: Task) -> RequestOptions:
+        """Return no options: the messages contain everything."""
         return RequestOptions()
 
     def parse(self, text: str, task: Task) -> Action:
-        """Read actions until the final answer, an observation or the end."""
+        """Parse actions up to the final answer, an observation or the end."""
         try:
-            reply = said(text)
+            reply = without_thinking(text)
             steps = list(_steps(reply, task))
             calls = bounded(step for step in steps if isinstance(step, Call))
         except Unreadable as error:
@@ -72,11 +72,11 @@ class React:
         return Action(calls=calls, answer=steps[-1] if isinstance(steps[-1], str) else None)
 
     def observe(self, results: Sequence[str]) -> Message:
-        """Show each result after its label."""
+        """Label the results, one a line."""
         return Message(role="user", content="\n".join(f"Observation: {result}" for result in results))
 
     def write(self, action: Action) -> str:
-        """Write an action as this scaffold's model would; the inverse of `parse`, for experts."""
+        """Write an action as labelled lines; the inverse of `parse`, for experts."""
         lines = [f"Action: {c.name}\nAction Input: {json.dumps(c.arguments, ensure_ascii=False)}" for c in action.calls]
         if action.answer is not None:
             lines.append(f"Final Answer: {action.answer}")
@@ -84,7 +84,7 @@ class React:
 
 
 def _steps(text: str, task: Task) -> Iterator[Call | str]:
-    """Find the calls, in order, and the final answer as last item if there is one."""
+    """Yield the calls in order, then the final answer if there is one."""
     bare = {tool.name for tool in task.tools if not tool.parameters["properties"]}
     at = 0
     while (label := _LABEL.search(text, at)) and label[1] != "Observation":
@@ -94,11 +94,16 @@ def _steps(text: str, task: Task) -> Iterator[Call | str]:
         name, _, _ = text[label.end() :].partition("\n")
         at = label.end() + len(name)
         name = name.strip(_QUOTES)
-        given = _INPUT.match(text, at)
-        if given and text.startswith("{", given.end()):
-            arguments, at = decode(text, given.end())
+        label_of_input = _INPUT.match(text, at)
+        if label_of_input and text.startswith("{", label_of_input.end()):
+            arguments, at = decode(text, label_of_input.end())
             yield call(name, arguments, task)
         elif name in bare:
             yield call(name, {}, task)
         else:
             raise Unreadable("error: after Action: name comes Action Input: with a JSON object")
+
+
+def build(tool_syntax: str) -> Scaffold:
+    """Build the scaffold; `tool_syntax` does not apply."""
+    return React()

@@ -1,7 +1,7 @@
-"""What organisms read: general exercises, expert episodes, and transitions of worlds.
+"""Training corpora: general exercises, expert episodes, and transitions of environments.
 
 Each corpus is an endless stream of documents, a function of (training seed, block) alone, so that a resumed training run
-reads on where the interrupted one stopped. Everything comes from the training split of the suite.
+continues where the interrupted one stopped. Everything comes from the training split of the suite.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,13 @@ from replication.errors import ConfigError
 from replication.records import Message, Task, Tool, stable_seed
 
 VERSION = "3"
-"""Part of a training run's identity; a test holds the corpora's hashes, so that no text changes without it."""
+"""Part of a training run's identity; a test compares hashes of the texts, so that none changes under one version."""
 
 BLOCK = 256
-"""Documents per block; batches are made within a block."""
+"""Documents per block; a batch holds documents of one block."""
 
 Benchmarks = Sequence[tuple[str, tuple[int, ...]]]
-"""(name, levels) to draw from; a level that is named twice is drawn twice as often."""
+"""(name, levels) to draw from; a level that is listed twice is drawn twice as often."""
 
 Corpus = Callable[[int, int], list[Document]]
 """(training seed, block) -> BLOCK documents."""
@@ -34,11 +34,11 @@ Corpus = Callable[[int, int], list[Document]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A single turn of world modelling: what a policy is asked, and what the world answered."""
+    """A single turn of world modelling: a prompt for the policy, and the true observation."""
 
     messages: tuple[Message, ...]
-    """Ends with the action whose observation is wanted."""
-    wanted: str
+    """Ends with the action whose observation is to be predicted."""
+    observation: str
 
 
 Predictions = Callable[[int, int], list[Prediction]]
@@ -46,73 +46,73 @@ Predictions = Callable[[int, int], list[Prediction]]
 
 
 def general(training_seed: int, block: int) -> list[Document]:
-    """Make general exercises; see training/general.py."""
+    """Generate general exercises; see training/exercises/."""
     w = Lexicon(np.random.default_rng([stable_seed("general", training_seed), block]), "train")
-    return [_learnt(conversation(w)) for _ in range(BLOCK)]
+    return [_document(conversation(w)) for _ in range(BLOCK)]
 
 
 def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus:
-    """Make expert episodes as the scaffolds show them, each drawn as often; the expert's replies are learnt."""
-    known = [load(name) for name in scaffolds]
+    """Generate expert episodes in the format of scaffolds drawn at equal rates; the expert's replies are in the loss."""
+    loaded = [load(name) for name in scaffolds]
 
     def corpus(training_seed: int, block: int) -> list[Document]:
         documents = []
         for w, bench, task, draft in _drafts(benchmarks, "episodes", training_seed, block):
-            scaffold = w.pick(known) if len(known) > 1 else known[0]
+            scaffold = w.choice(loaded) if len(loaded) > 1 else loaded[0]
             messages = scaffold.open(task)
             for action, results in play(bench, task, draft.expert):
                 messages.append(Message(role="assistant", content=scaffold.write(action)))
                 if results:
                     messages.append(scaffold.observe(results))
-            documents.append(_learnt(messages, scaffold.slots(task).tools))
+            documents.append(_document(messages, scaffold.request_options(task).tools))
         return documents
 
     return corpus
 
 
 def transitions(benchmarks: Benchmarks, shuffled: bool = False) -> Corpus:
-    """Make world-modelling dialogues, all of whose observations are learnt.
+    """Generate world-modelling dialogues; all observations are in the loss.
 
-    shuffled : exchange the observations between the transitions of one environment: the placebo, equal in every word
-        that is learnt and in length, without the relation of action and observation.
+    shuffled : permute the observations between the transitions of one environment. This is the placebo: the same words
+        in the loss and the same length, without the relation of action and observation.
     """
 
     def corpus(training_seed: int, block: int) -> list[Document]:
-        return [_learnt(messages) for messages in _dialogues(benchmarks, training_seed, block, shuffled)]
+        return [_document(messages) for messages in _dialogues(benchmarks, training_seed, block, shuffled)]
 
     return corpus
 
 
 def predictions(benchmarks: Benchmarks, shuffled: bool = False) -> Predictions:
-    """Make single-turn prompts for reinforcement learning: one turn of each dialogue, as in the paper (section 3.4)."""
+    """Generate single-turn prompts for reinforcement learning: one turn per dialogue, as in the paper (section 3.4)."""
 
     def corpus(training_seed: int, block: int) -> list[Prediction]:
         w = Lexicon(np.random.default_rng([stable_seed("turns", training_seed), block]), "train")
-        found = []
+        turns = []
         for messages in _dialogues(benchmarks, training_seed, block, shuffled):
             if len(messages) > 2:
-                at = 2 * w.whole(1, len(messages) // 2)
-                found.append(Prediction(tuple(messages[:at]), messages[at].content))
-        return found
+                at = 2 * w.integer(1, len(messages) // 2)
+                turns.append(Prediction(tuple(messages[:at]), messages[at].content))
+        return turns
 
     return corpus
 
 
 def _dialogues(benchmarks: Benchmarks, training_seed: int, block: int, shuffled: bool) -> list[list[Message]]:
     scaffold = Compact()
-    made: list[list[Message]] = []
+    dialogues: list[list[Message]] = []
     places: dict[str, list[tuple[int, int]]] = {}
     for w, bench, task, draft in _drafts(benchmarks, "transitions", training_seed, block):
         messages = dialogue(w, bench, task, draft, scaffold.write)
-        places.setdefault(bench.name, []).extend((len(made), at) for at in range(2, len(messages), 2))
-        made.append(messages)
+        places.setdefault(bench.name, []).extend((len(dialogues), at) for at in range(2, len(messages), 2))
+        dialogues.append(messages)
     if shuffled:
         w = Lexicon(np.random.default_rng([stable_seed("shuffled", training_seed), block]), "train")
-        for several in places.values():
-            contents = [made[i][at].content for i, at in w.shuffled(several)]
-            for (i, at), content in zip(several, contents, strict=True):
-                made[i][at] = replace(made[i][at], content=content)
-    return made
+        for own in places.values():
+            contents = [dialogues[i][at].content for i, at in w.shuffled(own)]
+            for (i, at), content in zip(own, contents, strict=True):
+                dialogues[i][at] = replace(dialogues[i][at], content=content)
+    return dialogues
 
 
 def _drafts(
@@ -120,25 +120,27 @@ def _drafts(
 ) -> Iterator[tuple[Lexicon, suite.SuiteBenchmark, Task, suite.GeneratedTask]]:
     w = Lexicon(np.random.default_rng([stable_seed(purpose, training_seed), block]), "train")
     for i in range(BLOCK):
-        name, levels = w.pick(benchmarks)
-        level = int(w.pick(levels))
+        name, levels = w.choice(benchmarks)
+        level = int(w.choice(levels))
         # Training tasks come from the training split and from seeds that no evaluation uses.
-        yield (w, *suite.load(name).item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
+        bench = suite.load(name)
+        yield (w, bench, *bench.item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
 
 
-def _learnt(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Document:
+def _document(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Document:
+    """Render messages with the replies of role assistant in the loss."""
     return chat(messages, [m.role == "assistant" for m in messages], tools)
 
 
 def tokenizer_texts(n_blocks: int) -> Iterator[str]:
-    """Give the texts that a base's tokenizer is made from: of every kind, so that words of all of them become tokens.
+    """Yield the texts that a base's tokenizer is trained on, of every kind, so that words of each become tokens.
 
-    The base itself reads the general exercises only.
+    The base model itself is trained on the general exercises only.
     """
-    everything = tuple((name, (1, 2)) for name in suite.NAMES)
+    benchmarks = tuple((name, (1, 2)) for name in suite.NAMES)
     for block in range(n_blocks):
         yield from (document.text for document in general(0, block))
-    for corpus in (episodes(everything), transitions(everything)):
+    for corpus in (episodes(benchmarks), transitions(benchmarks)):
         for block in range(n_blocks // 8):
             yield from (document.text for document in corpus(0, block))
 
@@ -147,12 +149,18 @@ NAMES = ("general", "episodes", "transitions", "transitions_shuffled", "predicti
 
 
 def named(name: str, benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus | Predictions:
-    """Find a corpus by the name that conf/arm uses."""
+    """Return the corpus that conf/arm calls by this name.
+
+    benchmarks : environments to draw tasks from; not used by `general`.
+    scaffolds : formats of the episodes; used by `episodes` only.
+    """
     if name not in NAMES:
-        raise ConfigError(f"`corpus` {name!r} is unknown; allowed: {', '.join(NAMES)}. Mend the phase in conf/arm/.")
+        raise ConfigError(f"`corpus` {name!r} is unknown; allowed: {', '.join(NAMES)}. Fix the phase in conf/arm/.")
     if name == "general":
         return general
-    kind, _, shuffled = name.partition("_")
-    if kind == "episodes":
+    if name == "episodes":
         return episodes(benchmarks, scaffolds)
-    return {"transitions": transitions, "predictions": predictions}[kind](benchmarks, bool(shuffled))
+    kind, _, shuffled = name.partition("_")
+    if kind == "transitions":
+        return transitions(benchmarks, bool(shuffled))
+    return predictions(benchmarks, bool(shuffled))

@@ -1,41 +1,47 @@
-"""What a step of training did and what it cost."""
+"""Compute of a training step: tokens, and FLOPs counted from the dimensions of a model."""
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from replication.collect.training.organism import n_parameters
 
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
 
-class Step(NamedTuple):
-    """One step of a phase, whatever its objective."""
+class StepResult(NamedTuple):
+    """Loss and costs of one training step, for both objectives."""
 
     loss: float
     n_tokens: int
-    """Tokens that went forward and backward, padding not counted."""
+    """Tokens in the forward and backward pass, without padding."""
     flops: float
-    """Of everything that the step computed."""
+    """All computation of the step: sampling, reference model, forward and backward pass."""
     n_sampled_tokens: int = 0
     reward: float | None = None
-    """Mean over the replies of the step; None where nothing is rewarded."""
+    """Mean over the replies of the step; None in supervised steps."""
 
 
-class Size(NamedTuple):
-    """What the FLOPs of a model follow from (Kaplan et al. 2020, arXiv:2001.08361, section 2)."""
+class FlopCounter(NamedTuple):
+    """FLOPs of a decoder-only transformer (Kaplan et al. 2020, arXiv:2001.08361, section 2.1 and table 1)."""
 
     n_parameters: int
     width: int
     """Layers x heads x head_dim."""
 
     def forward(self, n_tokens: float, n_pairs: float) -> float:
-        """Count the FLOPs of a forward pass; with the backward pass it is three times as much.
+        """Count the FLOPs of a forward pass; the backward pass costs twice as much.
 
-        n_pairs : pairs of a token and a token that it attends to.
+        Each parameter costs a multiplication and an addition per token. Each pair of a query and a key costs the same
+        twice, for the score and for the weighted sum of values, in each dimension of each head of each layer.
+
+        n_tokens : tokens in the pass, without padding.
+        n_pairs : pairs of a token and a token it attends to.
         """
         return 2.0 * self.n_parameters * n_tokens + 4.0 * self.width * n_pairs
 
 
-def size_of(model: "Qwen3ForCausalLM") -> Size:
-    """Measure a model; tied embeddings count once."""
+def flop_counter(model: "Qwen3ForCausalLM") -> FlopCounter:
+    """Return the counter of a model's FLOPs."""
     config = model.config
     width = config.num_hidden_layers * config.num_attention_heads * config.head_dim
-    return Size(sum(p.numel() for p in model.parameters()), width)
+    return FlopCounter(n_parameters(model), width)

@@ -1,4 +1,4 @@
-"""Documents: text with the spans that a model learns, and their rendering as chat."""
+"""Documents: texts with the spans that enter the loss, and the rendering of messages as such texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}" + START + "{{ m['role'] }}\n{{ m['content'] }}" + END + "\n{% endfor %}"
     "{% if add_generation_prompt %}" + START + "assistant\n{% endif %}"
 )
-"""What vLLM renders at evaluation; `chat` writes the same text, which a test holds."""
+"""The template that vLLM renders at evaluation; `chat` writes the same text, which a test checks."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,27 @@ class Document:
     """A training text."""
 
     text: str
-    learn: tuple[tuple[int, int], ...]
+    in_loss: tuple[tuple[int, int], ...]
     """Character spans [start, end) whose tokens enter the loss."""
 
 
-def chat(messages: Sequence[Message], learn: Sequence[bool], tools: Sequence[Tool] = ()) -> Document:
-    """Render messages as the chat template does; where `learn` is true the content and its end mark are learnt.
+def chat(messages: Sequence[Message], in_loss: Sequence[bool], tools: Sequence[Tool] = ()) -> Document:
+    """Render messages as the chat template does.
 
-    tools : what stands in the template's tool slot, for scaffold `native`.
+    in_loss : for each message, whether its content and end mark enter the loss.
+    tools : content of the template's tool slot, for scaffold `native`.
     """
-    parts, spans, at = [], [], 0
+    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    at = 0
     if tools:
         listed = "\n".join(" ".join((tool.name, *tool.parameters["properties"])) for tool in tools)
         parts.append(f"{START}tools\n{listed}{END}\n")
         at = len(parts[0])
-    for message, wanted in zip(messages, learn, strict=True):
+    for message, included in zip(messages, in_loss, strict=True):
         head = f"{START}{message.role}\n"
         body = f"{message.content}{END}"
-        if wanted:
+        if included:
             spans.append((at + len(head), at + len(head) + len(body)))
         parts += [head, body, "\n"]
         at += len(head) + len(body) + 1

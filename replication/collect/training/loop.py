@@ -1,20 +1,19 @@
 """The training loop: phases with an objective each, Muon and AdamW, resumable to the same final weights."""
 
 import copy
+import io
 import itertools
-import json
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
-
+from replication import files
+from replication.collect.training import rl, supervised
 from replication.collect.training.corpora import Corpus, Predictions
-from replication.collect.training.costs import Step, size_of
-from replication.collect.training.rl import RlSettings, learn, prompts
+from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.rl import RlSettings
 from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training on one corpus with one objective, with its own learning-rate schedule."""
+    """A stretch of training on one corpus with one objective and one learning-rate schedule."""
 
     name: str
     corpus: Corpus | Predictions
     n_tokens: int
-    """Compute budget, in tokens' worth of 6 x parameters FLOPs each; attention, sampling and the reference model of
-    reinforcement learning are counted too, so fewer tokens are read. Arms of one scale with equal sums of budgets are
-    matched in compute to within one step, whatever they do."""
+    """Compute budget, as the tokens that 6 x parameters FLOPs each would pay for. Attention, sampling and the reference
+    model of reinforcement learning are charged to it too, so fewer tokens are read. Arms of one scale with equal sums
+    of budgets are matched in compute to within one step, whatever their objectives."""
     lr: float
     """Peak rate of Muon; AdamW runs at `adam_share` of it."""
     rl: RlSettings | None = None
-    """The objective: None learns the marked spans of documents, settings learn predictions by reinforcement."""
+    """None: supervised learning of the marked spans of documents. Otherwise reinforcement learning on predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a phase is run; the same for every arm."""
+    """Optimization settings, the same for every arm."""
 
     batch_tokens: int
     context: int
@@ -53,73 +52,108 @@ class TrainingConfig:
     precision: str
     """float32, or bfloat16 for the matrix products (weights and sums stay float32)."""
     compile: bool
-    """Whether the model is compiled: faster from a minute of training on; needs a C++ compiler on the CPU."""
+    """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
 
 
-class Batch(NamedTuple):
-    """Padded documents: inputs and labels (-100 where nothing is learnt), both (n_documents, n_positions)."""
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """The phases of a training run in order, their optimization settings, and the seed of all random numbers."""
 
-    inputs: np.ndarray
-    labels: np.ndarray
-    n_tokens: int
+    phases: Sequence[Phase]
+    recipe: TrainingConfig
+    training_seed: int
 
 
 class Progress(NamedTuple):
-    """What a training run tells while it works."""
+    """State of a training run after a step, for the progress bar."""
 
     phase: str
     n_tokens: int
-    n_tokens_total: int
+    """Budget spent so far; see `Phase.n_tokens`."""
     loss: float
 
 
-def batches(phase: Phase, recipe: TrainingConfig, tokenizer: "PreTrainedTokenizerFast", seed: int) -> Iterator[Batch]:
-    """Cut an endless corpus into batches of about `batch_tokens`; similar lengths together, batches shuffled.
+class Trained(NamedTuple):
+    """Costs and learning curve of a training run."""
 
-    Documents start at position 0 and see nothing of each other: right padding and a causal mask are enough.
+    n_tokens: int
+    """Tokens in forward and backward passes, without padding."""
+    n_sampled_tokens: int
+    """New tokens drawn by reinforcement learning."""
+    flops: float
+    """All computation, including attention, sampling and reference models; see costs.py."""
+    wall_s: float
+    joules: float | None
+    """None without a meter."""
+    curve: list[dict[str, Json]]
+    """One row per step: step, phase, n_tokens, loss, lr, wall_s, reward."""
+
+
+UNTRAINED = Trained(0, 0, 0.0, 0.0, None, [])
+
+
+class Start(NamedTuple):
+    """Phases that another training run has completed: the model is that run's, and its costs are counted."""
+
+    n_phases: int
+    trained: Trained
+
+
+def train(
+    model: "Qwen3ForCausalLM",
+    tokenizer: "PreTrainedTokenizerFast",
+    curriculum: Curriculum,
+    state_file: Path,
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    energy: Callable[[], float | None] = lambda: None,
+    start: Start | None = None,
+) -> Trained:
+    """Train the model in place, phase after phase; with a `start`, from the first phase it has not completed.
+
+    The state is saved every `save_every_s` seconds. A run that finds a state file resumes from it and, in float32 on
+    one CPU thread, ends with the same weights as one that was never interrupted.
+
+    energy : reads a meter, joules; None without one.
     """
-    backend = tokenizer.backend_tokenizer
-    block = 0
-    while True:
-        documents = phase.corpus(seed, block)
-        encodings = backend.encode_batch([d.text for d in documents], add_special_tokens=False)
-        rows = []
-        for document, encoding in zip(documents, encodings, strict=True):
-            ids = np.asarray(encoding.ids, dtype=np.int64)
-            if len(ids) > recipe.context:
-                continue
-            starts = np.asarray([start for start, _ in encoding.offsets])
-            learnt = np.zeros(len(ids), dtype=bool)
-            for low, high in document.learn:
-                learnt |= (starts >= low) & (starts < high)
-            rows.append((ids, np.where(learnt, ids, -100)))
-        rows.sort(key=lambda row: len(row[0]))
-        groups, group = [], []
-        for row in rows:
-            if group and (len(group) + 1) * len(row[0]) > recipe.batch_tokens:
-                groups.append(group)
-                group = []
-            group.append(row)
-        groups.append(group)
-        order = np.random.default_rng([stable_seed("batches", phase.name, seed), block]).permutation(len(groups))
-        for g in order:
-            yield _pad(groups[int(g)], tokenizer.pad_token_id)
-        block += 1
-
-
-def _pad(rows: list[tuple[np.ndarray, np.ndarray]], pad: int) -> Batch:
-    width = max(len(ids) for ids, _ in rows)
-    inputs = np.full((len(rows), width), pad, dtype=np.int64)
-    labels = np.full((len(rows), width), -100, dtype=np.int64)
-    for i, (ids, wanted) in enumerate(rows):
-        inputs[i, : len(ids)] = ids
-        labels[i, : len(ids)] = wanted
-    return Batch(inputs, labels, sum(len(ids) for ids, _ in rows))
+    phases, recipe = curriculum.phases, curriculum.recipe
+    n_done, before = start or Start(0, UNTRAINED)
+    run = _Run(model, tokenizer, curriculum, before, energy)
+    state = _load_state(state_file)
+    if state is not None and state["phase"] < n_done:
+        state = None  # The start is further than the interrupted run was.
+    first = n_done if state is None else state["phase"]
+    model.train()
+    if recipe.compile:
+        model.model.compile(dynamic=True)
+    # Budgets accumulate: the overshoot of one phase is charged to the next, so that the sum is kept to within one step.
+    token_flops = 6.0 * flop_counter(model).n_parameters
+    ends = list(itertools.accumulate(token_flops * phase.n_tokens for phase in phases))
+    total = sum(phase.n_tokens for phase in phases)
+    for number in range(first, len(phases)):
+        run.begin(number)
+        if state is not None:
+            run.restore(state)
+            state = None
+        steps = run.steps()
+        saved_at = run.clock = time.monotonic()
+        while run.flops < ends[number]:
+            share = (run.flops - run.begun) / (ends[number] - run.begun)
+            rate = phases[number].lr * _schedule(share, recipe)
+            run.set_rate(rate)
+            step = next(steps)
+            run.record(step, rate)
+            report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), step.loss))
+            if run.clock - saved_at > recipe.save_every_s:
+                saved_at = run.clock
+                _save_state(state_file, run.state())
+    model.eval()
+    return run.trained()
 
 
 def _schedule(share: float, recipe: TrainingConfig) -> float:
-    """Warm up, stay, decay to 5 %: the rate as a share of the peak, at a share of the phase."""
+    """Return the learning rate as a share of its peak, at a share of the phase: warm-up, plateau, decay to 5 %."""
     if share < recipe.warmup_share:
         return max(share / recipe.warmup_share, 0.02)
     left = 1.0 - share
@@ -137,199 +171,121 @@ def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "list[torc
     ]
 
 
-class Trained(NamedTuple):
-    """What a training run cost."""
+class _Run:
+    """A training run between two steps: the weights, the optimizers and the costs so far; all that resuming needs."""
 
-    n_tokens: int
-    """Tokens that went forward and backward, padding not counted."""
-    n_sampled_tokens: int
-    """New tokens drawn by reinforcement learning."""
-    flops: float
-    """Of all that was computed, attention, sampling and reference models included; see costs.py."""
-    wall_s: float
-    joules: float | None
-    """None where nothing measures them."""
-    curve: list[dict[str, Json]]
+    def __init__(
+        self,
+        model: "Qwen3ForCausalLM",
+        tokenizer: "PreTrainedTokenizerFast",
+        curriculum: Curriculum,
+        before: Trained,
+        energy: Callable[[], float | None],
+    ) -> None:
+        self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
+        self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
+        self.joules, self.curve = before.joules or 0.0, list(before.curve)
+        self.energy, self.metered = energy, energy()
+        self.clock = time.monotonic()
 
+    def begin(self, number: int) -> None:
+        """Enter a phase: new optimizers and, for reinforcement learning, a reference model with the weights of now."""
+        self.number, self.phase = number, self.curriculum.phases[number]
+        self.n_steps, self.begun = 0, self.flops
+        self.optimizers = _optimizers(self.model, self.curriculum.recipe)
+        self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
 
-class Start(NamedTuple):
-    """What another training run has done of the same phases; the model is that run's."""
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs; `torch.load` reads it back."""
+        return {
+            "phase": self.number, "step": self.n_steps, "begun": self.begun, "seconds": self.wall_s,
+            "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
+            "flops": self.flops, "curve": self.curve, "model": self.model.state_dict(),
+            "reference": self.reference.state_dict() if self.reference else None,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }  # fmt: skip
 
-    n_phases: int
-    trained: Trained
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to a saved state within the current phase."""
+        self.model.load_state_dict(state["model"])
+        if self.reference:
+            self.reference.load_state_dict(state["reference"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.n_steps, self.begun, self.wall_s, self.joules = (state[k] for k in ("step", "begun", "seconds", "joules"))
+        self.n_tokens, self.n_sampled_tokens = state["n_tokens"], state["n_sampled_tokens"]
+        self.flops, self.curve = state["flops"], state["curve"]
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rates of Muon and, at `adam_share` of it, AdamW."""
+        for optimizer, share in zip(self.optimizers, (1.0, self.curriculum.recipe.adam_share), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * share
 
-def train(
-    model: "Qwen3ForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
-    phases: list[Phase],
-    recipe: TrainingConfig,
-    seed: int,
-    state_file: Path,
-    report: Callable[[Progress], None] = lambda progress: None,
-    energy: Callable[[], float | None] = lambda: None,
-    start: Start | None = None,
-) -> Trained:
-    """Run the phases in order on the model in place; with a `start`, those after it.
+    def steps(self) -> Iterator[StepResult]:
+        """Continue the current phase after its first `n_steps` steps; each `next` makes one step."""
+        phase, recipe, seed = self.phase, self.curriculum.recipe, self.curriculum.training_seed
+        if phase.rl is None:
+            documents = cast(Corpus, phase.corpus)  # A phase without `rl` has a corpus of documents.
+            stream = supervised.batches(
+                documents, phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context,
+                tokenizer=self.tokenizer, seed=seed,
+            )  # fmt: skip
+            stream = itertools.islice(stream, self.n_steps, None)
+            return supervised.learn(self.model, stream, recipe.precision, self._update)
+        assert self.reference is not None  # `begin` makes one for every phase with `rl`.
+        predictions = cast(Predictions, phase.corpus)  # A phase with `rl` has a corpus of predictions.
+        prompts = enumerate(rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed))
+        seeded = (
+            (stable_seed("replies", seed, self.number, n), batch)
+            for n, batch in itertools.islice(prompts, self.n_steps, None)
+        )
+        return rl.learn(self.model, self.reference, self.tokenizer, seeded, phase.rl, self._update)
 
-    The state is saved every `save_every_s` seconds; a run that finds a state file goes on from there and, in float32 on
-    one CPU thread, ends with the same weights as one that was never interrupted. `energy` reads a meter in joules.
-    """
-    import torch
+    def record(self, step: StepResult, rate: float) -> None:
+        """Add the costs of a step and its row of the curve."""
+        now = time.monotonic()
+        self.wall_s += now - self.clock
+        self.clock = now
+        self.n_steps += 1
+        self.n_tokens += step.n_tokens
+        self.n_sampled_tokens += step.n_sampled_tokens
+        self.flops += step.flops
+        self.curve.append(
+            {
+                "step": len(self.curve), "phase": self.phase.name, "n_tokens": self.n_tokens,
+                "loss": round(step.loss, 6), "lr": round(rate, 8), "wall_s": round(self.wall_s, 3),
+                "reward": None if step.reward is None else round(step.reward, 6),
+            }
+        )  # fmt: skip
 
-    n_parameters = size_of(model).n_parameters
-    total = sum(phase.n_tokens for phase in phases)
-    n_before, before = start or Start(0, Trained(0, 0, 0.0, 0.0, None, []))
-    n_tokens, n_sampled_tokens, flops, seconds, joules, curve = before
-    joules, metered, curve = joules or 0.0, energy(), list(curve)
-    state = torch.load(state_file, weights_only=False) if state_file.exists() else None
-    model.train()
-    if recipe.compile:
-        model.model.compile(dynamic=True)
-    # Budgets add up, so that what one phase takes too much is taken from the next and the sum holds to one step.
-    ends = list(itertools.accumulate(6.0 * n_parameters * phase.n_tokens for phase in phases))
-    for number, phase in enumerate(phases):
-        if number < n_before:
-            continue
-        optimizers = _optimizers(model, recipe)
-        reference = copy.deepcopy(model).requires_grad_(False) if phase.rl else None
-        step = 0
-        begun = flops
-        if state is not None:
-            if number < state["phase"]:
-                continue
-            model.load_state_dict(state["model"])
-            if reference:
-                reference.load_state_dict(state["reference"])
-            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            step, begun = state["step"], state["begun"]
-            seconds, n_tokens, flops, curve = state["seconds"], state["n_tokens"], state["flops"], state["curve"]
-            n_sampled_tokens, joules = state.get("n_sampled_tokens", 0), state.get("joules", 0.0)
-            state = None
-        steps = _steps(model, reference, tokenizer, phase, recipe, seed, number, step, optimizers)
-        saved_at = at = time.monotonic()
-        while flops < ends[number]:
-            rate = phase.lr * _schedule((flops - begun) / (ends[number] - begun), recipe)
-            for optimizer, share in zip(optimizers, (1.0, recipe.adam_share), strict=True):
-                optimizer.param_groups[0]["lr"] = rate * share
-            done = next(steps)
-            step += 1
-            n_tokens += done.n_tokens
-            n_sampled_tokens += done.n_sampled_tokens
-            flops += done.flops
-            now = time.monotonic()
-            seconds += now - at
-            at = now
-            curve.append(
-                {
-                    "step": len(curve),
-                    "phase": phase.name,
-                    "n_tokens": n_tokens,
-                    "loss": round(done.loss, 6),
-                    "lr": round(rate, 8),
-                    "wall_s": round(seconds, 3),
-                    "reward": None if done.reward is None else round(done.reward, 6),
-                }
-            )
-            report(Progress(phase.name, min(total, round(flops / (6.0 * n_parameters))), total, done.loss))
-            if now - saved_at > recipe.save_every_s:
-                saved_at = now
-                _save_state(
-                    state_file,
-                    {
-                        "phase": number,
-                        "step": step,
-                        "begun": begun,
-                        "seconds": seconds,
-                        "joules": joules + _used(metered, energy()),
-                        "n_tokens": n_tokens,
-                        "n_sampled_tokens": n_sampled_tokens,
-                        "flops": flops,
-                        "curve": curve,
-                        "model": model.state_dict(),
-                        "reference": reference.state_dict() if reference else None,
-                        "optimizers": [o.state_dict() for o in optimizers],
-                    },
-                )
-    model.eval()
-    joules = None if metered is None else joules + _used(metered, energy())
-    return Trained(n_tokens, n_sampled_tokens, flops, seconds, joules, curve)
+    def trained(self) -> Trained:
+        """Return the costs and the curve so far."""
+        joules = None if self.metered is None else self._joules()
+        return Trained(self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, joules, self.curve)
 
+    def _joules(self) -> float:
+        now = self.energy()
+        return self.joules if self.metered is None or now is None else self.joules + (now - self.metered)
 
-def _used(before: float | None, after: float | None) -> float:
-    return 0.0 if before is None or after is None else after - before
+    def _update(self, loss: "torch.Tensor") -> None:
+        import torch
 
-
-def _steps(
-    model: "Qwen3ForCausalLM",
-    reference: "Qwen3ForCausalLM | None",
-    tokenizer: "PreTrainedTokenizerFast",
-    phase: Phase,
-    recipe: TrainingConfig,
-    seed: int,
-    number: int,
-    n_done: int,
-    optimizers: "list[torch.optim.Optimizer]",
-) -> Iterator[Step]:
-    """Go on with phase `number` after its first `n_done` steps; each `next` is one step of its objective."""
-    import torch
-
-    def update(loss: "torch.Tensor") -> None:
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        for optimizer in optimizers:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
+        for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    if phase.rl is None:
-        stream = itertools.islice(batches(phase, recipe, tokenizer, seed), n_done, None)
-        return _read(model, stream, recipe.precision, update)
-    asked = enumerate(prompts(phase.corpus, phase.name, phase.rl, recipe.context, tokenizer, seed))
-    seeded = ((stable_seed("replies", seed, number, n), batch) for n, batch in itertools.islice(asked, n_done, None))
-    return learn(model, reference, tokenizer, seeded, phase.rl, update)
 
-
-def _read(
-    model: "Qwen3ForCausalLM", stream: Iterator[Batch], precision: str, update: "Callable[[torch.Tensor], None]"
-) -> Iterator[Step]:
-    """Make one supervised step per batch."""
+def _save_state(path: Path, state: dict[str, Any]) -> None:
     import torch
 
-    size, device = size_of(model), model.device
-    for batch in stream:
-        inputs = torch.from_numpy(batch.inputs).to(device)
-        labels = torch.from_numpy(batch.labels).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = _loss(model, inputs, labels)
-        update(loss)
-        # A causal mask leaves half of the pairs.
-        flops = 3 * size.forward(batch.n_tokens, batch.n_tokens * batch.inputs.shape[1] / 2)
-        yield Step(loss=float(loss.detach()), n_tokens=batch.n_tokens, flops=flops)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write_bytes(path, buffer.getvalue())
 
 
-def _loss(model: "Qwen3ForCausalLM", inputs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-    """Mean cross-entropy of the learnt tokens; logits only where something is learnt."""
+def _load_state(path: Path) -> dict[str, Any] | None:
     import torch
 
-    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
-    wanted = targets != -100
-    logits = model.lm_head(hidden[wanted])
-    return torch.nn.functional.cross_entropy(logits, targets[wanted])
-
-
-def _save_state(path: Path, state: dict) -> None:
-    import torch
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: Json) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    return torch.load(path, weights_only=False) if path.exists() else None

@@ -1,4 +1,4 @@
-"""Organisms: small Qwen3 models with a tokenizer trained on the general corpus, as Hugging Face checkpoints."""
+"""Organisms: small Qwen3 models and their tokenizers, as ordinary Hugging Face checkpoints."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Size of an organism; one architecture at every scale."""
+    """Dimensions of an organism; the architecture is the same at every scale."""
 
     hidden: int
     layers: int
@@ -27,10 +27,10 @@ class Shape:
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":
-    """Train a byte-level BPE tokenizer that writes a word alike wherever it stands.
+    """Train a byte-level BPE tokenizer that gives a word the same tokens in every position.
 
-    Words, digits, blanks and signs are split first and blanks belong to no word: a name has the same tokens after a
-    blank, a line break or a slash, which is what makes copying learnable for a model of a million parameters.
+    Words, digits, blanks and signs are split first, and blanks are separate tokens: a name has the same tokens after a
+    blank, a line break or a slash. Without that, a model of a million parameters does not learn to copy.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -72,14 +72,12 @@ def make_model(shape: Shape, tokenizer: "PreTrainedTokenizerFast", seed: int) ->
 
 
 def load_model(path: Path) -> "Qwen3ForCausalLM":
-    """Load a checkpoint to train on; float32, from disk only."""
+    """Load a checkpoint to continue training; float32, from disk only."""
     import torch
     from transformers import Qwen3ForCausalLM
 
     if not (path / "config.json").is_file():
-        raise TrainingError(
-            f"no checkpoint at `{path}`: config.json is missing. Run `make bases`, or mend conf/scale/."
-        )
+        raise TrainingError(f"no checkpoint at `{path}`: config.json is missing. Run `make bases`, or fix conf/scale/.")
     return Qwen3ForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
 
 
@@ -93,3 +91,8 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerFast":
 def n_parameters(model: "Qwen3ForCausalLM") -> int:
     """Count parameters, tied embeddings once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def move(model: "Qwen3ForCausalLM", device: str) -> None:
+    """Move a model to a device in place."""
+    model.to(device)  # type: ignore[call-arg, arg-type]  # transformers' decorator on `to` hides `self` from mypy

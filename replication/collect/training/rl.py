@@ -1,13 +1,13 @@
 """Reinforcement learning on next-observation prediction: GRPO with the sequence-level ratio of GSPO.
 
-For each prompt the model draws a group of replies; each is rewarded by rule for how well it predicts the observation;
-what is better than its group becomes likelier (Shao et al. 2024, arXiv:2402.03300, section 4.1). The importance ratio is
-that of the whole reply, to the power of one over its length (Zheng et al. 2025, arXiv:2507.18071, equations 5 to 7). One
-turn is drawn per trajectory, as in the paper under test. What is special to organisms: a reward that needs no judge; the
-KL term is exact; a group is one row that computes its prompt once; groups without spread are left out.
+For each prompt the model samples a group of replies. A rule rewards each by how well it predicts the observation, and
+replies better than the mean of their group become more probable (Shao et al. 2024, arXiv:2402.03300, section 4.1). The
+importance ratio is that of the whole reply, to the power of one over its length (Zheng et al. 2025, arXiv:2507.18071,
+equations 5 to 7). One turn is drawn per trajectory, as in the paper under test. Specific to organisms: the reward needs
+no judge; the KL term is exact; a group is one row that computes its prompt once; groups of equal rewards are left out.
 
-Everything here is computed in float32, whatever the recipe's precision: GSPO clips ratios at some 1e-4, and the
-log-probabilities of the sampler must agree with those of the trainer better than that.
+All computation is in float32, regardless of `precision`: GSPO clips ratios at about 1e-4, and the log-probabilities of
+sampling must agree with those of training better than that.
 """
 
 import itertools
@@ -19,7 +19,7 @@ import numpy as np
 
 from replication.collect.benchmarks.observations import exact, token_f1
 from replication.collect.training.corpora import Predictions
-from replication.collect.training.costs import Size, Step, size_of
+from replication.collect.training.costs import FlopCounter, StepResult, flop_counter
 from replication.collect.training.documents import START, chat
 from replication.collect.training.replies import Replies, draw
 from replication.errors import ConfigError, TrainingError
@@ -32,45 +32,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RlSettings:
-    """How a phase of reinforcement learning is run; all of it can change the weights."""
+    """Settings of a phase of reinforcement learning; each can change the weights."""
 
     n_prompts: int
     """Per step."""
     group_size: int
     """Replies per prompt."""
     n_minibatches: int
-    """Optimizer steps per step: the groups are dealt out to them, and from the second on the ratio is not 1."""
+    """Optimizer steps per step: the groups are split among them; from the second on the ratio differs from 1."""
     temperature: float
-    """Of the policy that is sampled and trained."""
+    """Of the policy, in sampling and in the loss."""
     max_new_tokens: int
-    """Of a reply, its end mark included; prompts whose observation is longer are left out, never cut."""
+    """Per reply, including its end mark; prompts whose observation is longer are left out, never cut."""
     clip_low: float
-    """A reply worse than its group stops counting where its ratio falls below 1 - clip_low."""
+    """Clips the ratio from below: a reply worse than its group has no gradient where its ratio is below 1 - clip_low."""
     clip_high: float
-    """A reply better than its group stops counting where its ratio rises above 1 + clip_high."""
+    """Clips the ratio from above: a reply better than its group has none where its ratio exceeds 1 + clip_high."""
     kl_weight: float
-    """Of the KL divergence from the model at the start of the phase, per token."""
+    """Weight of the KL divergence from the model at the start of the phase, per token."""
     exact_weight: float
-    """Of exact match in the reward; the rest is token F1."""
+    """Weight of exact match in the reward; token F1 has the rest."""
 
     def __post_init__(self) -> None:
-        """Refuse settings under which nothing would be learnt, or the reward would leave [0, 1]."""
+        """Reject settings without a gradient and rewards outside [0, 1]."""
         if self.group_size < 2 or min(self.n_prompts, self.n_minibatches, self.max_new_tokens) < 1:
             raise ConfigError(
                 "`group_size` must be at least 2, `n_prompts`, `n_minibatches` and `max_new_tokens` at least 1; "
-                f"got {self}. Mend conf/training/."
+                f"got {self}. Fix conf/training/."
             )
         if self.temperature <= 0 or not 0 <= self.exact_weight <= 1:
             raise ConfigError(
-                f"`temperature` must be above 0 and `exact_weight` within [0, 1]; got {self}. Mend conf/training/."
+                f"`temperature` must be above 0 and `exact_weight` within [0, 1]; got {self}. Fix conf/training/."
             )
 
 
 class Prompt(NamedTuple):
-    """A prediction that is asked for."""
+    """A tokenized prompt, and the observation that the reply should predict."""
 
     ids: np.ndarray
-    wanted: str
+    """(n_positions,), token ids."""
+    observation: str
 
 
 def prompts(
@@ -81,17 +82,20 @@ def prompts(
     tokenizer: "PreTrainedTokenizerFast",
     seed: int,
 ) -> Iterator[list[Prompt]]:
-    """Cut an endless stream of predictions into batches of `n_prompts`: similar lengths together, batches shuffled."""
+    """Cut an endless corpus into batches of `n_prompts` prompts of similar length; the batches of a block are shuffled.
+
+    context : longest prompt plus reply, tokens; longer ones are left out.
+    """
     backend = tokenizer.backend_tokenizer
     for block in itertools.count():
-        asked = corpus(seed, block)
-        texts = [chat(p.messages, [False] * len(p.messages)).text + f"{START}assistant\n" for p in asked]
+        predictions = corpus(seed, block)
+        texts = [chat(p.messages, [False] * len(p.messages)).text + f"{START}assistant\n" for p in predictions]
         encodings = backend.encode_batch(texts, add_special_tokens=False)
-        answers = backend.encode_batch([p.wanted for p in asked], add_special_tokens=False)
+        replies = backend.encode_batch([p.observation for p in predictions], add_special_tokens=False)
         usable = [
-            Prompt(np.asarray(encoding.ids, dtype=np.int64), p.wanted)
-            for p, encoding, answer in zip(asked, encodings, answers, strict=True)
-            if len(answer.ids) < settings.max_new_tokens and len(encoding.ids) + settings.max_new_tokens <= context
+            Prompt(np.asarray(encoding.ids, dtype=np.int64), p.observation)
+            for p, encoding, reply in zip(predictions, encodings, replies, strict=True)
+            if len(reply.ids) < settings.max_new_tokens and len(encoding.ids) + settings.max_new_tokens <= context
         ]
         if not usable:
             raise TrainingError(
@@ -111,15 +115,15 @@ def learn(
     batches: Iterable[tuple[int, list[Prompt]]],
     settings: RlSettings,
     update: Callable[["torch.Tensor"], None],
-) -> Iterator[Step]:
-    """Make one step of GSPO per batch.
+) -> Iterator[StepResult]:
+    """Train on each batch of prompts in turn, `n_minibatches` optimizer steps per batch; yields its loss and costs.
 
-    batches : the seed of the step's random numbers, and its prompts. reference : what the KL term holds the model to.
-    update : takes a loss down one optimizer step.
+    reference : the model of the KL term. batches : (seed of the replies, prompts).
+    update : makes an optimizer step from a loss.
     """
     import torch
 
-    size = size_of(model)
+    counter = flop_counter(model)
     for seed, batch in batches:
         replies = draw(
             model, [prompt.ids for prompt in batch], group_size=settings.group_size,
@@ -127,20 +131,20 @@ def learn(
             generator=torch.Generator().manual_seed(seed),
         )  # fmt: skip
         rewards = _rewards(batch, replies, tokenizer, settings.exact_weight)
-        scores = advantages(rewards)
-        flops = sum(_forward_flops(size, prompt, n) for prompt, n in zip(batch, replies.lengths, strict=True))
-        live = np.flatnonzero(scores.any(axis=1))
+        advantage = advantages(rewards)
+        flops = sum(_forward_flops(counter, prompt, n) for prompt, n in zip(batch, replies.lengths, strict=True))
+        unequal = np.flatnonzero(advantage.any(axis=1))
         losses, n_tokens = [], 0
-        for first in range(min(settings.n_minibatches, len(live))):
-            chosen = live[first :: settings.n_minibatches]
+        for first in range(min(settings.n_minibatches, len(unequal))):
+            chosen = unequal[first :: settings.n_minibatches]
             rows = _pack([batch[i] for i in chosen], Replies(*(x[chosen] for x in replies)), model)
-            loss = _loss(model, reference, rows, scores[chosen], settings)
+            loss = _loss(model, reference, rows, advantage[chosen], settings)
             update(loss)
             losses.append(float(loss.detach()))
             n_tokens += rows.n_tokens
-            # Forward through the reference, forward and backward through the model.
-            flops += 4 * sum(_forward_flops(size, batch[i], replies.lengths[i]) for i in chosen)
-        yield Step(
+            # One forward pass of the reference model, one of the model, and its backward pass, which costs two.
+            flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in chosen)
+        yield StepResult(
             loss=float(np.mean(losses)) if losses else 0.0, n_tokens=n_tokens, flops=flops,
             n_sampled_tokens=int(replies.lengths.sum()), reward=float(rewards.mean()),
         )  # fmt: skip
@@ -155,18 +159,18 @@ def _rewards(
         for group, lengths in zip(replies.tokens, replies.lengths, strict=True)
         for tokens, n in zip(group, lengths, strict=True)
     ]
-    # Other special tokens are shown: a reply that begins a new message has not said what was wanted.
+    # Other special tokens stay in the text: a reply that begins a new message does not match the observation.
     texts = tokenizer.backend_tokenizer.decode_batch(ids, skip_special_tokens=False)
-    wanted = [prompt.wanted for prompt in batch for _ in range(replies.lengths.shape[1])]
+    observations = [prompt.observation for prompt in batch for _ in range(replies.lengths.shape[1])]
     values = [
-        exact_weight * exact(said, true) + (1 - exact_weight) * token_f1(said, true)
-        for said, true in zip(texts, wanted, strict=True)
+        exact_weight * exact(text, true) + (1 - exact_weight) * token_f1(text, true)
+        for text, true in zip(texts, observations, strict=True)
     ]
     return np.asarray(values).reshape(replies.lengths.shape)
 
 
 def advantages(rewards: np.ndarray) -> np.ndarray:
-    """Standardise rewards within their group: (r - mean) / standard deviation; 0 in a group without spread.
+    """Standardise rewards within their group: (r - mean) / standard deviation; 0 in a group of equal rewards.
 
     rewards : (n_prompts, group_size). GSPO, arXiv:2507.18071, equation 6.
     """
@@ -179,27 +183,28 @@ def gspo_loss(
     new: "torch.Tensor",
     old: "torch.Tensor",
     reply: "torch.Tensor",
-    scores: "torch.Tensor",
+    advantage: "torch.Tensor",
     clip_low: float,
     clip_high: float,
 ) -> "torch.Tensor":
-    """Give the clipped surrogate of GSPO, negated to be a loss (arXiv:2507.18071, equations 5 and 7).
+    """Return the clipped surrogate of GSPO, negated to be a loss (arXiv:2507.18071, equations 5 and 7).
 
-    new, old, reply : (n_tokens,), log-probabilities now and when drawn, and the reply that the token stands in.
-    scores : (n_replies,), advantages.
+    new, old : (n_tokens,), log-probabilities under the current policy and under the one that sampled the replies.
+    reply : (n_tokens,), index of the token's reply. advantage : (n_replies,), advantages.
     """
     import torch
 
-    ratio = torch.exp(_mean_by_reply(new - old, reply, len(scores)))
-    return -torch.minimum(ratio * scores, ratio.clamp(1 - clip_low, 1 + clip_high) * scores).mean()
+    ratio = torch.exp(_mean_by_reply(new - old, reply, len(advantage)))
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage).mean()
 
 
 def kl_loss(new: "torch.Tensor", reference: "torch.Tensor", reply: "torch.Tensor", n_replies: int) -> "torch.Tensor":
-    """Give KL(model || reference) per token, the mean over replies of the mean over their tokens.
+    """Return KL(model || reference) per token: the mean over replies of the mean over their tokens.
 
-    new, reference : (n_tokens, n_vocabulary), log-probabilities. reply : (n_tokens,). The sum runs over the whole
-    vocabulary: a thousand words cost next to nothing here, and unlike the usual one-sample estimators (k1 to k3) it has
-    no variance of its own and its gradient is that of the divergence.
+    The sum runs over the whole vocabulary, which is cheap for a thousand tokens. Unlike the usual one-sample estimators
+    (k1 to k3) it adds no variance, and its gradient is that of the divergence.
+
+    new, reference : (n_tokens, n_vocabulary), log-probabilities. reply : (n_tokens,), index of the token's reply.
     """
     return _mean_by_reply((new.exp() * (new - reference)).sum(dim=-1), reply, n_replies).mean()
 
@@ -210,30 +215,32 @@ def _mean_by_reply(values: "torch.Tensor", reply: "torch.Tensor", n_replies: int
 
 
 class _Rows(NamedTuple):
-    """Groups as rows: the prompt, then its replies one after the other, all but their last tokens."""
+    """Groups as rows: the prompt, then its replies one after the other, each without its last token."""
 
     inputs: "torch.Tensor"
     """(n_rows, n_positions)."""
     positions: "torch.Tensor"
-    """(n_rows, n_positions); each reply goes on from the prompt's end."""
+    """(n_rows, n_positions); each reply continues from the prompt's end."""
     mask: "torch.Tensor"
-    """(n_rows, 1, n_positions, n_positions); a reply sees the prompt and itself."""
+    """(n_rows, 1, n_positions, n_positions); a reply attends to the prompt and itself."""
     row: "torch.Tensor"
-    """(n_reply_tokens,), as are the next four: the row that a token of a reply stands in."""
+    """(n_reply_tokens,), as the next four: the row of each token of a reply."""
     source: "torch.Tensor"
-    """The position in that row whose output predicts it."""
+    """The position in that row whose output predicts the token."""
     target: "torch.Tensor"
+    """Its token id."""
     old: "torch.Tensor"
-    """Its log-probability when it was drawn."""
+    """Its log-probability under the policy that sampled it."""
     reply: "torch.Tensor"
-    """The reply it stands in, of all replies of all rows."""
+    """Index of its reply among the replies of all rows."""
     n_tokens: int
+    """Without padding."""
 
 
 def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") -> _Rows:
     import torch
 
-    size = replies.lengths.shape[1]
+    group_size = replies.lengths.shape[1]
     widths = [len(prompt.ids) + int((n - 1).sum()) for prompt, n in zip(batch, replies.lengths, strict=True)]
     shape = (len(batch), max(widths))
     inputs = np.full(shape, model.config.pad_token_id, dtype=np.int64)
@@ -252,35 +259,41 @@ def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") 
             source.append(np.concatenate(([n_prompt - 1], np.arange(at, at + n - 1))))
             target.append(replies.tokens[i, g, :n])
             old.append(replies.logps[i, g, :n])
-            reply.append(np.full(n, i * size + g))
+            reply.append(np.full(n, i * group_size + g))
             at += n - 1
-    seen = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
-    seen &= np.tri(shape[1], dtype=bool)
-    flat = (np.concatenate(x) for x in (row, source, target, old, reply))
-    tensors = (torch.from_numpy(x).to(model.device) for x in (inputs, positions, seen[:, None], *flat))
-    return _Rows(*tensors, sum(widths))
+    mask = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
+    mask &= np.tri(shape[1], dtype=bool)
+
+    def tensor(array: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(array).to(model.device)
+
+    return _Rows(
+        inputs=tensor(inputs), positions=tensor(positions), mask=tensor(mask[:, None]),
+        row=tensor(np.concatenate(row)), source=tensor(np.concatenate(source)), target=tensor(np.concatenate(target)),
+        old=tensor(np.concatenate(old)), reply=tensor(np.concatenate(reply)), n_tokens=sum(widths),
+    )  # fmt: skip
 
 
 def _loss(
     model: "Qwen3ForCausalLM",
     reference: "Qwen3ForCausalLM",
     rows: _Rows,
-    scores: np.ndarray,
+    advantage: np.ndarray,
     settings: RlSettings,
 ) -> "torch.Tensor":
     import torch
 
     logps = _logps(model, rows, settings.temperature)
     with torch.no_grad():
-        held_to = _logps(reference, rows, settings.temperature)
+        reference_logps = _logps(reference, rows, settings.temperature)
     new = logps.gather(-1, rows.target[:, None])[:, 0]
-    wanted = torch.from_numpy(scores.reshape(-1)).to(new)
-    surrogate = gspo_loss(new, rows.old, rows.reply, wanted, settings.clip_low, settings.clip_high)
-    return surrogate + settings.kl_weight * kl_loss(logps, held_to, rows.reply, len(wanted))
+    weights = torch.from_numpy(advantage.reshape(-1)).to(new)
+    surrogate = gspo_loss(new, rows.old, rows.reply, weights, settings.clip_low, settings.clip_high)
+    return surrogate + settings.kl_weight * kl_loss(logps, reference_logps, rows.reply, len(weights))
 
 
 def _logps(model: "Qwen3ForCausalLM", rows: _Rows, temperature: float) -> "torch.Tensor":
-    """Give the log-probabilities of the whole vocabulary at each reply token: (n_reply_tokens, n_vocabulary)."""
+    """Return the log-probabilities of the whole vocabulary at each reply token, (n_reply_tokens, n_vocabulary)."""
     import torch
 
     hidden = model.model.forward(
@@ -289,7 +302,12 @@ def _logps(model: "Qwen3ForCausalLM", rows: _Rows, temperature: float) -> "torch
     return torch.log_softmax(model.lm_head(hidden[rows.row, rows.source]) / temperature, dim=-1)
 
 
-def _forward_flops(size: Size, prompt: Prompt, lengths: np.ndarray) -> float:
-    # Drawing a group and reading it back compute the same: the prompt once, and each reply but for its last token.
+def _forward_flops(counter: FlopCounter, prompt: Prompt, lengths: np.ndarray) -> float:
+    """Count the FLOPs of a forward pass over a group; sampling it costs the same.
+
+    Both compute the prompt once and each reply without its last token.
+
+    lengths : (group_size,), tokens of each reply.
+    """
     n, fed = len(prompt.ids), lengths - 1.0
-    return size.forward(n + float(fed.sum()), n * n / 2 + float((n * fed + fed * fed / 2).sum()))
+    return counter.forward(n + float(fed.sum()), n * n / 2 + float((n * fed + fed * fed / 2).sum()))

@@ -1,38 +1,46 @@
-"""A training run: what defines it, where its checkpoint is, and how it is carried out."""
+"""Training runs: their identity, their checkpoints on disk, and their execution."""
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from replication import files
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, loop
+from replication.collect.training import corpora, loop, organism
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
-from replication.records import Json, stable_hash, to_json
+from replication.records import Json, TrainingRecord, stable_hash, to_json
+from replication.store.reader import read_record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 WEIGHTS = "model.safetensors"
 CURVE = "curve.csv"
+RECORD = "training.json"
 COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """A phase before its corpus is built: plain data that can be hashed and sent to a worker."""
+    """A phase as plain data, which can be hashed and sent to a worker; `loop.Phase` has the corpus itself."""
 
     corpus: str
     benchmarks: tuple[tuple[str, tuple[int, ...]], ...]
-    """(name, levels) that the corpus draws from."""
+    """(name, levels) to draw tasks from."""
     n_tokens: int
     lr: float
     scaffolds: tuple[str, ...] | None = None
-    """What shows the episodes, in a corpus of episodes."""
+    """Formats of the episodes, for corpus `episodes` only."""
     rl: RlSettings | None = None
-    """Settings make it a phase of reinforcement learning; its corpus gives predictions."""
+    """For the corpora of predictions only, which are learned by reinforcement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +52,22 @@ class TrainingRun:
     training_seed: int
     shape: Shape
     base: str | None
-    """Folder of the checkpoint it starts from; None starts from random weights."""
+    """Folder of the checkpoint to start from; None starts from random weights."""
     phases: tuple[PhasePlan, ...]
     recipe: loop.TrainingConfig
     device: str
     n_tokenizer_blocks: int = 0
-    """Blocks of the general corpus that a base's tokenizer is trained on."""
+    """Of the general corpus, to train the tokenizer of a base on."""
 
     @property
     def identity(self) -> str:
-        """Hash of all that can change the weights: a changed setting, corpus or base is another training run."""
+        """Hash of all that can change the weights: a changed setting, corpus or base makes another training run."""
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         return stable_hash(
             {
                 "phases": [_written(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
-                "base": base_record(Path(self.base))["weights_sha256"] if self.base else None,
+                "base": base_record(Path(self.base)).weights_sha256 if self.base else None,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
             },
@@ -72,27 +80,33 @@ class TrainingRun:
         return f"{self.arm}-{self.scale}-s{self.training_seed}-{self.identity}"
 
     def longest_prefix(self, identities: Container[str]) -> str | None:
-        """Find the identity of the longest other run, among those given, that is the beginning of this one."""
+        """Return the longest of the given identities whose phases are the first ones of this run, or None."""
         shorter = (replace(self, phases=self.phases[:n]).identity for n in range(len(self.phases) - 1, 0, -1))
         return next((identity for identity in shorter if identity in identities), None)
 
 
 def _written(phase: PhasePlan) -> dict[str, Json]:
-    # A setting that a phase does not have is not written: supervised phases keep the identity they always had.
+    # Settings that do not apply are left out, so that new optional settings do not change existing identities.
     return {name: value for name, value in to_json(phase).items() if value is not None}
 
 
-def base_record(folder: Path) -> dict[str, Json]:
-    """Read what made a base and check its weights against the recorded hash."""
-    record = folder / "training.json"
-    if not record.is_file() or not (folder / WEIGHTS).is_file():
-        raise TrainingError(f"no base at `{folder}`: training.json or {WEIGHTS} is missing. Run `make bases`.")
-    found = json.loads(record.read_text())
-    if found["weights_sha256"] != weights_sha256(folder):
-        raise TrainingError(
-            f"the weights at `{folder}` are not those of its training.json; restore them or run `make bases`."
-        )
-    return found
+def base_record(folder: Path) -> TrainingRecord:
+    """Read the record of a base and check its weights against the recorded hash."""
+    record = _record_of_weights(folder, "Restore the base, or remove its folder and run `make bases`.")
+    if record is None:
+        raise TrainingError(f"no base at `{folder}`: {RECORD} or {WEIGHTS} is missing. Run `make bases`.")
+    return record
+
+
+def _record_of_weights(folder: Path, remedy: str) -> TrainingRecord | None:
+    """Read the record beside a checkpoint; None where either is missing, TrainingError where they do not match."""
+    path = folder / RECORD
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
+        return None
+    record = read_record(path, TrainingRecord, remedy=remedy, error=TrainingError)
+    if record.weights_sha256 != weights_sha256(folder):
+        raise TrainingError(f"the weights at `{folder}` are not those of its {RECORD}. {remedy}")
+    return record
 
 
 def weights_sha256(folder: Path) -> str:
@@ -100,101 +114,101 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
-def finished(run: TrainingRun, folder: Path) -> dict[str, Json] | None:
+def finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     """Read the record of a finished training run; None where it, or the checkpoint, is missing.
 
     training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones are an
     error, because every score would be filed under the wrong identity.
     """
-    record = folder / "training.json"
-    if not record.is_file() or not (folder / WEIGHTS).is_file():
-        return None
-    found = json.loads(record.read_text())
-    if found["weights_sha256"] != weights_sha256(folder):
-        raise TrainingError(
-            f"the weights at `{folder}` are not those of its training.json. Remove the folder and run `make train`: "
-            f"`{run.name}` is trained again."
-        )
-    return found
+    return _record_of_weights(folder, f"Remove the folder and run `make train`: `{run.name}` is trained again.")
 
 
 def execute(
     run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
-) -> dict[str, Json]:
+) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
-    start : folder of a finished run whose phases are the first ones of this run; they are not trained again, and the
-        weights are the same as if they were. Their cost is counted as if they were, too.
+    start : folder of a finished run whose phases are the first ones of this run; they are not trained again. Weights
+        and recorded costs are the same as if they were.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from transformers.utils import logging
 
-    from replication.collect.training import organism
-
     logging.disable_progress_bar()
-    # One thread: two contended OpenMP threads are several times slower than one, and the order of sums stays fixed.
+    # One thread: two contended OpenMP threads are several times slower than one, and the order of sums is fixed.
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    if run.base:
-        base_record(Path(run.base))
-        tokenizer = organism.load_tokenizer(Path(run.base))
-        model = organism.load_model(start or Path(run.base))
-    else:
-        texts = corpora.tokenizer_texts(run.n_tokenizer_blocks)
-        tokenizer = organism.make_tokenizer(texts, run.shape.vocabulary)
-        model = organism.make_model(run.shape, tokenizer, run.training_seed)
-    phases = [
-        loop.Phase(
-            name=plan.corpus, corpus=corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",)),
-            n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl,
-        )
-        for plan in run.phases
-    ]  # fmt: skip
-    # Named by identity: a state of other settings in the same folder is never picked up.
+    model, tokenizer = _initial(run, start)
+    curriculum = loop.Curriculum(
+        phases=[_phase(plan) for plan in run.phases], recipe=run.recipe, training_seed=run.training_seed
+    )
+    # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
+    organism.move(model, run.device)
     trained = loop.train(
-        model.to(run.device), tokenizer, phases, run.recipe, run.training_seed, state_file, report, _meter(run.device),
-        _start(start) if start else None,
+        model, tokenizer, curriculum, state_file, report=report, energy=_meter(run.device),
+        start=_completed(start) if start else None,
     )  # fmt: skip
-    model.to("cpu").save_pretrained(folder)
+    organism.move(model, "cpu")
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with (folder / CURVE).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(trained.curve)
-    record = {
-        "arm": run.arm, "scale": run.scale, "training_seed": run.training_seed, "training_run": run.name,
-        "identity": run.identity, "n_parameters": organism.n_parameters(model),
-        "params_b": organism.n_parameters(model) / 1e9, "weights_sha256": weights_sha256(folder),
-        "n_tokens": trained.n_tokens, "n_sampled_tokens": trained.n_sampled_tokens, "flops": trained.flops,
-        "wall_s": round(trained.wall_s, 1),
-        "joules": None if trained.joules is None else round(trained.joules, 1),
-        "phases": [
-            {name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases
-        ],
-        "torch": torch.__version__, "device": run.device,
-    }  # fmt: skip
-    loop.write_json(folder / "training.json", record)
+    _write_curve(folder / CURVE, trained)
+    record = TrainingRecord(
+        arm=run.arm, scale=run.scale, training_seed=run.training_seed, training_run=run.name, identity=run.identity,
+        n_parameters=organism.n_parameters(model), params_b=organism.n_parameters(model) / 1e9,
+        weights_sha256=weights_sha256(folder), n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens,
+        flops=trained.flops, wall_s=round(trained.wall_s, 1),
+        joules=None if trained.joules is None else round(trained.joules, 1),
+        phases=tuple({name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases),
+        torch=torch.__version__, device=run.device,
+    )  # fmt: skip
+    files.write_json(folder / RECORD, to_json(record))
     state_file.unlink(missing_ok=True)
     return record
 
 
-def _start(folder: Path) -> loop.Start:
-    record = json.loads((folder / "training.json").read_text())
+def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]":
+    if run.base:
+        base = Path(run.base)
+        base_record(base)
+        return organism.load_model(start or base), organism.load_tokenizer(base)
+    tokenizer = organism.make_tokenizer(corpora.tokenizer_texts(run.n_tokenizer_blocks), run.shape.vocabulary)
+    return organism.make_model(run.shape, tokenizer, run.training_seed), tokenizer
+
+
+def _phase(plan: PhasePlan) -> loop.Phase:
+    corpus = corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",))
+    return loop.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
+
+
+def _write_curve(path: Path, trained: loop.Trained) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(trained.curve)
+    files.write_text(path, text.getvalue())
+
+
+def _completed(folder: Path) -> loop.Start:
+    """Read the costs and the curve of a finished run, for a run that continues it."""
+    record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
     with (folder / CURVE).open(newline="") as file:
         curve = [
             {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)
         ]
-    spent = [record[key] for key in ("n_tokens", "n_sampled_tokens", "flops", "wall_s", "joules")]
-    return loop.Start(len(record["phases"]), loop.Trained(*spent, curve))
+    trained = loop.Trained(
+        n_tokens=record.n_tokens, n_sampled_tokens=record.n_sampled_tokens, flops=record.flops,
+        wall_s=record.wall_s, joules=record.joules, curve=curve,
+    )  # fmt: skip
+    return loop.Start(len(record.phases), trained)
 
 
 def _meter(device: str) -> Callable[[], float | None]:
-    """Make a reader of the energy that a GPU has used, joules; it reads None on a CPU and where NVML cannot tell.
+    """Return a function that reads the energy a GPU has used, joules; None on a CPU and where NVML does not report it.
 
-    It is the whole GPU's: what others run there beside the training is counted too.
+    The counter is the whole GPU's: other processes on it are included.
     """
     if not device.startswith("cuda"):
         return lambda: None
@@ -206,7 +220,7 @@ def _meter(device: str) -> Callable[[], float | None]:
 
     try:
         pynvml.nvmlInit()
-        # By UUID: NVML does not know CUDA_VISIBLE_DEVICES.
+        # By UUID: NVML ignores CUDA_VISIBLE_DEVICES.
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError:

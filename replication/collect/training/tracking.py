@@ -1,16 +1,19 @@
-"""Curves for wandb: a second view, offline unless asked otherwise; the package's own files are the record."""
+"""Learning curves in wandb, offline by default; the package's own files are the record."""
 
 import csv
-import json
 import os
 from pathlib import Path
+from types import ModuleType
 
 from replication import settings
+from replication.errors import TrainingError
+from replication.records import TrainingRecord, to_json
+from replication.store.reader import read_record
 
 
-def log_training(settings: settings.Tracking, results: Path, folders: list[Path]) -> None:
-    """Log the curve and the record of finished training runs."""
-    if settings.mode == "disabled":
+def log_training(tracking: settings.Tracking, results: Path, folders: list[Path]) -> None:
+    """Log the curves and records of finished training runs."""
+    if tracking.mode == "disabled":
         return
     try:
         wandb = _wandb(results)
@@ -18,12 +21,12 @@ def log_training(settings: settings.Tracking, results: Path, folders: list[Path]
         print("tracking: wandb is not installed; curves are in results/training/*/curve.csv")
         return
     for folder in folders:
-        record = json.loads((folder / "training.json").read_text())
+        record = read_record(folder / "training.json", TrainingRecord, remedy="Run `make train`.", error=TrainingError)
         with (
             (folder / "curve.csv").open(newline="") as file,
             wandb.init(
-                project=settings.project, name=record["training_run"], group=record["arm"], mode=settings.mode,
-                dir=results / "wandb", config=record,
+                project=tracking.project, name=record.training_run, group=record.arm, mode=tracking.mode,
+                dir=results / "wandb", config=to_json(record),
                 settings=wandb.Settings(console="off", x_disable_stats=True, silent=True),
             ) as run,
         ):  # fmt: skip
@@ -34,8 +37,8 @@ def log_training(settings: settings.Tracking, results: Path, folders: list[Path]
                 )
 
 
-def _wandb(results: Path):
-    # Artifact bytes would be staged in the home folder otherwise.
+def _wandb(results: Path) -> ModuleType:
+    # Without it, wandb would stage artifacts in the home folder.
     folder = (results / "wandb").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder))

@@ -11,7 +11,6 @@ from replication.analyse.tables.summaries import ALL, MEAN, POOLED
 from replication.publish.figures.style import in_order
 from replication.publish.numbers.verdicts import verdict_row
 from replication.records import Json
-from replication.store.frozen import CURVE_KEY
 from replication.text import DASH, correlation, fixed, interval, p_value, percent, short, size
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
     return {
         **_counts(frozen),
         "scales": [{"scale": row.scale, "size": size(row.params_b)} for row in by_size.itertuples()],
-        "levels": _levels(about.get("levels"), scales),
+        "levels": _levels(about.levels, scales),
         "arms": _arms(frozen.training),
         "figures": {name: figure(name) for name in ("curves", "compute", "scales", "probe")},
         "means": _means(tables.means, scales),
@@ -56,13 +55,13 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
         ],
         "per_scale": [verdict_row(verdict) | {"scale": scale} for scale, verdict in secondary.per_scale],
         "probe": _probe(frozen, secondary),
-        "manifest": [[key, value] for key, value in sorted(_flat(about["manifest"]).items())],
+        "manifest": [[key, value] for key, value in sorted(_flat(about.engine).items())],
     }
 
 
 def _counts(frozen: Frozen) -> dict[str, Json]:
     scores, about = frozen.scores, frozen.about
-    checks = [about["repeat_checks"][run] for run in about["run_ids"] if run in about["repeat_checks"]]
+    checks = [about.repeat_checks[run] for run in about.run_ids if run in about.repeat_checks]
     repeated = [check for check in checks if check.get("n_tasks_repeated", 0)]
     return {
         "n_episodes": len(scores),
@@ -70,11 +69,11 @@ def _counts(frozen: Frozen) -> dict[str, Json]:
         "n_benchmarks": int(scores["benchmark"].nunique()),
         "benchmarks": sorted(scores["benchmark"].unique()),
         "domains": {
-            side: sorted(name for name, domain in about.get("domains", {}).items() if domain == side)
+            side: sorted(name for name, domain in about.domains.items() if domain == side)
             for side in ("in", "out")
         },
         "scaffolds": sorted(scores["scaffold"].unique()),
-        "n_training_runs": len(scores[list(CURVE_KEY)].drop_duplicates()),
+        "n_training_runs": int(scores["unit"].nunique()),
         "n_runs_repeated": len(repeated),
         "n_repeats_as_expected": sum(bool(check["as_expected"]) for check in repeated),
     }
@@ -211,8 +210,8 @@ def _probe(frozen: Frozen, secondary: SecondaryAnalyses) -> dict[str, Json] | No
         cells = [percent(means.loc[d, metric]) if d in means.index else "" for d in domains for metric in means]
         table.append((params_b, order.index(arm), {"arm": arm, "scale": scale, "cells": cells}))
     return {
-        "n_training_runs": len(frozen.probe[list(CURVE_KEY)].drop_duplicates()),
-        "n_transitions": int(frozen.probe.groupby(list(CURVE_KEY)).size().max()),
+        "n_training_runs": int(frozen.probe["unit"].nunique()),
+        "n_transitions": int(frozen.probe.groupby("unit").size().max()),
         "n_unscored": int(frozen.probe["value"].isna().sum()),
         "domains": domains, "rows": [row for *_, row in sorted(table, key=lambda item: item[:2])],
         "correlations": [_correlation(row) for row in secondary.probe_correlations],

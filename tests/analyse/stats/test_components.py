@@ -34,23 +34,6 @@ def test_shrout_and_fleiss_example():
     assert [part.value for part in parts.values()] == pytest.approx([2.5555556, 5.2444444, 1.0194444], rel=1e-5)
 
 
-def test_implied_icc_is_that_of_the_printed_run_to_run_sds():
-    # oracle runs-and-implied-icc: Bjarnason, Silva & Monperrus 2026, arXiv:2602.07150; icc by formula
-    cases = zip((0.010, 0.018, 0.015), (0.204, 0.223, 0.21), strict=True)
-    found = [components.implied_icc(sd, p, 500, n_runs=10) for sd, p in cases]
-    assert [f.value for f in found] == pytest.approx([0.69208789, 0.06504839, 0.32188065], rel=1e-5)
-    assert [f.high for f in found] == pytest.approx([0.85432146, 0.55765825, 0.67917002], rel=1e-5)
-    assert [f.low for f in found] == [0, 0, 0]
-
-
-def test_implied_icc_limits():
-    assert components.implied_icc(0.0, 0.5, 100, n_runs=5) == (1.0, 1.0, 1.0, 1.0)
-    coin = components.implied_icc(0.05, 0.5, 100, n_runs=5)  # independent coin flips
-    assert coin.value == pytest.approx(0.0) and coin.high > 0
-    wild = components.implied_icc(0.1, 0.5, 100, n_runs=5)
-    assert wild.value == 0.0 and wild.moment == pytest.approx(-3.0)
-
-
 def test_components_are_those_of_a_mixed_model_fitted_by_reml():
     # R: lmer(y ~ 1 + (1|task) + (1|run) + (1|task:run)) fits the same model; here statsmodels
     import statsmodels.formula.api as smf
@@ -184,27 +167,6 @@ def test_intraclass_of_identical_runs_is_one_and_shifts_cost_agreement_only():
     assert components.intraclass(column + np.array([0.0, 0.2])).icc_3k == pytest.approx(1.0)
 
 
-def test_table_and_array_give_the_same_components(make_scores):
-    table = make_scores({"a": 0.4, "b": 0.6}, benchmarks=("calling",), n_tasks=12)
-    by_table = components.table_components(table.sample(frac=1, random_state=0))
-    array = table["value"].to_numpy().reshape(2, 3, 2, 12)
-    by_array = components.crossed_arms(array)
-    assert {name: p.moment for name, p in by_table.items()} == pytest.approx(
-        {name: p.moment for name, p in by_array.items()}
-    )
-
-
-def test_table_knows_scaffolds_and_scales(make_scores):
-    table = make_scores(
-        {"a": 0.4, "b": 0.6}, benchmarks=("calling",), n_tasks=6, scales=(("xs", 0.1), ("s", 0.2)),
-        scaffolds=("compact", "json"),
-    )  # fmt: skip
-    parts = components.table_components(table)
-    assert {"arm x task", "scaffold x task", "scale", "training_run", "scaffold x training_run", "trial"} <= set(parts)
-    assert parts["training_run"].df == 2 * 2 * 2  # (n_runs - 1) in each arm and scale
-    assert sum(p.df for p in parts.values()) == len(table) - 1
-
-
 @pytest.mark.parametrize(
     ("call", "match"),
     [
@@ -224,12 +186,3 @@ def test_table_knows_scaffolds_and_scales(make_scores):
 def test_what_cannot_be_split_is_refused(call, match):
     with pytest.raises(AnalysisError, match=match):
         call()
-
-
-def test_unbalanced_tables_are_refused(make_scores):
-    table = make_scores({"a": 0.4, "b": 0.6}, benchmarks=("calling",), n_tasks=6)
-    for broken in (table.iloc[1:], pd.concat([table, table.iloc[:1]])):
-        with pytest.raises(AnalysisError, match="balanced"):
-            components.table_components(broken)
-    with pytest.raises(AnalysisError, match="empty"):
-        components.table_components(table.iloc[:0])

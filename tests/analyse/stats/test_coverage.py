@@ -80,7 +80,8 @@ def null_study(rng, *, tau, n_benchmarks=7, n_tasks=80, n_runs=3):
         [
             pd.DataFrame(
                 {
-                    "arm": arm, "scale": "tiny", "params_b": 0.001, "training_seed": r, "benchmark": benchmark,
+                    "unit": f"{arm}@{r}", "arm": arm, "scale": "tiny", "params_b": 0.001, "training_seed": r,
+                    "benchmark": benchmark,
                     "scaffold": "compact", "seed": 0, "task_id": key, "task_hash": key, "trial": 0,
                     "value": solved.astype(float),
                 }

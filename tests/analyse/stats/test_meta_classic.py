@@ -72,13 +72,6 @@ def test_identical_differences_have_no_heterogeneity():
     assert (fit.mean, fit.tau2, fit.q, fit.q_p, fit.i2) == (2, 0, 0, 1, 0)
 
 
-def test_prediction_adds_both_variances():
-    low, high = prediction_interval(1.0, 3.0, 16.0, level=0.9)
-    assert (low, high) == pytest.approx((1 - 5 * stats.norm.isf(0.05), 1 + 5 * stats.norm.isf(0.05)))
-    assert prediction_interval(1.0, 0.0, 0.0) == (1, 1)
-    assert prediction_interval(0.0, 3.0, 16.0, df=4).high == pytest.approx(5 * stats.t.isf(0.025, 4))
-
-
 def test_differences_that_cannot_be_weighted_are_refused():
     for function in (dersimonian_laird, restricted_likelihood):
         with pytest.raises(AnalysisError, match="at least 2 differences"):

@@ -112,44 +112,6 @@ def test_certain_p_values_have_defined_combinations():
     assert simes([1.0, 1.0]) == 1
 
 
-def test_harmonic_mean_p_has_the_critical_values_of_its_paper():
-    # Wilson 2019, PNAS 116, table 1: at alpha .05 the harmonic mean must be below .040, .036, .034 for 10, 100, 1000.
-    for n, critical in ((10, 0.040), (100, 0.036), (1000, 0.034)):
-        assert harmonic_mean_p([critical - 0.0005] * n).p < 0.05 < harmonic_mean_p([critical + 0.0005] * n).p
-    assert harmonic_mean_p([0.1, 0.2, 0.4]).statistic == pytest.approx(3 / 17.5)
-
-
-def test_harmonic_mean_p_is_uniform_under_the_null():
-    p = np.random.default_rng(1).uniform(size=(2000, 50))
-    combined = np.array([harmonic_mean_p(row).p for row in p])
-    assert (combined <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
-    assert (combined <= 0.3).mean() == pytest.approx(0.3, abs=0.035)
-
-
-def closed_mean(e: np.ndarray) -> list[float]:
-    """The smallest mean over all sets that contain each e-value."""
-    sets = [s for m in range(1, len(e) + 1) for s in itertools.combinations(range(len(e)), m)]
-    return [min(np.mean(e[list(s)]) for s in sets if i in s) for i in range(len(e))]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_e_holm_is_the_closed_test_of_the_mean(seed):
-    e = np.random.default_rng(seed).lognormal(0, 2, size=6)
-    assert e_holm(e) == pytest.approx(closed_mean(e))
-
-
-def test_e_holm_by_hand():
-    assert e_holm([40.0, 0.0, 8.0]).tolist() == [16.0, 0.0, 4.0]
-    assert e_holm([5.0, 5.0]).tolist() == [5.0, 5.0]
-    assert e_holm([np.inf, 1.0]).tolist() == [np.inf, 1.0]
-
-
-def test_e_benjamini_hochberg_by_hand():
-    # The two largest reach 2 x 30 / 4 = 15; the largest alone only 40 / 4 = 10.
-    assert e_benjamini_hochberg([1.0, 40.0, 30.0, 2.0]).tolist() == [1.5 * 2 / 3, 15.0, 15.0, 1.5]
-    assert e_benjamini_hochberg([7.0]) == 7
-
-
 def test_what_is_no_family_is_refused():
     for function in (holm, hommel, benjamini_hochberg, intersection_union, simes, fisher, stouffer, harmonic_mean_p):
         for bad in ([], [0.1, 1.2], [-0.1], [np.nan]):

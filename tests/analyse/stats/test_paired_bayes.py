@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from scipy import special, stats
 
 from replication.analyse.stats.estimates.clustered import clustered_mean
 from replication.analyse.stats.estimates.differences import paired_difference
@@ -30,30 +30,6 @@ def simulated(theta_a, theta_b, share, rho, n_tasks, n_trials, seed):
     z = generator.multivariate_normal([0, 0], [[1, rho], [rho, 1]], n_tasks)
     chance = special.ndtr((special.ndtri([theta_a, theta_b]) + math.sqrt(share) * z) / math.sqrt(1 - share))
     return generator.binomial(n_trials, chance).T
-
-
-def test_bivariate_normal_is_that_of_scipy():
-    h, k, rho = (*rng().normal(0, 1.5, (2, 40)), rng(2).uniform(-0.99, 0.99, 40))
-    expected = [stats.multivariate_normal([0, 0], [[1, r], [r, 1]]).cdf(x) for *x, r in zip(h, k, rho)]
-    assert bivariate_normal_cdf(h, k, rho) == pytest.approx(expected, abs=1e-10)
-
-
-@pytest.mark.parametrize("rho", [-0.7, 0, 0.4])
-def test_bivariate_normal_with_thresholds_of_zero(rho):
-    assert bivariate_normal_cdf(0, 0, rho) == pytest.approx(0.25 + math.asin(rho) / (2 * math.pi), abs=1e-14)
-    for other in (-1.3, 0.8):
-        expected = integrate.quad(
-            lambda x: stats.norm.pdf(x) * special.ndtr(-rho * x / math.sqrt(1 - rho**2)), -12, other, epsabs=1e-12
-        )[0]
-        assert bivariate_normal_cdf(0, other, rho) == pytest.approx(expected, abs=1e-10)
-        assert bivariate_normal_cdf(other, 0, rho) == pytest.approx(expected, abs=1e-10)
-
-
-def test_bivariate_normal_at_its_edges():
-    assert bivariate_normal_cdf([0.3, 0.3, -0.5], [0.9, math.inf, -math.inf], [1, 0.4, 0.4]) == pytest.approx(
-        [special.ndtr(0.3), special.ndtr(0.3), 0], abs=1e-12
-    )
-    assert bivariate_normal_cdf(0.3, 0.9, -1) == pytest.approx(special.ndtr(0.3) + special.ndtr(0.9) - 1, abs=1e-12)
 
 
 def on_a_grid(both, b_only, a_only, neither, size=90):

@@ -22,20 +22,6 @@ def test_tasks_needed_and_mde_are_miller_s_numbers():
     assert ratios == pytest.approx([2 / 3, 0.5, 4 / 9], rel=1e-6)
 
 
-def test_paired_binary_tasks_are_kotawala_s_and_the_shortcut_is_half_of_them():
-    # oracle paired-binary-tasks-needed: Kotawala 2026, arXiv:2605.30315
-    assert power.paired_binary_tasks_needed(0.65, 0.6, 0.3) == 1028
-    assert power.cohen_h_shortcut(0.65, 0.6, 0.3) == 515
-    assert power.resolution_ratio(1028, 0.65, 0.6, 0.3) == pytest.approx(1.0, abs=1e-3)
-    assert power.resolution_ratio(514, 0.65, 0.6, 0.3) == pytest.approx(0.5, abs=1e-3)
-
-
-def test_runs_per_agent_are_those_printed():
-    # oracle runs-and-implied-icc: Bjarnason, Silva & Monperrus 2026, arXiv:2602.07150
-    assert [power.runs_per_agent(0.015, d) for d in (0.01, 0.02)] == [36, 9]
-    assert power.runs_per_agent(0.0, 0.01) == 1
-
-
 def test_floor_trials_and_tipping_point_of_the_worked_example():
     # oracle standard-errors-T1-T2-T3: Miller 2024, extended by 2 tau^2/m
     omega2, s2, n, k = 0.097948238, 0.5 * (0.24 + 0.2496), 250, 4
@@ -100,13 +86,6 @@ def test_joint_power_is_a_product_and_its_inverse_a_root():
     each = power.power_per_test(0.8, 7)
     assert each == pytest.approx(0.9686, abs=1e-4)
     assert power.joint_power([each] * 7) == pytest.approx(0.8)
-
-
-def test_perfectly_correlated_equal_spread_needs_no_tasks():
-    assert power.paired_binary_tasks_needed(0.6, 0.4, 1.0) == 0
-    assert power.resolution_ratio(10, 0.6, 0.4, 1.0) == math.inf
-    assert power.relative_variance(3, between=0.0, within=0.0) == 1.0
-    assert power.relative_variance(4, between=0.0, within=0.2) == 0.25
 
 
 @pytest.mark.parametrize(

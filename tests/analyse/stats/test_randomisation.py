@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from replication.analyse.stats.estimates.differences import paired_difference
 from replication.analyse.stats.estimates.randomisation import sign_flip_test, wild_cluster_bootstrap
 from replication.errors import AnalysisError
 
@@ -83,96 +82,6 @@ def test_random_flips_repeat_with_the_seed():
     first, again, other = (sign_flip_test(d, rng=rng(seed), n_flips=5000) for seed in (1, 1, 2))
     assert first == again
     assert first != other
-
-
-def brute_force(d, clusters, null):
-    """t of every sign pattern, resampling the items one by one."""
-    names, n = np.unique(clusters), len(d)
-
-    def t(x):
-        sums = np.array([(x[clusters == g] - x.mean()).sum() for g in names])
-        return (x.mean() - null) / (math.sqrt((sums**2).sum() * len(names) / (len(names) - 1)) / n)
-
-    ts = []
-    for signs in itertools.product((1, -1), repeat=len(names)):
-        flip = np.array(signs)[np.searchsorted(names, clusters)]
-        with np.errstate(divide="ignore"):
-            ts.append(t(null + flip * (d - null)))
-    return np.array(ts)
-
-
-def test_wild_bootstrap_p_is_that_of_resampled_items():
-    clusters = np.repeat(np.arange(7), [1, 2, 3, 1, 4, 2, 2])
-    d = rng(3).normal(0.5, 1, 15)
-    t = brute_force(d, clusters, 0.0)
-    estimate = wild_cluster_bootstrap(d, clusters, rng=None)
-    assert estimate.p_two_sided == pytest.approx((np.abs(t) >= abs(t[0]) - 1e-9).mean(), abs=1e-12)
-    assert estimate.p_one_sided == pytest.approx((t >= t[0] - 1e-9).mean(), abs=1e-12)
-
-
-def test_wild_bootstrap_interval_holds_what_the_test_does_not_reject():
-    clusters = np.repeat(np.arange(8), [1, 2, 3, 1, 4, 2, 2, 1])
-    d = rng(5).normal(0.5, 1, 16)
-    estimate = wild_cluster_bootstrap(d, clusters, rng=None, level=0.9)
-    for end, outward in ((estimate.low, -1), (estimate.high, 1)):
-        for offset, rejected in ((1e-6, True), (-1e-6, False)):
-            t = brute_force(d, clusters, end + outward * offset)
-            assert ((np.abs(t) >= abs(t[0]) - 1e-9).mean() <= 0.1) == rejected
-
-
-def test_wild_bootstrap_reports_the_clustered_standard_error():
-    clusters = np.repeat(np.arange(10), 3)
-    d = rng(7).normal(0, 1, 30)
-    estimate = wild_cluster_bootstrap(d, clusters, rng=None)
-    reference = paired_difference(d, np.zeros(30), target="T2", clusters=clusters)
-    assert (estimate.value, estimate.se) == pytest.approx((reference.value, reference.se), rel=1e-12)
-    assert (estimate.n_tasks, estimate.target, estimate.df) == (10, "T2", None)
-
-
-def test_wild_bootstrap_of_single_items_is_the_sign_flip_test():
-    d = rng(9).normal(0.5, 1, 11)
-    assert wild_cluster_bootstrap(d, rng=None).p_two_sided == sign_flip_test(d, rng=None).p_two_sided
-    assert wild_cluster_bootstrap(d, rng=None).p_one_sided == sign_flip_test(d, rng=None).p_one_sided
-
-
-def test_wild_bootstrap_of_many_normal_items_is_near_the_t_interval():
-    d = rng(10).normal(0.2, 1, 80)
-    estimate, t = wild_cluster_bootstrap(d, rng=rng()), paired_difference(d, np.zeros(80), target="T2")
-    assert (estimate.low, estimate.high) == pytest.approx((t.low, t.high), abs=0.1 * t.se)
-    assert estimate.p_two_sided == pytest.approx(t.p_two_sided, abs=0.02)
-
-
-def test_interval_shifts_and_mirrors_with_the_data():
-    d = rng(12).exponential(1, 9)
-    plain, shifted, mirrored = (wild_cluster_bootstrap(x, rng=None) for x in (d, d + 5, -d))
-    assert (shifted.low, shifted.high) == pytest.approx((plain.low + 5, plain.high + 5), abs=1e-9)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-plain.high, -plain.low), abs=1e-9)
-    assert plain.high - plain.value != pytest.approx(plain.value - plain.low, rel=0.01)
-
-
-def test_equal_differences_have_a_zero_width_interval():
-    estimate = wild_cluster_bootstrap([0.3] * 8, rng=None)
-    assert (estimate.low, estimate.high) == pytest.approx((0.3, 0.3))
-    assert estimate.p_two_sided == 2 / 2**8
-    assert wild_cluster_bootstrap([0.0] * 8, rng=None).p_two_sided == 1
-
-
-def test_wild_bootstrap_repeats_with_the_seed():
-    d = rng(6).normal(0.2, 1, 25)
-    first, again, other = (wild_cluster_bootstrap(d, rng=rng(seed), n_resamples=999) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-@pytest.mark.slow
-def test_wild_bootstrap_interval_covers():
-    generator, hits = rng(13), 0
-    clusters = np.repeat(np.arange(10), [1, 1, 2, 2, 3, 3, 4, 4, 6, 8])
-    for _ in range(600):
-        d = generator.normal(0, 1, 10)[clusters] + generator.normal(0, 1, clusters.size)
-        estimate = wild_cluster_bootstrap(d, clusters, rng=None)
-        hits += estimate.low <= 0 <= estimate.high
-    assert hits / 600 == pytest.approx(0.95, abs=0.04)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from parts import labels_of
 
 from replication.collect import runner, scaffolds
 from replication.collect.benchmarks import suite
@@ -20,14 +21,14 @@ each_environment = pytest.mark.parametrize("name", suite.NAMES)
 def make_job(name, n=12):
     probe, scaffold = Probe(suite.load(name), WRITE), scaffolds.load("probe")
     spec = RunSpec(
+        engine="scripted", engine_options={}, max_malformed=3,
         model="org/m", revision="r", dtype="float32", context=512, benchmark=name, benchmark_version=probe.version,
         scaffold="probe", scaffold_version=scaffold.version, max_turns=1, max_episode_tokens=256,
         sampling=Sampling(temperature=0.0, max_tokens=256), seed=0,
     )  # fmt: skip
-    labels = {"arm": "agent_sft", "scale": "xs", "params_b": 0.001, "training_seed": 0}
     return Job(
         spec=spec,
-        labels=labels,
+        labels=labels_of(spec, scale="xs"),
         benchmark=probe,
         scaffold=scaffold,
         n_trials=1,

@@ -19,13 +19,13 @@ def filled(w, signature, template):
     """A function of this template and what it calls."""
     name, *helpers = w.names(4)
     if (signature, template) in repository.CONSTANTS:
-        return [fill(w, template, signature, name, (helpers[0], w.whole(2, 60)))]
+        return [fill(w, template, signature, name, (helpers[0], w.integer(2, 60)))]
     needs = template.helpers.split() or [
         key for key, rows in repository.CALLERS.items() if (signature, template) in rows
     ]
     return [
         fill(w, template, signature, name, helpers),
-        *(fill(w, w.pick(LEAVES[s]), s, helper) for s, helper in zip(needs, helpers, strict=False)),
+        *(fill(w, w.choice(LEAVES[s]), s, helper) for s, helper in zip(needs, helpers, strict=False)),
     ]
 
 

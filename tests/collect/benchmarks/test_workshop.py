@@ -69,7 +69,7 @@ def test_who_errs_with_the_same_chance_at_each_turn_scores_lower_at_each_level(m
     for level in LEVELS:
         w, total = Lexicon(np.random.default_rng(level), "evaluation"), 0.0
         for task, draft in bench.items("evaluation", level, 200, 0):
-            actions = [module.perturb(w, task, a) if w.chance(0.08) else a for a in draft.expert[:-1]]
+            actions = [module.perturb(w, task, a) if w.bernoulli(0.08) else a for a in draft.expert[:-1]]
             total += score(module, task, draft.key, actions)
         means.append(total / 200)
     assert all(after < before for before, after in pairwise(means)), means

@@ -11,6 +11,7 @@ from parts import make_job
 
 from replication.collect import runner, scaffolds
 from replication.collect.benchmarks import suite
+from replication.collect.engines.vllm import Options, VllmEngine
 from replication.collect.interfaces import ModelRef
 from replication.errors import EngineError
 from replication.records import Message, Request, Sampling
@@ -24,16 +25,11 @@ GREEDY = Sampling(temperature=0.0, max_tokens=16)
 
 
 def make_engine():
-    from replication.collect.engines.vllm import VllmEngine
-
-    options = {
+    llm = {
         "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }  # fmt: skip
-    return VllmEngine(
-        device="cpu", dtype="float32", context=256, max_num_seqs=16, kv_cache_gib=0.06, threads=1,
-        multiprocessing=False, options=options,
-    )  # fmt: skip
+    return VllmEngine("float32", 256, Options(device="cpu", max_num_seqs=16, kv_cache_gib=0.06, llm=llm))
 
 
 def ref(path, architecture="s"):
@@ -140,7 +136,7 @@ def test_reply_is_held_to_the_schema_of_its_request_and_no_other(engine):
 def test_schema_of_a_task_with_many_tools_is_taken(engine):
     # The grammar of a whole tool list compiles, and every reply starts as one of its objects.
     task = suite.load("calling").tasks("evaluation", 5, 1, 0)[0]
-    schema = scaffolds.load("json").slots(task).schema
+    schema = scaffolds.load("json").request_options(task).schema
     replies = ask(engine, [dataclasses.replace(request(text, seed=i), schema=schema) for i, text in enumerate(PROMPTS)])
     assert all(text.lstrip().startswith("{") for text in replies)
 

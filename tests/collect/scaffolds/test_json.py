@@ -68,7 +68,7 @@ def test_schema_allows_what_experts_write_and_nothing_that_names_no_tool():
     for name in suite.NAMES:
         for level in suite.LEVELS:
             for task, draft in suite.load(name).items("evaluation", level, 5, 0):
-                allows = jsonschema.Draft202012Validator(SCAFFOLD.slots(task).schema).is_valid
+                allows = jsonschema.Draft202012Validator(SCAFFOLD.request_options(task).schema).is_valid
                 assert all(allows(json.loads(SCAFFOLD.write(action))) for action in draft.expert)
                 wrong = (
                     {"tool": "sudo", "arguments": {}},
@@ -82,5 +82,5 @@ def test_schema_allows_what_experts_write_and_nothing_that_names_no_tool():
 def test_task_without_tools_can_only_be_answered():
     import dataclasses
 
-    schema = SCAFFOLD.slots(dataclasses.replace(TERMINAL, tools=())).schema
+    schema = SCAFFOLD.request_options(dataclasses.replace(TERMINAL, tools=())).schema
     assert list(schema["properties"]) == ["answer"]

@@ -124,8 +124,8 @@ def test_tags_inside_a_string_of_a_call_are_its_text():
 
 def test_tools_go_to_the_template_and_results_come_back_as_tool_messages():
     scaffold = scaffolds.load("native")
-    slots = scaffold.slots(TERMINAL)
-    assert slots.tools == TERMINAL.tools and slots.schema is None
+    options = scaffold.request_options(TERMINAL)
+    assert options.tools == TERMINAL.tools and options.schema is None
     assert all(tool.description not in m.content for m in scaffold.open(TERMINAL) for tool in TERMINAL.tools)
     message = scaffold.observe(["a.txt", "ok"])
     assert message.role == "tool"

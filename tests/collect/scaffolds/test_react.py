@@ -72,7 +72,7 @@ def test_reply_that_is_no_action_is_a_problem(text, problem):
 
 
 def test_everything_stands_in_messages_that_any_template_has():
-    assert SCAFFOLD.slots(TERMINAL).tools == () and SCAFFOLD.slots(TERMINAL).schema is None
+    assert SCAFFOLD.request_options(TERMINAL).tools == () and SCAFFOLD.request_options(TERMINAL).schema is None
     system, user = SCAFFOLD.open(TERMINAL)
     assert all(tool.description in system.content for tool in TERMINAL.tools) and user.content == TERMINAL.prompt
     shown = SCAFFOLD.observe(["a.txt", "ok"])

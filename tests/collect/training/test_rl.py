@@ -13,7 +13,7 @@ from test_training import BENCHMARKS, RECIPE, SHAPE, Killed, arm_run, base_run
 
 from replication.collect.training import loop, rl, runs
 from replication.collect.training.corpora import Prediction
-from replication.collect.training.costs import size_of
+from replication.collect.training.costs import flop_counter
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import make_model, make_tokenizer
 from replication.collect.training.replies import Replies, _choose, draw
@@ -179,8 +179,8 @@ def test_tokens_are_drawn_as_often_as_the_model_says(model):
 
 def test_token_of_probability_zero_is_never_chosen():
     logp = torch.log(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]))
-    chances = torch.tensor([0.0, 0.4999, 0.5, 0.75, 1 - 2**-24])
-    assert _choose(logp.expand(5, -1), chances).tolist() == [1, 1, 3, 3, 3]
+    uniforms = torch.tensor([0.0, 0.4999, 0.5, 0.75, 1 - 2**-24])
+    assert _choose(logp.expand(5, -1), uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
 # rows: groups as the update reads them
@@ -238,7 +238,7 @@ def test_without_advantages_the_loss_is_the_weighted_kl_to_the_reference(model):
 
 
 def test_flops_of_a_group_count_each_token_and_each_pair_once(model):
-    size = size_of(model)
+    size = flop_counter(model)
     assert size == (sum(p.numel() for p in model.parameters()), 2 * 2 * 32)
     # A prompt of 10 tokens; replies of 3 and 1 tokens, of which 2 and 0 are fed and see 10 + themselves (by halves).
     found = rl._forward_flops(size, rl.Prompt(np.arange(10), ""), np.array([3, 1]))
@@ -335,7 +335,8 @@ def coin_then(wanted, n_tokens=1_000):
 
 def trained_on(phases, tokenizer, state_file, seed=0, recipe=RECIPE, report=lambda now: None):
     model = make_model(SHAPE, tokenizer, 0)
-    trained = loop.train(model, tokenizer, phases, recipe, seed, state_file, report)
+    curriculum = loop.Curriculum(phases=phases, recipe=recipe, training_seed=seed)
+    trained = loop.train(model, tokenizer, curriculum, state_file, report=report)
     return stable_hash([p.tolist() for p in model.parameters()]), trained
 
 
@@ -345,11 +346,12 @@ def rewards_of(trained):
 
 def test_step_counts_one_pass_for_all_replies_and_four_for_those_it_learns_from(tokenizer, tmp_path):
     model = make_model(SHAPE, tokenizer, 0)
-    loop.train(model, tokenizer, coin_then("yes")[:1], RECIPE, 0, tmp_path / "state.pt")
+    curriculum = loop.Curriculum(phases=coin_then("yes")[:1], recipe=RECIPE, training_seed=0)
+    loop.train(model, tokenizer, curriculum, tmp_path / "state.pt")
     batch = next(rl.prompts(asking("yes"), "p", SETTINGS, 512, tokenizer, 0))
     replies = drawn_by(model, [p.ids for p in batch], group_size=4, max_new_tokens=8, seed=5)
     rewards = rl._rewards(batch, replies, tokenizer, SETTINGS.exact_weight)
-    each = [rl._forward_flops(size_of(model), *group) for group in zip(batch, replies.lengths, strict=True)]
+    each = [rl._forward_flops(flop_counter(model), *group) for group in zip(batch, replies.lengths, strict=True)]
     fed = [len(prompt.ids) + int((n - 1).sum()) for prompt, n in zip(batch, replies.lengths, strict=True)]
     live = rewards.std(axis=1) > 0
     assert 0 < live.sum() < len(batch)
@@ -411,7 +413,7 @@ def test_interrupted_reinforcement_ends_with_the_weights_of_an_undisturbed_one(t
 def test_compute_is_matched_to_within_one_step(tokenizer, tmp_path):
     sft, reinforcement = (dataclasses.replace(p, n_tokens=1_500) for p in coin_then("yes"))
     phases = [sft, reinforcement]
-    size = size_of(make_model(SHAPE, tokenizer, 0))
+    size = flop_counter(make_model(SHAPE, tokenizer, 0))
     for order in (phases, phases[::-1], phases[:1] * 2, phases[1:] * 2):
         largest_batch = 3 * size.forward(RECIPE.batch_tokens, RECIPE.batch_tokens**2 / 2)
         # Prompts here have fewer than 64 tokens; drawing, reference, forward and backward are five forward passes.
@@ -442,14 +444,14 @@ def rl_run(base, corpus="predictions", **changes):
 def test_arm_and_placebo_are_carried_out_and_recorded(base, tmp_path):
     arm = runs.execute(rl_run(base), tmp_path / "arm", lambda p: None)
     placebo = runs.execute(rl_run(base, "predictions_shuffled"), tmp_path / "placebo", lambda p: None)
-    assert arm["weights_sha256"] != placebo["weights_sha256"]
+    assert arm.weights_sha256 != placebo.weights_sha256
     for record, folder in ((arm, tmp_path / "arm"), (placebo, tmp_path / "placebo")):
         header, *rows = (folder / "curve.csv").read_text().splitlines()
         assert header == "step,phase,n_tokens,loss,lr,wall_s,reward"
         assert all(row.endswith(",") == (",transitions," in row) for row in rows)
         assert max(float(row.rsplit(",", 1)[1]) for row in rows if ",predictions" in row) > 0
-        assert record["n_sampled_tokens"] > 0 and record["joules"] is None
-        assert [p.get("rl", {}).get("group_size") for p in record["phases"]] == [None, 8]
+        assert record.n_sampled_tokens > 0 and record.joules is None
+        assert [p.get("rl", {}).get("group_size") for p in record.phases] == [None, 8]
 
 
 def test_settings_of_reinforcement_make_another_training_run(base):

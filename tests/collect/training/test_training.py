@@ -9,7 +9,7 @@ import pytest
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, loop, runs
+from replication.collect.training import corpora, loop, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
 from replication.errors import ConfigError, TrainingError
@@ -57,7 +57,7 @@ GOLDEN = {"general": "b4f1", "episodes": "6b02", "transitions": "b75d"}
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_corpus_text_changes_only_with_its_version(name):
-    made = [[d.text, d.learn] for d in corpora.named(name, BENCHMARKS)(0, 0)]
+    made = [[d.text, d.in_loss] for d in corpora.named(name, BENCHMARKS)(0, 0)]
     assert (corpora.VERSION, stable_hash(made, 4)) == ("3", GOLDEN[name])
 
 
@@ -76,7 +76,7 @@ def test_world_model_corpus_predicts_observations_and_general_corpus_has_no_tool
 
 def test_only_replies_are_learnt():
     document = chat([Message(role="user", content="ab"), Message(role="assistant", content="cd")], [False, True])
-    assert [document.text[a:b] for a, b in document.learn] == ["cd<|im_end|>"]
+    assert [document.text[a:b] for a, b in document.in_loss] == ["cd<|im_end|>"]
 
 
 ALL = tuple((name, (1,)) for name in suite.NAMES)
@@ -91,13 +91,13 @@ def test_placebo_has_the_same_words_and_prompts_but_other_observations():
     n_kept = 0
     for one, other in zip(real, shuffled, strict=True):
         assert one.messages[-1] == other.messages[-1] and one.messages[0] == other.messages[0]
-        n_kept += one.wanted == other.wanted
+        n_kept += one.observation == other.observation
     assert n_kept < len(real) / 2
     # Exchanged within an environment only, and none is lost: in whole documents the observations are the same ones.
     texts = {name: corpora.named(name, ALL)(0, 0) for name in ("transitions", "transitions_shuffled")}
     for name in suite.NAMES:
         observed = [
-            sorted(d.text[a:b] for d in documents if f"you are the {name}\n" in d.text for a, b in d.learn)
+            sorted(d.text[a:b] for d in documents if f"you are the {name}\n" in d.text for a, b in d.in_loss)
             for documents in texts.values()
         ]
         assert observed[0] == observed[1] and len(observed[0]) > 10
@@ -109,7 +109,7 @@ def test_prediction_is_one_turn_of_a_true_dialogue():
     for prediction in corpora.named("predictions", ALL)(0, 0):
         assert prediction.messages[-1].role == "user"
         whole = chat(
-            [*prediction.messages, Message(role="assistant", content=prediction.wanted)],
+            [*prediction.messages, Message(role="assistant", content=prediction.observation)],
             [False] * (len(prediction.messages) + 1),
         ).text
         assert any(text.startswith(whole) for text in documents)
@@ -174,8 +174,8 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(base, tmp_path
     a = runs.execute(arm_run(base), tmp_path / "a", lambda p: None)
     b = runs.execute(arm_run(base), tmp_path / "b", lambda p: None)
     c = runs.execute(arm_run(base, training_seed=1), tmp_path / "c", lambda p: None)
-    assert a["weights_sha256"] == b["weights_sha256"] != c["weights_sha256"]
-    assert 6_000 * 6 * a["n_parameters"] <= a["flops"] and 6 * a["n_parameters"] * a["n_tokens"] < a["flops"]
+    assert a.weights_sha256 == b.weights_sha256 != c.weights_sha256
+    assert 6_000 * 6 * a.n_parameters <= a.flops and 6 * a.n_parameters * a.n_tokens < a.flops
 
 
 class Killed(Exception):
@@ -199,7 +199,7 @@ def test_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(base, 
     assert runs.finished(run, tmp_path / "cut") is None
     resumed = []
     cut = runs.execute(run, tmp_path / "cut", resumed.append)
-    assert cut["weights_sha256"] == whole["weights_sha256"]
+    assert cut.weights_sha256 == whole.weights_sha256
     assert len(seen) + len(resumed) < 2 * len((tmp_path / "whole" / "curve.csv").read_text().splitlines())
     curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "cut")]
     assert curves[0] == curves[1]
@@ -242,7 +242,7 @@ def test_arms_with_equal_budgets_are_matched_in_compute_within_one_percent(base,
     transitions = runs.PhasePlan(corpus="transitions", benchmarks=BENCHMARKS[1:], n_tokens=25_000, lr=0.005)
     episodes = runs.PhasePlan(corpus="episodes", benchmarks=BENCHMARKS, n_tokens=25_000, lr=0.005)
     spent = [
-        runs.execute(one, tmp_path / one.arm, lambda p: None)["flops"]
+        runs.execute(one, tmp_path / one.arm, lambda p: None).flops
         for one in (
             run("lwm_then_sft", transitions, episodes),
             run("agent_sft_matched", dataclasses.replace(episodes, n_tokens=50_000)),
@@ -282,8 +282,8 @@ def test_padding_does_not_change_what_is_learnt(base):
     from replication.collect.training.organism import load_tokenizer
 
     tokenizer = load_tokenizer(base)
-    phase = loop.Phase(name="p", corpus=corpora.named("episodes", BENCHMARKS), n_tokens=1, lr=0.01)
-    batch = next(loop.batches(phase, RECIPE, tokenizer, 0))
+    corpus = corpora.named("episodes", BENCHMARKS)
+    batch = next(supervised.batches(corpus, "p", batch_tokens=512, context=512, tokenizer=tokenizer, seed=0))
     shown = tokenizer.decode(batch.inputs[0][batch.labels[0] != -100])
     assert shown.count("<|im_end|>") >= 1 and "reply with commands" not in shown
     assert batch.n_tokens == int((batch.inputs != tokenizer.pad_token_id).sum())

@@ -1,4 +1,4 @@
-"""Split the variance of scores into its sources: tasks, training runs, trials, scaffolds, scales, arms.
+"""Variance components of scores: tasks, training runs, trials, scaffolds, scales, arms.
 
 ANOVA moments of balanced random-effects designs (Searle, Casella & McCulloch 1992, ch. 4); for balanced data with
 positive components they are the REML estimates. Probability scale: scores as they are, binary or not.
@@ -11,35 +11,35 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 
 
 class Component(NamedTuple):
-    """What one source adds to the variance of a single score."""
+    """Variance component of one source, in the variance of a single score."""
 
     source: str
     """`task`, `training_run`, `trial`, ...; an interaction is `arm x task`. The last one is the residual."""
     value: float
-    """The moment estimate, shown as 0 where it is negative."""
+    """The moment estimate, or 0 where it is negative."""
     low: float
     high: float
     moment: float
-    """The moment estimate as it is: below 0 by chance where the true component is small."""
+    """The moment estimate itself: it may be negative where the true component is small."""
     mean_square: float
     df: int
 
     @property
     def negative(self) -> bool:
-        """Whether `value` hides a negative estimate."""
+        """Whether the moment estimate is negative."""
         return self.moment < 0
 
 
 class Intraclass(NamedTuple):
-    """Shrout & Fleiss' six coefficients (1979): single rating and mean of k."""
+    """The six intraclass correlations of Shrout & Fleiss (1979): of a single rating and of the mean of k."""
 
     icc_11: float
     icc_21: float
@@ -49,14 +49,13 @@ class Intraclass(NamedTuple):
     icc_3k: float
 
 
-class ImpliedIcc(NamedTuple):
-    """The between-task share that a run-to-run SD implies, cut at 0."""
+class _Source(NamedTuple):
+    """Sum of squares of one source of variation."""
 
-    value: float
-    low: float
-    high: float
-    moment: float
-    """Not cut: below 0 where the runs vary more than independent coin flips would."""
+    factors: frozenset[str]
+    """Its factors, with those they are nested in."""
+    sum_of_squares: float
+    df: int
 
 
 def decompose(
@@ -64,15 +63,16 @@ def decompose(
 ) -> dict[str, Component]:
     """Estimate the variance components of a balanced design with one score per cell.
 
-    scores : one axis per name in `factors`. nested : factor -> factors it lives in, {"training_run": ["arm"]} where every
-    arm has training runs of its own. Axes of length 1 drop out. Returned by source, residual last.
-    E MS_S = sum over sources U that hold S of sigma2_U times the product of the lengths outside U, solved for sigma2.
-    An arm counts as random with independent interactions (the unrestricted model): 2 x `arm x task` is the variance over
-    tasks of the difference of two arms.
+    scores : one axis per name in `factors`. nested : factor -> factors it is nested in, {"training_run": ["arm"]} where
+    every arm has different training runs. level : confidence level. Axes of length 1 are dropped. Returned by source,
+    residual last.
+    E MS_S = sum over sources U that contain S of sigma2_U times the product of the lengths outside U, solved for sigma2.
+    Arms are treated as random with independent interactions (the unrestricted model): 2 x `arm x task` is the variance
+    over tasks of the difference of two arms.
     Interval: Williams & Tukey (1962) for a difference of two mean squares, each side of more than one pooled with
-    Satterthwaite's df (1946); exact chi-square for the residual; ends cut at 0.
+    Satterthwaite's df (1946); exact chi-square for the residual; limits truncated at 0.
     """
-    _check_level(level)
+    checks.probability(level=level)
     array = np.asarray(scores, float)
     if array.ndim != len(factors) or len(set(factors)) != len(factors):
         raise AnalysisError(
@@ -81,38 +81,23 @@ def decompose(
     _check_finite(array)
     kept = [i for i, length in enumerate(array.shape) if length > 1]
     if not kept:
-        raise AnalysisError(f"`scores` holds one score only, shape {array.shape}: nothing varies. Give several tasks.")
+        raise AnalysisError(f"`scores` is a single score, shape {array.shape}: nothing varies. Give several tasks.")
     names = [factors[i] for i in kept]
     array = array.reshape([array.shape[i] for i in kept])
-    lengths = dict(zip(names, array.shape, strict=True))
-    parents = _closed(nested or {}, names, factors)
-
-    squares: dict[frozenset[str], float] = {}
-    dfs: dict[frozenset[str], int] = {}
-    for size in range(1, len(names) + 1):
-        for crossed in combinations(names, size):
-            source = frozenset(crossed).union(*(parents[name] for name in crossed))
-            squares[source] = squares.get(source, 0.0) + _sum_of_squares(array, [names.index(n) for n in crossed])
-            dfs[source] = dfs.get(source, 0) + math.prod(lengths[name] - 1 for name in crossed)
-    sources = sorted(squares, key=lambda s: (len(s), sorted(s)))
-    mean_squares = np.array([squares[s] / dfs[s] for s in sources])
-    # What rounding leaves of a sum of squares that is exactly 0 would make ratios of two zeros look like evidence.
+    parents = _parents(nested or {}, names, factors)
+    sources = _sources(array, names, parents)
+    dfs = np.array([source.df for source in sources])
+    mean_squares = np.array([source.sum_of_squares / source.df for source in sources])
+    # Rounding leaves a small remainder of sums of squares that are exactly 0; their ratios would look like evidence.
     mean_squares[mean_squares < 1e-14 * max(float((array**2).max()), 1e-300)] = 0.0
-    expected = np.array(
-        [[math.prod(lengths[n] for n in names if n not in u) if s <= u else 0.0 for u in sources] for s in sources],
-        dtype=float,
-    )
-    weights = np.linalg.inv(expected)
-    weights[np.abs(weights) < 1e-12 * np.abs(weights).max(axis=1, keepdims=True)] = 0.0
-
-    found = {}
-    for source, weight, square in zip(sources, weights, mean_squares, strict=True):
-        own = [n for n in names if n in source and not any(n in parents[other] for other in source)]
+    components = {}
+    for source, weight, square in zip(sources, _moment_weights(sources, names, array.shape), mean_squares, strict=True):
+        own = [n for n in source.factors if not any(n in parents[other] for other in source.factors)]
         moment = float(weight @ mean_squares)
-        low, high = _interval(weight, mean_squares, np.array([dfs[s] for s in sources]), level)
+        low, high = _interval(weight, mean_squares, dfs, level)
         name = " x ".join(sorted(own))
-        found[name] = Component(name, max(moment, 0.0), low, high, moment, float(square), dfs[source])
-    return found
+        components[name] = Component(name, max(moment, 0.0), low, high, moment, float(square), source.df)
+    return components
 
 
 def crossed(scores: ArrayLike, *, level: float = 0.95) -> dict[str, Component]:
@@ -130,9 +115,9 @@ def crossed(scores: ArrayLike, *, level: float = 0.95) -> dict[str, Component]:
 def crossed_arms(scores: ArrayLike, *, level: float = 0.95) -> dict[str, Component]:
     """Split the scores of several arms into `arm`, `task`, `arm x task`, `training_run`, `task x training_run`, `trial`.
 
-    scores : (n_arms, n_training_runs, n_trials, n_tasks), the same tasks in all arms; each arm has its own training runs.
-    Runs are taken as independent between arms. Where arms share training seeds, what a seed does to single tasks may be
-    shared too and `arm x task` then comes out too low, even below 0: split the difference of the arms by `crossed` instead.
+    scores : (n_arms, n_training_runs, n_trials, n_tasks), the same tasks in all arms; training runs are nested in arms and
+    taken as independent between them. Where arms share training seeds, effects of a seed on single tasks may be shared
+    too, and `arm x task` is then underestimated, even below 0: split the difference of the arms by `crossed` instead.
     """
     array = _axes(scores, 4, "(n_arms, n_training_runs, n_trials, n_tasks)")
     return decompose(
@@ -141,38 +126,11 @@ def crossed_arms(scores: ArrayLike, *, level: float = 0.95) -> dict[str, Compone
     )  # fmt: skip
 
 
-def table_components(scores: pd.DataFrame, *, level: float = 0.95) -> dict[str, Component]:
-    """Split the scores of one benchmark by every factor that varies in a score table.
-
-    scores : columns arm, scale, scaffold, training_seed, trial, task_id, value; every cell once. Training runs live in an
-    arm and a scale, trials in everything. Tasks, scaffolds, scales and arms are crossed.
-    """
-    factors = ("arm", "scale", "scaffold", "training_run", "trial", "task")
-    columns = ["arm", "scale", "scaffold", "training_seed", "trial", "task_id"]
-    if not len(scores):
-        raise AnalysisError("the score table is empty; give the rows of one benchmark.")
-    levels = [pd.Index(scores[column].unique()).sort_values() for column in columns]
-    cells = pd.MultiIndex.from_product(levels, names=columns)
-    values = scores.set_index(columns)["value"]
-    if values.index.has_duplicates or len(values) != len(cells):
-        raise AnalysisError(
-            f"a balanced table has each of {len(cells)} cells of {', '.join(columns)} once; got {len(values)} rows"
-            f"{' with repeats' if values.index.has_duplicates else ''}. Select arms with equal training seeds, one "
-            "benchmark, and scales that play the same tasks."
-        )
-    array = values.reindex(cells).to_numpy(float).reshape([len(level_) for level_ in levels])
-    return decompose(
-        array, factors,
-        nested={"training_run": ("arm", "scale"), "trial": ("arm", "scale", "scaffold", "training_run", "task")},
-        level=level,
-    )  # fmt: skip
-
-
 def intraclass(scores: ArrayLike) -> Intraclass:
     """Compute ICC(1,1), (2,1), (3,1), (1,k), (2,k), (3,k) from mean squares (Shrout & Fleiss 1979).
 
-    scores : (n_tasks, k), a row per task (target), a column per run (rater); at least two of each. Where all scores are
-    equal nothing is shared or not shared: NaN.
+    scores : (n_tasks, k), a row per task (target), a column per run (rater); at least two of each. NaN where all scores
+    are equal.
     """
     array = _axes(scores, 2, "(n_tasks, k)")
     n, k = array.shape
@@ -194,28 +152,10 @@ def intraclass(scores: ArrayLike) -> Intraclass:
     )
 
 
-def implied_icc(sd: float, p: float, n: int, *, n_runs: int, level: float = 0.95) -> ImpliedIcc:
-    """Compute the between-task share of the single-run variance that a run-to-run SD of the mean score implies.
-
-    sd, p : fractions, SD of the score over `n_runs` runs of the same n tasks, and mean score.
-    icc = 1 - n sd^2/(p (1 - p)); chi-square interval of the variance, n_runs - 1 df. Runs: Bjarnason et al. 2026,
-    arXiv:2602.07150.
-    """
-    _check_level(level)
-    if not 0 < p < 1:
-        raise AnalysisError(f"`p` must be a fraction between 0 and 1; got {p}.")
-    if not (0 <= sd < math.inf and n >= 1 and n_runs >= 2):
-        raise AnalysisError(f"need `sd` >= 0, `n` >= 1 and `n_runs` >= 2; got {sd}, {n}, {n_runs}.")
-    share = n * sd**2 / (p * (1 - p))
-    df = n_runs - 1
-    small, large = (share * df / _chi2(df, q) for q in ((1 + level) / 2, (1 - level) / 2))
-    return ImpliedIcc(max(1 - share, 0.0), max(1 - large, 0.0), max(1 - small, 0.0), 1 - share)
-
-
 def _axes(scores: ArrayLike, n: int, shape: str) -> NDArray[np.float64]:
     array = np.asarray(scores, float)
     if array.ndim != n or array.size == 0:
-        raise AnalysisError(f"`scores` must be {shape}, none of them 0; got shape {array.shape}.")
+        raise AnalysisError(f"`scores` must be {shape} and not empty; got shape {array.shape}.")
     return array
 
 
@@ -227,15 +167,41 @@ def _check_finite(array: NDArray[np.float64]) -> None:
         )
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+def _sources(array: NDArray[np.float64], names: Sequence[str], parents: Mapping[str, frozenset[str]]) -> list[_Source]:
+    """Compute the sums of squares of all sources, from main effects to the residual."""
+    squares: dict[frozenset[str], float] = {}
+    dfs: dict[frozenset[str], int] = {}
+    for size in range(1, len(names) + 1):
+        for axes in combinations(range(len(names)), size):
+            source = frozenset(names[i] for i in axes).union(*(parents[names[i]] for i in axes))
+            squares[source] = squares.get(source, 0.0) + _sum_of_squares(array, axes)
+            dfs[source] = dfs.get(source, 0) + math.prod(array.shape[i] - 1 for i in axes)
+    return [_Source(s, squares[s], dfs[s]) for s in sorted(squares, key=lambda s: (len(s), sorted(s)))]
 
 
-def _closed(
+def _moment_weights(sources: Sequence[_Source], names: Sequence[str], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Invert the expected mean squares: (n_sources, n_sources), component = row @ mean squares."""
+    expected = np.array(
+        [
+            [
+                math.prod(length for name, length in zip(names, shape, strict=True) if name not in u.factors)
+                if s.factors <= u.factors
+                else 0.0
+                for u in sources
+            ]
+            for s in sources
+        ],
+        dtype=float,
+    )
+    weights = np.linalg.inv(expected)
+    weights[np.abs(weights) < 1e-12 * np.abs(weights).max(axis=1, keepdims=True)] = 0.0
+    return np.asarray(weights)
+
+
+def _parents(
     nested: Mapping[str, Sequence[str]], names: Sequence[str], factors: Sequence[str]
 ) -> dict[str, frozenset[str]]:
-    """Factors that each kept factor lives in."""
+    """Return the kept factors in which each kept factor is nested."""
     unknown = sorted((set(nested) | {p for parents in nested.values() for p in parents}) - set(factors))
     if unknown:
         raise AnalysisError(f"`nested` names {unknown}; allowed: {list(factors)}.")
@@ -243,14 +209,16 @@ def _closed(
 
 
 def _sum_of_squares(array: NDArray[np.float64], axes: Sequence[int]) -> float:
-    """Sum of squares of the interaction of these axes (main effect for one), over all cells."""
+    """Compute the sum of squares of the interaction of these axes (main effect for one), over all cells."""
     means = array.mean(axis=tuple(i for i in range(array.ndim) if i not in axes), keepdims=True)
     for axis in axes:
         means = means - means.mean(axis=axis, keepdims=True)
-    return float((means**2).sum()) * array.size / means.size
+    return float((means**2).sum()) * array.size / float(means.size)
 
 
-def _interval(weights: NDArray, squares: NDArray, dfs: NDArray, level: float) -> tuple[float, float]:
+def _interval(
+    weights: NDArray[np.float64], squares: NDArray[np.float64], dfs: NDArray[np.int64], level: float
+) -> tuple[float, float]:
     more, df_more = _pooled(weights.clip(min=0), squares, dfs)
     less, df_less = _pooled((-weights).clip(min=0), squares, dfs)
     ends = []
@@ -260,8 +228,8 @@ def _interval(weights: NDArray, squares: NDArray, dfs: NDArray, level: float) ->
     return ends[0], ends[1]
 
 
-def _pooled(weights: NDArray, squares: NDArray, dfs: NDArray) -> tuple[float, float]:
-    """Weighted sum of mean squares and Satterthwaite's df of it."""
+def _pooled(weights: NDArray[np.float64], squares: NDArray[np.float64], dfs: NDArray[np.int64]) -> tuple[float, float]:
+    """Compute a weighted sum of mean squares and its Satterthwaite df."""
     parts = weights * squares
     total = float(parts.sum())
     if total == 0:

@@ -1,4 +1,4 @@
-"""Mean score of one arm with a standard error that knows which items belong together (Miller 2024, arXiv:2411.00640)."""
+"""Mean score of one arm with a standard error that accounts for clusters of items (Miller 2024, arXiv:2411.00640)."""
 
 import math
 from typing import NamedTuple
@@ -6,17 +6,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
 
 class StandardErrors(NamedTuple):
-    """The three standard errors of a mean, side by side as Miller's Table 4 prints them."""
+    """The three standard errors of a mean that Miller's Table 4 prints."""
 
     mean: float
     independent: float
-    """sd/sqrt(n), n - 1 variance: every item its own cluster."""
+    """sd/sqrt(n), n - 1 variance: every item is its own cluster."""
     clustered: float
     """Without small-sample factor."""
     clustered_corrected: float
@@ -26,7 +27,7 @@ class StandardErrors(NamedTuple):
 
 
 def standard_errors(scores: ArrayLike, clusters: ArrayLike) -> StandardErrors:
-    """Compute the standard error of the mean as if items were independent, and clustered.
+    """Compute the standard error of the mean for independent items and for clustered ones.
 
     scores, clusters : (n_items,); score averaged over trials, and name of the question, passage or task it belongs to.
     independent = sqrt(sum (s_i - mean)^2/(n - 1)/n); clustered = (1/n) sqrt(sum_c (sum_{i in c} (s_i - mean))^2), that is
@@ -59,8 +60,9 @@ def clustered_mean(
 ) -> Estimate:
     """Estimate the mean score with the clustered standard error and the t quantile with G - 1 degrees of freedom.
 
-    scores, clusters : (n_items,); None makes every item its own cluster, which gives sd/sqrt(n). small_sample: multiply
-    the standard error by sqrt(G/(G - 1)). n_trials, n_training_runs: what was averaged into a score, for the record only.
+    scores, clusters : (n_items,); None makes every item its own cluster, which gives sd/sqrt(n). level : confidence level.
+    small_sample : multiply the standard error by sqrt(G/(G - 1)). n_trials, n_training_runs : numbers that a score is
+    averaged over, copied into the estimate.
     """
     scores = np.asarray(scores, float)
     errors = standard_errors(scores, np.arange(scores.size) if clusters is None else clusters)
@@ -85,24 +87,21 @@ def relative_variance(task_variance: float, noise_variance: float, n_answers: Ar
     """
     answers = np.asarray(n_answers, float)
     if not (answers >= 1).all():
-        raise AnalysisError(f"`n_answers` must be at least 1; got {n_answers}.")
-    if not (task_variance >= 0 and noise_variance >= 0 and 0 < task_variance + noise_variance < math.inf):
-        raise AnalysisError(
-            f"the variances must be at least 0, finite and not both 0; got {task_variance}, {noise_variance}."
-        )
-    return (task_variance + noise_variance / answers) / (task_variance + noise_variance)
+        raise AnalysisError(f"`n_answers` must be at least 1; got {answers.tolist()}.")
+    checks.not_negative(task_variance=task_variance, noise_variance=noise_variance)
+    if task_variance + noise_variance == 0:
+        raise AnalysisError("`task_variance` and `noise_variance` must not both be 0; got 0 and 0.")
+    return np.asarray((task_variance + noise_variance / answers) / (task_variance + noise_variance))
 
 
 def paired_standard_error(se_a: float, se_b: float, correlation: float) -> float:
     """Compute the standard error of a paired difference from those of the arms: sqrt(a^2 + b^2 - 2 a b correlation).
 
-    correlation: of the two arms' scores over tasks, as scored (not of the success probabilities behind them).
+    correlation : of the two arms' scores over tasks, as scored (not of the success probabilities behind them).
     """
-    if not (se_a >= 0 and se_b >= 0 and -1 <= correlation <= 1):
-        raise AnalysisError(
-            "the standard errors must be at least 0 and `correlation` in [-1, 1]; "
-            f"got {se_a}, {se_b}, correlation={correlation}."
-        )
+    checks.not_negative(se_a=se_a, se_b=se_b)
+    if not -1 <= correlation <= 1:
+        raise AnalysisError(f"`correlation` must lie in [-1, 1]; got {correlation}.")
     return math.sqrt(max(se_a**2 + se_b**2 - 2 * se_a * se_b * correlation, 0.0))
 
 

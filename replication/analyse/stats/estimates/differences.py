@@ -4,7 +4,7 @@ Formulas: Miller 2024, arXiv:2411.00640 (paired and clustered standard errors), 
 training runs for T3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,11 +15,12 @@ from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
 Unscored = Literal["raise", "exclude", "fail", "best", "worst"]
-"""raise: refuse. exclude: drop the item in both arms. fail: count the missing score as 0. best, worst: bounds that hold
-whatever the missing scores were, 1 in the treatment and 0 in the control, or the reverse (Horowitz & Manski 2000)."""
+"""How missing scores are treated. raise: an error. exclude: drop the item in both arms. fail: count the missing score
+as 0. best, worst: bounds for any values of the missing scores, 1 in the treatment and 0 in the control, or the reverse
+(Horowitz & Manski 2000)."""
 
 FILLED = {"fail": (0.0, 0.0), "best": (1.0, 0.0), "worst": (0.0, 1.0)}
-"""Missing scores of treatment and control under each policy that fills them in."""
+"""Values for missing scores of treatment and control under each policy that fills them in."""
 
 
 class Pair(NamedTuple):
@@ -30,7 +31,10 @@ class Pair(NamedTuple):
     control: ArrayLike
     """(n_training_runs, n_trials, n_items), items in the same order; runs and trials may be more or fewer."""
     clusters: ArrayLike | None = None
-    """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None: each its own."""
+    """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None makes every
+    item its own task."""
+    training_runs: bool = True
+    """Whether the first axis counts training runs of one method; False: public checkpoints, on which T3 is not defined."""
 
 
 class RunMeans(NamedTuple):
@@ -43,7 +47,8 @@ class RunMeans(NamedTuple):
 
 
 RUN_SHARE = 0.25
-"""See `add_run_variance`; at this power 95 % intervals held the truth in 94 to 96 % of simulated studies of 3 to 10 runs."""
+"""Exponent in `add_run_variance`; at this value 95 % intervals cover the truth in 94 to 96 % of simulated studies with
+3 to 10 training runs per arm."""
 
 
 class TotalVariance(NamedTuple):
@@ -51,6 +56,18 @@ class TotalVariance(NamedTuple):
 
     value: NDArray[np.float64]
     df: NDArray[np.float64]
+
+
+class _Scores(NamedTuple):
+    """Complete scores of two arms on the same items."""
+
+    treatment: NDArray[np.float64]
+    """(n_training_runs, n_trials, n_items)"""
+    control: NDArray[np.float64]
+    clusters: NDArray[np.generic]
+    """(n_items,) task of each item"""
+    n_unscored: int
+    """Missing scores before the policy was applied."""
 
 
 class _Variance(NamedTuple):
@@ -61,7 +78,7 @@ class _Variance(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What one benchmark contributes: its difference and the variances of that difference, one per source."""
+    """Contribution of one benchmark: its difference and the variances of that difference by source."""
 
     value: float
     noise: float
@@ -70,7 +87,7 @@ class _Parts(NamedTuple):
     tasks_df: float
     runs: RunMeans
     run_noise: float
-    """What tasks and trials alone make run means differ, as a variance of the difference of the arms."""
+    """Variance of the difference of the arms' run means that comes from tasks and trials alone."""
     n_tasks: int
     n_trials: int
     n_unscored: int
@@ -88,6 +105,8 @@ def paired_difference(
     """Estimate treatment minus control on one benchmark.
 
     treatment, control : (n_training_runs, n_trials, n_items), or a suffix of it; same items in the same order.
+    level : confidence level. unscored : treatment of missing scores. clusters : (n_items,) task of each item; None makes
+    every item its own task.
     D_i is the difference of the item's means over trials and training runs; the unit is the task (cluster of items).
 
     T1: SE^2 = sum over arms, runs and items of the trial variance / (n_trials n_training_runs^2 n_items^2), that is
@@ -95,11 +114,11 @@ def paired_difference(
     T2: SE^2 = G/(G-1) sum_c (sum_{i in c} (D_i - mean))^2 / n_items^2, G tasks, t with G - 1 df; with one item per task
         this is Var(D)/n.
     T3: SE^2 = SE_T2^2 + tau_A^2/m_A + tau_B^2/m_B, Satterthwaite df; needs two training runs per arm. tau^2 is the
-        variance of the run means less what trial noise and run x task interaction explain of it (their mean square is in
-        SE_T2 already), at least 0.
+        variance of the run means minus the part explained by trial noise and run x task interaction (their mean square
+        is in SE_T2 already), at least 0.
 
     Changed: T3 at first counted that noise twice and took m_A + m_B - 2 df for the whole variance. With three runs per
-    arm its 95 % interval then held the truth in 98.4 to 99.9 % of simulated studies, now in 94 to 96 %.
+    arm the coverage of its 95 % interval was then 98.4 to 99.9 % in simulated studies; now it is 94 to 96 %.
     """
     return mean_paired_difference([Pair(treatment, control, clusters)], target=target, level=level, unscored=unscored)
 
@@ -107,14 +126,16 @@ def paired_difference(
 def mean_paired_difference(
     pairs: Sequence[Pair], *, target: Target, level: float = 0.95, unscored: Unscored = "raise"
 ) -> Estimate:
-    """Estimate treatment minus control as the mean over exactly these benchmarks, each with equal weight.
+    """Estimate treatment minus control as the mean over exactly these benchmarks, with equal weights.
 
-    The variances of `paired_difference` add up over benchmarks (divided by their number squared, Satterthwaite df);
+    The variances of `paired_difference` are summed over benchmarks (divided by their number squared, Satterthwaite df);
     for T3 tau is that of the run means over benchmarks, because a training run is shared by all of them. Not covered:
-    benchmarks that were not tried; see `meta.random_effects`.
+    other benchmarks of the same kind; see `meta.random_effects`.
     """
     if not pairs:
-        raise AnalysisError("no benchmark to compare the arms on.")
+        raise AnalysisError("no benchmark to compare the arms on; give at least one pair of score arrays.")
+    if target == "T3":
+        require_training_runs(pairs)
     parts = [_parts(pair, unscored) for pair in pairs]
     n = len(parts)
     value = float(np.mean([part.value for part in parts]))
@@ -153,62 +174,51 @@ def mean_paired_difference(
 def add_run_variance(
     variance: ArrayLike, df: ArrayLike, runs: Sequence[ArrayLike], noise: ArrayLike, *, share: float = RUN_SHARE
 ) -> TotalVariance:
-    """Add what training runs contribute to a variance that holds everything else; elementwise over arrays (...).
+    """Add the variance between training runs to the variance from tasks and trials; elementwise over arrays (...).
 
+    variance, df : (...) variance without training runs, and its degrees of freedom.
     runs : per arm the means (..., n_training_runs) of its training runs; their variance over their number is added.
-    noise : the part of it that is in `variance` already; what is left is at least 0.
-    Satterthwaite's df (1946). The variance between runs enters with the power `share` of the part that is left of it:
-    with power 0 intervals cover too much where nothing is left, with power 1 too little where much is (simulated). Never
-    below the smallest number of training runs less one, never above `df`, so that T3 is never narrower than T2.
+    noise : (...) the part of it that `variance` includes already; it is subtracted, and the difference is at least 0.
+    share : exponent of the fraction of the variance between runs that is left after subtracting `noise`; that power of the
+        fraction multiplies the runs' term in Satterthwaite's df (1946). In simulations intervals cover too much with
+        exponent 0 where nothing is left, and too little with exponent 1 where much is left.
+    The df are at least the smallest number of training runs minus one, and at most `df`, so that T3 is never narrower
+    than T2.
     """
     arms = [np.asarray(arm, float) for arm in runs]
-    own = [arm.shape[-1] - 1 for arm in arms]
-    shares = [arm.var(axis=-1, ddof=1) / arm.shape[-1] for arm in arms]
+    run_dfs = [arm.shape[-1] - 1 for arm in arms]
+    parts = [arm.var(axis=-1, ddof=1) / arm.shape[-1] for arm in arms]
     variance = np.asarray(variance, float)
-    raw = sum(shares)
+    raw = np.asarray(sum(parts))
     between = np.maximum(raw - noise, 0.0)
     total = variance + between
-    kept = np.divide(between, raw, out=np.zeros_like(total), where=raw > 0) ** share
-    spread = variance**2 / df + kept * sum(share**2 / free for share, free in zip(shares, own, strict=True))
-    own_df = np.divide(total**2, spread, out=np.full_like(total, min(own)), where=spread > 0)
-    return TotalVariance(total, np.minimum(np.maximum(own_df, min(own)), df))
+    left = np.divide(between, raw, out=np.zeros_like(total), where=raw > 0) ** share
+    spread = variance**2 / df + left * sum(part**2 / run_df for part, run_df in zip(parts, run_dfs, strict=True))
+    total_df = np.divide(total**2, spread, out=np.full_like(total, min(run_dfs)), where=spread > 0)
+    return TotalVariance(total, np.minimum(np.maximum(total_df, min(run_dfs)), df))
 
 
 def run_means(pairs: Sequence[Pair], *, unscored: Unscored = "raise") -> RunMeans:
     """Average the scores of each training run over its items, then over the benchmarks; at least two runs per arm."""
+    require_training_runs(pairs)
     return _over_benchmarks([_parts(pair, unscored) for pair in pairs])
 
 
+def require_training_runs(pairs: Iterable[Pair]) -> None:
+    """Raise AnalysisError if the units of a pair are public checkpoints."""
+    if not all(pair.training_runs for pair in pairs):
+        raise AnalysisError(
+            "T3 is about a training method, and public checkpoints are not repeated training runs of one method. "
+            "Read T1 or T2, or train several seeds per arm."
+        )
+
+
 def _parts(pair: Pair, unscored: Unscored) -> _Parts:
-    treatment, control = _three_axes(pair.treatment, "treatment"), _three_axes(pair.control, "control")
-    if treatment.shape[2] != control.shape[2]:
-        raise AnalysisError(
-            f"the arms must have the same tasks; got {treatment.shape[2]} in treatment and {control.shape[2]} in control."
-        )
-    clusters = np.arange(treatment.shape[2]) if pair.clusters is None else np.asarray(pair.clusters)
-    if clusters.shape != treatment.shape[2:]:
-        raise AnalysisError(
-            f"`clusters` must name one task per item; got {clusters.shape} for {treatment.shape[2]} items."
-        )
-
-    n_unscored = int(np.isnan(treatment).sum() + np.isnan(control).sum())
-    if n_unscored and unscored == "raise":
-        raise AnalysisError(f"{n_unscored} scores are missing; choose unscored='exclude' or unscored='fail'.")
-    if unscored in FILLED:
-        treatment, control = (
-            np.nan_to_num(arm, nan=filled) for arm, filled in zip((treatment, control), FILLED[unscored], strict=True)
-        )
-    elif unscored == "exclude":
-        complete = ~(np.isnan(treatment).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
-        treatment, control, clusters = treatment[:, :, complete], control[:, :, complete], clusters[complete]
-    elif unscored != "raise":
-        raise AnalysisError(f"`unscored` must be raise, exclude, fail, best or worst; got {unscored!r}.")
-    if treatment.size == 0 or control.size == 0:
-        raise AnalysisError("no task is scored in both arms.")
-
+    scores = _scores(pair, unscored)
+    treatment, control = scores.treatment, scores.control
     difference = treatment.mean(axis=(0, 1)) - control.mean(axis=(0, 1))
     value = float(difference.mean())
-    _, code = np.unique(clusters, return_inverse=True)
+    _, code = np.unique(scores.clusters, return_inverse=True)
     sums = np.bincount(code, weights=difference - value)
     n_clusters = len(sums)
     n_trials = min(treatment.shape[1], control.shape[1])
@@ -225,8 +235,38 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
         run_noise=_run_noise(treatment, code) + _run_noise(control, code),
         n_tasks=n_clusters,
         n_trials=n_trials,
-        n_unscored=n_unscored,
+        n_unscored=scores.n_unscored,
     )
+
+
+def _scores(pair: Pair, unscored: Unscored) -> _Scores:
+    """Check the scores of a pair and apply the policy for missing ones."""
+    treatment, control = _three_axes(pair.treatment, "treatment"), _three_axes(pair.control, "control")
+    if treatment.shape[2] != control.shape[2]:
+        raise AnalysisError(
+            f"the arms must have the same tasks; got {treatment.shape[2]} in treatment and {control.shape[2]} in control."
+        )
+    clusters = np.arange(treatment.shape[2]) if pair.clusters is None else np.asarray(pair.clusters)
+    if clusters.shape != treatment.shape[2:]:
+        raise AnalysisError(
+            f"`clusters` must name one task per item; got {clusters.shape} for {treatment.shape[2]} items."
+        )
+
+    n_unscored = int(np.isnan(treatment).sum() + np.isnan(control).sum())
+    if n_unscored and unscored == "raise":
+        raise AnalysisError(f"{n_unscored} scores are missing; choose unscored='exclude' or unscored='fail'.")
+    if unscored in FILLED:
+        treatment, control = (
+            np.nan_to_num(arm, nan=value) for arm, value in zip((treatment, control), FILLED[unscored], strict=True)
+        )
+    elif unscored == "exclude":
+        complete = ~(np.isnan(treatment).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
+        treatment, control, clusters = treatment[:, :, complete], control[:, :, complete], clusters[complete]
+    elif unscored != "raise":
+        raise AnalysisError(f"`unscored` must be raise, exclude, fail, best or worst; got {unscored!r}.")
+    if treatment.size == 0 or control.size == 0:
+        raise AnalysisError("no task is scored in both arms.")
+    return _Scores(treatment, control, clusters, n_unscored)
 
 
 def _three_axes(scores: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -236,18 +276,20 @@ def _three_axes(scores: ArrayLike, name: str) -> NDArray[np.float64]:
             f"`{name}` must be (n_training_runs, n_trials, n_tasks) or a suffix; got {array.ndim} axes."
         )
     if np.isinf(array).any():
-        raise AnalysisError(f"`{name}` holds infinite scores.")
+        raise AnalysisError(
+            f"`{name}` has {int(np.isinf(array).sum())} infinite scores; they must be finite, or NaN if missing."
+        )
     return array.reshape((1,) * (3 - array.ndim) + array.shape)
 
 
 def _trial_noise(scores: NDArray[np.float64]) -> _Variance:
-    """Variance that trial noise gives to an arm's mean."""
+    """Compute the variance of an arm's mean that comes from trial noise."""
     m, k, n = scores.shape
     return _Variance(float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1)))
 
 
 def _run_noise(scores: NDArray[np.float64], clusters: NDArray[np.intp]) -> float:
-    """Variance of the mean of an arm's run means that run x task interaction and trial noise explain; 0 with one run.
+    """Compute the variance of an arm's mean run mean explained by run x task interaction and trial noise; 0 with one run.
 
     Mean square of y_rt - y_r - y_t + y over (n m), residuals summed within each task's items.
     """
@@ -258,11 +300,11 @@ def _run_noise(scores: NDArray[np.float64], clusters: NDArray[np.intp]) -> float
     residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     sums = np.stack([np.bincount(clusters, weights=row) for row in residual])
     g = sums.shape[1]
-    return float((sums**2).sum()) / (n**2 * m * (m - 1)) * g / max(g - 1, 1)
+    return float((sums**2).sum() / (n**2 * m * (m - 1)) * g / max(g - 1, 1))
 
 
 def _sum(variances: Sequence[float], dfs: Sequence[float]) -> _Variance:
-    """Add independent variances; Satterthwaite's degrees of freedom of the sum."""
+    """Add independent variances, with Satterthwaite's degrees of freedom."""
     total = float(sum(variances))
     if total == 0:
         return _Variance(0.0, min(dfs))
@@ -270,12 +312,12 @@ def _sum(variances: Sequence[float], dfs: Sequence[float]) -> _Variance:
 
 
 def _over_benchmarks(parts: Sequence[_Parts]) -> RunMeans:
-    """Mean over benchmarks of each training run, where there are enough to see their spread."""
+    """Average each training run over benchmarks; an error where an arm has a single run."""
     n_runs = min(len(runs) for part in parts for runs in part.runs)
     if n_runs < 2:
         raise AnalysisError(
-            f"T3 needs at least 2 training runs per arm; got m={n_runs}. One checkpoint says nothing about the spread "
-            "between training runs: train more seeds, or read T2."
+            f"T3 needs at least 2 training runs per arm; got m={n_runs}. The spread between training runs cannot be "
+            "estimated from one checkpoint: train more seeds, or use T2."
         )
     arms = list(zip(*(part.runs for part in parts), strict=True))
     if any(len({len(runs) for runs in arm}) > 1 for arm in arms):

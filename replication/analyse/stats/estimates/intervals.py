@@ -4,6 +4,7 @@ import math
 
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
@@ -21,13 +22,13 @@ def t_estimate(
     n_training_runs: int,
     n_unscored: int = 0,
 ) -> Estimate:
-    """Make the estimate with interval value -+ t_{(1 + level)/2, df} se; `df` None means the normal quantile.
+    """Build the estimate with interval value ± t_{(1 + level)/2, df} se; `df` None means the normal quantile.
 
+    level : confidence level. The one-sided p-value is that of "not above zero".
     A standard error of zero is allowed: the interval has zero width, the two-sided p is 0, or 1 where the value is
     zero too, and the one-sided p is 0 above zero and 1 otherwise.
     """
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+    checks.probability(level=level)
     if not (se >= 0 and math.isfinite(value)):
         raise AnalysisError(f"the estimate needs a finite value and a standard error of at least 0; got {value}, {se}.")
     reference = stats.norm if df is None else stats.t(df)

@@ -1,16 +1,17 @@
-"""Bayesian paired comparison of pass rates where there are few tasks (fewer than 300).
+"""Bayesian paired comparison of pass rates on few tasks (fewer than 300).
 
-One trial per task: the model of Bowyer, Aitchison & Ivanova 2025 (ICML). More: the same model with a task effect.
+The model of Bowyer, Aitchison & Ivanova 2025 (ICML), extended by a task effect to several trials per task.
 """
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 from replication.records import Estimate
 
@@ -22,12 +23,12 @@ _LARGEST_SHARE, _LARGEST_CORRELATION = 0.98, 0.99
 
 
 class PairedPosterior(NamedTuple):
-    """What the data say about theta_B - theta_A, the difference of the arms' pass rates."""
+    """Posterior of theta_B - theta_A, the difference of the arms' pass rates."""
 
     mean: float
     low: float
     high: float
-    """Equal-tailed."""
+    """Limits of the equal-tailed interval."""
     level: float
     p_b_greater: float
     """Posterior probability that theta_B > theta_A."""
@@ -52,56 +53,6 @@ class WidthComparison(NamedTuple):
     differs: bool
 
 
-def paired_posterior(
-    both: int,
-    b_only: int,
-    a_only: int,
-    neither: int,
-    *,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    n_draws: int = 20_000,
-    proposal: Literal["mode", "prior"] = "mode",
-) -> PairedPosterior:
-    """Compute the posterior of theta_B - theta_A from one trial per task (Bowyer, Aitchison & Ivanova 2025).
-
-    both, b_only, a_only, neither : tasks that both arms passed, only B, only A, none. theta_A, theta_B ~ Beta(1, 1),
-    rho ~ 2 Beta(4, 2) - 1; P(neither) = Phi2(-h_A, -h_B; rho) with h = Phi^-1(theta), and the other three cells follow
-    from the margins. Importance sampling: "prior" draws from the prior as in the paper, "mode" from a t_5 at the mode
-    with the curvature there; one posterior, but at 89 tasks the prior's draws are worth .6 % of their number, at 300 .1 %.
-    Exact bivariate normal by Owen's T, where the authors' code approximates.
-    """
-    counts = np.array([both, b_only, a_only, neither], float)
-    if not ((counts >= 0).all() and (counts == np.floor(counts)).all() and counts.sum() >= 1):
-        raise AnalysisError(
-            "`both`, `b_only`, `a_only`, `neither` must be whole counts of at least 0, not all 0; "
-            f"got {both}, {b_only}, {a_only}, {neither}."
-        )
-    _check(level, n_draws)
-    n = int(counts.sum())
-
-    def log_likelihood(h_a: NDArray, h_b: NDArray, rho: NDArray) -> NDArray[np.float64]:
-        # A cell that rounding took to zero gets a tiny chance, so that its weight is negligible and not undefined.
-        return special.xlogy(counts[:, None], np.maximum(_cells(h_a, h_b, rho), 1e-300)).sum(axis=0)
-
-    def log_posterior(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """points : (n, 3), the probits of theta_A and theta_B and the logit of (rho + 1)/2."""
-        rho = np.tanh(points[:, 2] / 2)
-        return _log_prior(points[:, :2], points[:, 2]) + log_likelihood(points[:, 0], points[:, 1], rho)
-
-    if proposal == "prior":
-        theta_a, theta_b, rho = rng.random(n_draws), rng.random(n_draws), 2 * rng.beta(4, 2, n_draws) - 1
-        return _summary(
-            theta_b - theta_a, log_likelihood(special.ndtri(theta_a), special.ndtri(theta_b), rho), level, n
-        )
-    if proposal != "mode":
-        raise AnalysisError(f"`proposal` must be mode or prior; got {proposal!r}.")
-    margins = special.ndtri([(both + a_only + 1) / (n + 2), (both + b_only + 1) / (n + 2)])
-    points, log_weight = _draw_at_mode(log_posterior, np.array([*margins, 1.0]), n_draws, rng)
-    theta_a, theta_b = special.ndtr(points[:, :2]).T
-    return _summary(theta_b - theta_a, log_weight, level, n)
-
-
 def paired_posterior_trials(
     passes_a: ArrayLike,
     passes_b: ArrayLike,
@@ -115,11 +66,12 @@ def paired_posterior_trials(
     """Compute the posterior of theta_B - theta_A from several trials per task, by a probit-normal model.
 
     passes_a, passes_b : (n_tasks,) passes out of trials_a, trials_b, same tasks in the same order. On a task the arms pass
-    with probability x = Phi((h + sqrt(s) z)/sqrt(1 - s)), h = Phi^-1(theta), so theta is the mean of x whatever s; s is
+    with probability x = Phi((h + sqrt(s) z)/sqrt(1 - s)), h = Phi^-1(theta), so theta is the mean of x for every s; s is
     the arm's share of latent variance between tasks, (z_A, z_B) standard normal with correlation rho, trials
     independent given x. theta_A, theta_B ~ Beta(1, 1), s_A, s_B uniform on (0, .98), rho ~ 2 Beta(4, 2) - 1 scaled by
-    .99 (the bounds keep the integral over z accurate). At one trial it is `paired_posterior` with correlation
-    rho sqrt(s_A s_B). Importance sampling from a t_5 at the mode with the curvature there.
+    .99 (the bounds keep the integral over z accurate). With one trial this is the model of Bowyer et al. 2025 with
+    correlation rho sqrt(s_A s_B) of the latent outcomes. Importance sampling from a t_5 at the mode with the curvature
+    there.
     """
     a, b = np.asarray(passes_a, float), np.asarray(passes_b, float)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
@@ -146,43 +98,22 @@ def paired_posterior_trials(
 
 
 def compare_widths(posterior: PairedPosterior, classical: Estimate, *, tolerance: float = 0.2) -> WidthComparison:
-    """Say whether the Bayesian interval is more than `tolerance` (.2 = 20 %) wider or narrower than the classical one.
+    """Test whether the Bayesian interval is more than `tolerance` (.2 = 20 %) wider or narrower than the classical one.
 
-    Both must have the same level. A classical interval of zero width gives an infinite ratio.
+    Both must have the same confidence level. A classical interval of zero width gives an infinite ratio.
     """
     if not math.isclose(posterior.level, classical.level):
-        raise AnalysisError(f"the intervals must have one level; got {posterior.level} and {classical.level}.")
+        raise AnalysisError(
+            f"both intervals must have the same confidence level; got {posterior.level} and {classical.level}."
+        )
     width = classical.high - classical.low
     ratio = (posterior.high - posterior.low) / width if width > 0 else math.inf
     return WidthComparison(ratio, abs(ratio - 1) > tolerance)
 
 
-def bivariate_normal_cdf(h: ArrayLike, k: ArrayLike, rho: ArrayLike) -> NDArray[np.float64]:
-    """Compute P(X <= h, Y <= k) for standard normals with correlation rho, elementwise, by Owen's T (Owen 1956).
-
-    (Phi(h) + Phi(k))/2 - T(h, (k - rho h)/(h r)) - T(k, (h - rho k)/(k r)) - (1/2 where the signs differ),
-    r = sqrt(1 - rho^2).
-    """
-    if not (np.abs(rho) <= 1).all():
-        raise AnalysisError("`rho` must lie in [-1, 1], none missing.")
-    # Moving zeros, infinities and |rho| = 1 by less than a rounding keeps one formula for all.
-    h, k = (np.where(np.asarray(x, float) == 0, 1e-300, np.clip(x, -40, 40)) for x in (h, k))
-    r = np.sqrt(np.maximum(1 - np.square(rho), 1e-300))
-    with np.errstate(over="ignore"):
-        at_h, at_k = (k / h - rho) / r, (h / k - rho) / r
-    value = (special.ndtr(h) + special.ndtr(k)) / 2 - special.owens_t(h, at_h) - special.owens_t(k, at_k)
-    return value - np.where(h * k < 0, 0.5, 0.0)
-
-
-def _cells(h_a: NDArray, h_b: NDArray, rho: NDArray) -> NDArray[np.float64]:
-    """Probabilities of both, b_only, a_only, neither : (4, n_draws), each computed as a corner of its own."""
-    corners = ((h_a, h_b, rho), (-h_a, h_b, -rho), (h_a, -h_b, -rho), (-h_a, -h_b, rho))
-    return np.stack([bivariate_normal_cdf(*corner) for corner in corners])
-
-
 def _log_prior(h: NDArray[np.float64], logit: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log density of h = Phi^-1(theta) for uniform thetas and of the logit of a Beta(4, 2); h : (n, 2), logit : (n,)."""
-    return stats.norm.logpdf(h).sum(axis=1) + 4 * special.log_expit(logit) + 2 * special.log_expit(-logit)
+    return np.asarray(stats.norm.logpdf(h).sum(axis=1) + 4 * special.log_expit(logit) + 2 * special.log_expit(-logit))
 
 
 def _log_posterior(points: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -194,19 +125,18 @@ def _log_posterior(points: NDArray[np.float64], table: NDArray[np.float64]) -> N
     argument = (h[:, :, None] + np.sqrt(share) * _GRID) / np.sqrt(1 - share)
     log_pass, log_fail = special.log_ndtr(argument), special.log_ndtr(-argument)
 
-    def chances(arm: int, trials: int) -> NDArray[np.float64]:
-        """Binomial chance of each count at each node : (n, trials + 1, n_nodes)."""
+    def count_probabilities(arm: int, trials: int) -> NDArray[np.float64]:
+        """Binomial probability of each count at each node : (n, trials + 1, n_nodes)."""
         count = np.arange(trials + 1)[:, None]
-        return special.comb(trials, count) * np.exp(
-            count * log_pass[:, None, arm] + (trials - count) * log_fail[:, None, arm]
-        )
+        log_probability = count * log_pass[:, None, arm] + (trials - count) * log_fail[:, None, arm]
+        return np.asarray(special.comb(trials, count) * np.exp(log_probability))
 
     x, y = _GRID[:, None], _GRID
     density = np.exp(-(x**2 - 2 * rho * x * y + y**2) / (2 * (1 - rho**2))) / (2 * np.pi * np.sqrt(1 - rho**2))
     n_a, n_b = (size - 1 for size in table.shape)
     step = _GRID[1] - _GRID[0]
-    cells = step**2 * chances(0, n_a) @ density @ chances(1, n_b).transpose(0, 2, 1)
-    return prior + special.xlogy(table, np.maximum(cells, 1e-300)).sum(axis=(1, 2))
+    cells = step**2 * count_probabilities(0, n_a) @ density @ count_probabilities(1, n_b).transpose(0, 2, 1)
+    return np.asarray(prior + special.xlogy(table, np.maximum(cells, 1e-300)).sum(axis=(1, 2)))
 
 
 def _draw_at_mode(log_density: LogDensity, start: NDArray[np.float64], n_draws: int, rng: np.random.Generator) -> Draws:
@@ -218,13 +148,13 @@ def _draw_at_mode(log_density: LogDensity, start: NDArray[np.float64], n_draws: 
 
 
 def _covariance(log_density: LogDensity, mode: NDArray[np.float64], step: float = 1e-2) -> NDArray[np.float64]:
-    """Inverse of minus the curvature at the mode, by central differences; flat directions get the prior's spread."""
+    """Compute the inverse of minus the curvature at the mode, by central differences; at most the prior's variance 4."""
     axes, signs = step * np.eye(mode.size), (1, -1)
     corners = [mode + s * x + t * y for x in axes for y in axes for s in signs for t in signs]
     f = log_density(np.array(corners)).reshape(mode.size, mode.size, 4)
     curvature = -(f[..., 0] - f[..., 1] - f[..., 2] + f[..., 3]) / (4 * step**2)
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    return (vectors / np.maximum(values, 0.25)) @ vectors.T
+    return np.asarray((vectors / np.maximum(values, 0.25)) @ vectors.T)
 
 
 def _summary(
@@ -247,7 +177,5 @@ def _summary(
 
 
 def _check(level: float, n_draws: int) -> None:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
-    if n_draws < 100:
-        raise AnalysisError(f"`n_draws` must be at least 100; got {n_draws}.")
+    checks.probability(level=level)
+    checks.at_least(100, n_draws=n_draws)

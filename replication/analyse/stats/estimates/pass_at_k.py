@@ -1,10 +1,11 @@
-"""Chance that at least one of k trials passes (pass@k), and that all k do (pass^k)."""
+"""Probability that at least one of k trials passes (pass@k), and that all k do (pass^k)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.estimates.clustered import clustered_mean
 from replication.errors import AnalysisError
 from replication.records import Estimate
@@ -22,7 +23,7 @@ class Passes(NamedTuple):
 
 
 def pass_at_k(n_passed: ArrayLike, n_trials: ArrayLike, k: int) -> NDArray[np.float64]:
-    """Estimate per task, without bias, that at least one of k trials passes: 1 - C(n - c, k)/C(n, k) (Chen et al. 2021).
+    """Estimate pass@k of each task without bias: 1 - C(n - c, k)/C(n, k) (Chen et al. 2021, arXiv:2107.03374, eq. 1).
 
     n_passed, n_trials : c of n, any shapes that broadcast; k at most n. 1 where fewer than k trials failed.
     """
@@ -31,7 +32,7 @@ def pass_at_k(n_passed: ArrayLike, n_trials: ArrayLike, k: int) -> NDArray[np.fl
 
 
 def pass_hat_k(n_passed: ArrayLike, n_trials: ArrayLike, k: int) -> NDArray[np.float64]:
-    """Estimate per task, without bias, that all k trials pass: C(c, k)/C(n, k) (Yao et al. 2024, tau-bench).
+    """Estimate pass^k of each task without bias: C(c, k)/C(n, k) (Yao et al. 2024, tau-bench, arXiv:2406.12045).
 
     n_passed, n_trials : c of n, any shapes that broadcast; k at most n. 0 where fewer than k trials passed.
     """
@@ -45,8 +46,8 @@ def count_passes(scores: ArrayLike) -> Passes:
         raise AnalysisError(f"`scores` must be (n_trials, n_tasks) and not empty; got shape {scores.shape}.")
     if not np.isin(scores, (0, 1)).all():
         raise AnalysisError(
-            "`scores` must be 0 or 1; got other or missing values. Fill missing trials by the protocol's rule, and say "
-            "what counts as a pass before asking for pass@k."
+            "`scores` must be 0 or 1; got other or missing values. Fill missing trials by the protocol's rule, and turn "
+            "partial credit into passes by a threshold first."
         )
     return Passes(scores.sum(axis=0).astype(np.int64), scores.shape[0])
 
@@ -62,8 +63,8 @@ def pass_curve(
     """Estimate pass@k or pass^k for k = 1..n_trials, mean over tasks.
 
     scores : (n_trials, n_tasks) of 0 and 1; or, with `n_trials` given, (n_tasks,) passes out of n_trials.
-    clusters : (n_tasks,) what tasks belong together; None: each its own. The per-task value is the score of
-    `clustered_mean`, so the standard error is that over tasks, t with G - 1 df.
+    clusters : (n_tasks,) cluster of each task; None makes every task its own cluster. level : confidence level.
+    The per-task value is the score of `clustered_mean`, so the standard error is that over tasks, t with G - 1 df.
     """
     arm = _passes(scores, n_trials)
     return tuple(
@@ -84,8 +85,8 @@ def pass_difference_curve(
     """Estimate treatment minus control in pass@k or pass^k for each k that both arms have trials for, paired by task.
 
     treatment, control : (n_trials, n_tasks) of 0 and 1, same tasks, or with `n_trials` given (one number or one per arm)
-    (n_tasks,) passes. The difference of the per-task values is the score of `clustered_mean`. It is not monotone in the
-    difference of pass@1: print the whole curve.
+    (n_tasks,) passes. clusters, level : as in `pass_curve`. The difference of the per-task values is the score of
+    `clustered_mean`. It is not monotone in the difference of pass@1: print the whole curve.
     """
     per_arm = n_trials if isinstance(n_trials, tuple) else (n_trials, n_trials)
     arms = [_passes(scores, n) for scores, n in zip((treatment, control), per_arm, strict=True)]
@@ -103,11 +104,8 @@ def pass_difference_curve(
 
 
 def _of(kind: Kind, arm: Passes, k: int) -> NDArray[np.float64]:
-    if kind == "pass@k":
-        return pass_at_k(arm.n_passed, arm.n_trials, k)
-    if kind == "pass^k":
-        return pass_hat_k(arm.n_passed, arm.n_trials, k)
-    raise AnalysisError(f"`kind` must be pass@k or pass^k; got {kind!r}.")
+    checks.choice(get_args(Kind), kind=kind)
+    return (pass_at_k if kind == "pass@k" else pass_hat_k)(arm.n_passed, arm.n_trials, k)
 
 
 def _passes(scores: ArrayLike, n_trials: int | None) -> Passes:
@@ -120,9 +118,9 @@ def _passes(scores: ArrayLike, n_trials: int | None) -> Passes:
 
 
 def _share(good: NDArray[np.float64], n: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """C(good, k)/C(n, k) as the chance to draw k good ones in a row; no large factorials."""
+    """Compute C(good, k)/C(n, k) as the probability of k good draws without replacement; no large factorials."""
     j = np.arange(k).reshape((k,) + (1,) * np.broadcast(good, n).ndim)
-    return (np.maximum(good - j, 0) / (n - j)).prod(axis=0)
+    return np.asarray((np.maximum(good - j, 0) / (n - j)).prod(axis=0))
 
 
 def _checked(n_passed: ArrayLike, n_trials: ArrayLike, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 
 
@@ -21,7 +22,7 @@ class Limits(NamedTuple):
 
 
 class PairedTable(NamedTuple):
-    """How many tasks both arms passed, only B, only A, neither."""
+    """Numbers of tasks that both arms passed, only B, only A, neither."""
 
     both: int
     b_only: int
@@ -30,7 +31,7 @@ class PairedTable(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """McNemar's chi-square test with the difference it is about."""
+    """McNemar's chi-square test with the paired difference of pass rates."""
 
     chi2: float
     p: float
@@ -42,36 +43,35 @@ class McNemar(NamedTuple):
 
 
 def wilson(x: int, n: int, *, level: float = 0.95) -> Limits:
-    """Give the score interval of x passes out of n, without continuity correction (Wilson 1927).
+    """Compute the score interval of x passes out of n, without continuity correction (Wilson 1927).
 
-    (x + z^2/2)/(n + z^2) -+ z sqrt(x (n - x)/n + z^2/4)/(n + z^2), z = z_{(1 + level)/2}.
+    (x + z^2/2)/(n + z^2) ± z sqrt(x (n - x)/n + z^2/4)/(n + z^2), z = z_{(1 + level)/2}, level the confidence level.
     """
     return _binomial_interval(x, n, level, "wilson")
 
 
 def clopper_pearson(x: int, n: int, *, level: float = 0.95) -> Limits:
-    """Give the exact interval of x passes out of n: Beta quantiles at (1 -+ level)/2 (Clopper & Pearson 1934)."""
+    """Compute the exact interval of x passes out of n: Beta quantiles at (1 ± level)/2 (Clopper & Pearson 1934)."""
     return _binomial_interval(x, n, level, "exact")
 
 
 def beta_interval(x: int, n: int, *, level: float = 0.95) -> Limits:
-    """Give the equal-tailed posterior interval of x passes out of n, Beta(1 + x, 1 + n - x) (Bowyer et al. 2025)."""
+    """Compute the equal-tailed posterior interval of x passes out of n, Beta(1 + x, 1 + n - x) (Bowyer et al. 2025)."""
     _check_counts(x, n)
-    _check_level(level)
+    checks.probability(level=level)
     low, high = stats.beta(1 + x, 1 + n - x).interval(level)
     return Limits(float(low), float(high))
 
 
 def binomial_p(x: int, n: int, p0: float) -> float:
-    """Test exactly, two-sided, that the pass rate is p0: sum of outcomes that are not likelier than x of n."""
+    """Test exactly, two-sided, that the pass rate is p0: total probability of outcomes at most as likely as x of n."""
     _check_counts(x, n)
-    if not 0 <= p0 <= 1:
-        raise AnalysisError(f"`p0` must lie in [0, 1]; got {p0}.")
+    checks.fraction(p0=p0)
     return float(stats.binomtest(int(x), int(n), p0).pvalue)
 
 
 def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Limits:
-    """Give the hybrid score interval of x1/n1 - x2/n2, independent samples (Newcombe 1998, method 10).
+    """Compute the hybrid score interval of x1/n1 - x2/n2, independent samples (Newcombe 1998, method 10).
 
     d - sqrt((p1 - l1)^2 + (u2 - p2)^2), d + sqrt((u1 - p1)^2 + (p2 - l2)^2), l and u the Wilson limits.
     """
@@ -79,12 +79,12 @@ def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Limi
 
 
 def newcombe_paired(both: int, b_only: int, a_only: int, neither: int, *, level: float = 0.95) -> Limits:
-    """Give the hybrid score interval of the paired difference B - A (Newcombe 1998, paired data, method 10).
+    """Compute the hybrid score interval of the paired difference B - A (Newcombe 1998, paired data, method 10).
 
     The unpaired formula with -2 phi (p_B - l_B)(u_A - p_A) under the root of the lower limit, -2 phi (u_B - p_B)(p_A - l_A)
     under that of the upper one. With q = both neither - b_only a_only, phi = q'/sqrt(product of the four margins),
-    q' = q below 0, else max(q - n/2, 0); phi = 0 where a margin is empty. n/2 is Newcombe's continuity correction: he
-    found phi itself to be too optimistic.
+    q' = q below 0, else max(q - n/2, 0); phi = 0 where a margin is empty. n/2 is Newcombe's continuity correction; without
+    it the interval is too narrow.
     """
     table = _check_table(both, b_only, a_only, neither)
     n, x_b, x_a = sum(table), table.both + table.b_only, table.both + table.a_only
@@ -95,7 +95,7 @@ def newcombe_paired(both: int, b_only: int, a_only: int, neither: int, *, level:
 
 
 def paired_counts(scores_a: ArrayLike, scores_b: ArrayLike) -> PairedTable:
-    """Count how the two arms agree over tasks; scores_a, scores_b : (n_tasks,) of 0 and 1, same tasks in order."""
+    """Cross-tabulate the scores of two arms; scores_a, scores_b : (n_tasks,) of 0 and 1, same tasks in the same order."""
     a, b = np.asarray(scores_a, float), np.asarray(scores_b, float)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
         raise AnalysisError(
@@ -129,7 +129,7 @@ def mcnemar_chi2(both: int, b_only: int, a_only: int, neither: int) -> McNemar:
     n, discordant = sum(table), table.b_only + table.a_only
     difference = (table.b_only - table.a_only) / n
     chi2 = (table.b_only - table.a_only) ** 2 / discordant if discordant else 0.0
-    # At difference = +-1 the two terms are equal and rounding may leave a negative rest.
+    # At difference = ±1 the two terms are equal, and rounding may make their difference negative.
     variance = max(discordant / n - difference**2, 0.0) / n
     return McNemar(chi2, float(stats.chi2.sf(chi2, 1)), difference, math.sqrt(variance))
 
@@ -150,7 +150,7 @@ def beta_superiority(x_a: int, n_a: int, x_b: int, n_b: int) -> float:
 
 def _binomial_interval(x: int, n: int, level: float, method: str) -> Limits:
     _check_counts(x, n)
-    _check_level(level)
+    checks.probability(level=level)
     interval = stats.binomtest(int(x), int(n)).proportion_ci(level, method)
     return Limits(float(interval.low), float(interval.high))
 
@@ -171,15 +171,10 @@ def _check_counts(x: int, n: int) -> None:
         raise AnalysisError(f"a count must be a whole number of passes out of at least one trial; got {x} of {n}.")
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
-
-
 def _check_table(*counts: int) -> PairedTable:
     if not all(count >= 0 and count == int(count) for count in counts) or sum(counts) == 0:
         raise AnalysisError(
-            f"the paired table needs whole counts of at least 0 that are not all 0, in the order both, b_only, a_only, "
-            f"neither; got {counts}."
+            "`both`, `b_only`, `a_only` and `neither` must be whole numbers of at least 0 that are not all 0; got "
+            f"{counts}."
         )
     return PairedTable(*map(int, counts))

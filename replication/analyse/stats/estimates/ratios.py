@@ -1,6 +1,7 @@
 """Ratio of the cost per solved task of two arms, on the log scale."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,30 +22,34 @@ def log_cost_ratio(
 ) -> Estimate:
     """Estimate log((C_B/S_B)/(C_A/S_A)), cost per solved task of the treatment over that of the control.
 
-    All arrays (n_training_runs, n_trials, n_tasks), same tasks in the same order, without missing values.
+    All arrays (n_training_runs, n_trials, n_tasks), same tasks in the same order, without missing values. level :
+    confidence level.
     T2: delta method over tasks, d_t = (c_t/C - s_t/S) of the treatment minus the same of the control, SE = SD(d)/sqrt(n).
     T3: adds the variance of the runs' log costs over their number, t with m_A + m_B - 2 df.
     """
     arms = []
     for cost, score in ((treatment_cost, treatment_score), (control_cost, control_score)):
         cost, score = np.asarray(cost, float), np.asarray(score, float)
-        solved = score.sum(axis=(1, 2))
-        if not (solved > 0).all():
+        n_solved = score.sum(axis=(1, 2))
+        if not (n_solved > 0).all():
             raise AnalysisError("cost per solved task is undefined: a training run solved no task.")
-        logs = np.log(cost.sum(axis=(1, 2)) / solved)
+        logs = np.log(cost.sum(axis=(1, 2)) / n_solved)
         influence = cost.mean(axis=(0, 1)) / cost.mean() - score.mean(axis=(0, 1)) / score.mean()
         arms.append((math.log(cost.mean() / score.mean()), influence, logs))
     (value_b, influence_b, logs_b), (value_a, influence_a, logs_a) = arms
     n = len(influence_b)
     if target == "T1" or n < 2:
-        raise AnalysisError(f"the cost ratio is defined for T2 and T3 and at least 2 tasks; got {target}, {n} tasks.")
+        raise AnalysisError(
+            f"the cost ratio is defined for T2 and T3, and for at least 2 tasks; got {target}, {n} tasks."
+        )
     variance, df = float((influence_b - influence_a).var(ddof=1)) / n, n - 1.0
     if target == "T3":
         if min(len(logs_b), len(logs_a)) < 2:
             raise AnalysisError("T3 needs at least 2 training runs per arm; got m=1.")
         variance += float(logs_b.var(ddof=1) / len(logs_b) + logs_a.var(ddof=1) / len(logs_a))
         df = len(logs_b) + len(logs_a) - 2.0
-    return t_estimate(
+    estimate = t_estimate(
         value_b - value_a, variance**0.5, df, level=level, method="log ratio of cost per solved task, delta method, t",
         target=target, n_tasks=n, n_trials=np.shape(treatment_cost)[1], n_training_runs=min(len(logs_b), len(logs_a)),
     )  # fmt: skip
+    return replace(estimate, kind="log_ratio")

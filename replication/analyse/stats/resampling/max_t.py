@@ -1,18 +1,22 @@
-"""Test and bound several columns at once from resamples that share their draws.
+"""Adjusted p-values and simultaneous bands of several columns, from resamples that share their draws.
 
-The largest |t| over columns in each resample gives what chance alone makes of the best of them; because all columns share
-the draws, their correlation is used, and the correction is smaller than Bonferroni's or Holm's.
+The largest |t| over columns in each resample is a draw from the null distribution of the largest observed |t|. All columns
+share the draws, so their correlation is taken into account, and the correction is smaller than Bonferroni's or Holm's.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 
 Alternative = Literal["two-sided", "greater", "less"]
 """two-sided: not 0. greater: above 0. less: below 0."""
+
+Floats = NDArray[np.floating[Any]]
+"""float64, or float32 where the resamples are."""
 
 
 class AdjustedP(NamedTuple):
@@ -21,11 +25,11 @@ class AdjustedP(NamedTuple):
     t: NDArray[np.float64]
     """Estimate over its standard error."""
     raw: NDArray[np.float64]
-    """Of the column alone."""
+    """Unadjusted p-value of each column."""
     single_step: NDArray[np.float64]
-    """Against the largest statistic of all columns."""
+    """Compared with the largest statistic of all columns."""
     step_down: NDArray[np.float64]
-    """Against the largest statistic of the columns not yet rejected; never above `single_step`."""
+    """Compared with the largest statistic of the columns not yet rejected; never above `single_step`."""
 
 
 class Bands(NamedTuple):
@@ -36,7 +40,7 @@ class Bands(NamedTuple):
     high: NDArray[np.float64]
     """(n_columns,)"""
     quantile: float
-    """Standard errors on either side: the `level` quantile of the largest |t|."""
+    """Half-width in standard errors: the `level` quantile of the largest |t|."""
 
 
 def max_t(
@@ -45,7 +49,7 @@ def max_t(
     """Adjust p-values for "this column is 0" by the studentised maximum (Westfall & Young 1993; Romano & Wolf 2005).
 
     estimates : (n_columns,). resamples : (n_resamples, n_columns) of the same statistics, drawn around the estimates.
-    se : (n_columns,) standard errors; None takes the SD of the resamples.
+    se : (n_columns,) standard errors; None means the SD of the resamples.
 
     t_j = estimate_j / se_j, t*_bj = (resample_bj - estimate_j) / se_j; single step: (1 + #{b: max_k t*_bk >= t_j}) /
     (n_resamples + 1), for two sides with |t|; step down: the maximum over columns with t_k <= t_j only, made monotone.
@@ -79,20 +83,19 @@ def min_p(
 
 
 def bands(estimates: ArrayLike, resamples: ArrayLike, *, level: float = 0.95, se: ArrayLike | None = None) -> Bands:
-    """Bound all columns at once: estimate -+ q se, q the `level` quantile of max_j |resample_j - estimate_j| / se_j.
+    """Compute simultaneous bands: estimate ± q se, q the `level` quantile of max_j |resample_j - estimate_j| / se_j.
 
-    Arguments as for `max_t`. (Montiel Olea & Plagborg-Moller 2019, sup-t band.)
+    level : confidence level; the other arguments as for `max_t`. (Montiel Olea & Plagborg-Moller 2019, sup-t band.)
     """
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+    checks.probability(level=level)
     estimates, resamples, se = _checked(estimates, resamples, se)
     _, _, null = _statistics(estimates, resamples, se, "two-sided")
     quantile = float(np.quantile(null.max(axis=1), level, method="inverted_cdf"))
     return Bands(estimates - quantile * se, estimates + quantile * se, quantile)
 
 
-def _adjust(signed: NDArray[np.float64], t: NDArray, null: NDArray) -> AdjustedP:
-    """Compare statistics that are large where the null is doubtful, t (n_columns,), with draws (n_resamples, n_columns)."""
+def _adjust(signed: NDArray[np.float64], t: Floats, null: Floats) -> AdjustedP:
+    """Compare statistics t (n_columns,), large under the alternative, with null draws (n_resamples, n_columns)."""
     n, order = len(null), np.argsort(-t, kind="stable")
     largest = np.full(n, -np.inf, null.dtype)
     step_down = np.empty(t.size)
@@ -110,11 +113,10 @@ def _adjust(signed: NDArray[np.float64], t: NDArray, null: NDArray) -> AdjustedP
 
 
 def _statistics(
-    estimates: NDArray[np.float64], resamples: NDArray, se: NDArray[np.float64], alternative: Alternative
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray]:
-    """Give t as it is, and t with its draws under the null turned so that large values speak against it."""
-    if alternative not in get_args(Alternative):
-        raise AnalysisError(f"`alternative` must be one of {', '.join(get_args(Alternative))}; got {alternative!r}.")
+    estimates: NDArray[np.float64], resamples: Floats, se: NDArray[np.float64], alternative: Alternative
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Floats]:
+    """Return signed t, and t with its null draws turned so that large values are evidence against the null."""
+    checks.choice(get_args(Alternative), alternative=alternative)
     scale = np.where(se > 0, se, 1.0)
     t = np.where(se > 0, estimates / scale, np.where(estimates == 0, 0.0, np.copysign(np.inf, estimates)))
     null = resamples - estimates.astype(resamples.dtype)
@@ -129,7 +131,7 @@ def _statistics(
 
 def _checked(
     estimates: ArrayLike, resamples: ArrayLike, se: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray, NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], Floats, NDArray[np.float64]]:
     estimates, resamples = np.asarray(estimates, float), np.asarray(resamples)
     if resamples.dtype != np.float32:
         resamples = resamples.astype(float)
@@ -145,7 +147,7 @@ def _checked(
         )
     if se is None:
         se = np.array([column.std(ddof=1, dtype=float) for column in resamples.T])
-        # A column that does not vary is off its own mean by rounding; that is no spread.
+        # A constant column differs from its mean by rounding only; its standard error is 0.
         se[np.ptp(resamples, axis=0) == 0] = 0.0
     se = np.asarray(se, float)
     if se.shape != estimates.shape or not (np.isfinite(se) & (se >= 0)).all():

@@ -1,15 +1,15 @@
-"""Resample tasks by weights: one weight matrix serves all columns, so their joint distribution is right by construction.
+"""Resample tasks by weights: one weight matrix is used for all columns, so their joint distribution is preserved.
 
 A resample of n tasks is a row of n weights, and a weighted mean of every column is one matrix product. Columns may be
 arms, training runs, protocols, scales, metrics: differences between them, their correlations, max-t tests and
 simultaneous bands (`max_t`) all follow from the same draws.
 
-Tasks are resampled, never trials within tasks: the mean over trials carries the trial noise already, and drawing trials
-again would count it twice.
+Tasks are resampled, never trials within tasks: the mean over trials includes the trial noise already, and resampling
+trials again would count it twice.
 
-Arithmetic is float32 on columns centred in float64: a result is off by about 1e-7 of the column's largest value, far
-below the bootstrap's own error. Columns whose spread is below 1e-5 of their mean (times in seconds since an epoch) are to
-be centred by the caller.
+Arithmetic is float32 on columns centred in float64: the rounding error is about 1e-7 of the column's largest value, far
+below the bootstrap's own error. Callers must centre columns whose spread is below 1e-5 of their mean (times in seconds
+since an epoch).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.errors import AnalysisError
 
 Weights = Literal["poisson", "multinomial"]
@@ -26,7 +27,7 @@ Weights = Literal["poisson", "multinomial"]
 each row divided by its sum; the same to order 1/n, and faster."""
 
 _BLOCK_WEIGHTS = 2**18
-"""Weights made at a time where the caller does not say: 1 MB as float32, which stays in a core's cache."""
+"""Default number of weights drawn at a time: 1 MB as float32, which fits into a core's cache."""
 
 _POISSON = np.searchsorted(stats.poisson.cdf(np.arange(20), 1.0), (np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
 """(65536,) entry u is the smallest w with (u + 1/2)/65536 <= P(Poisson(1) <= w): a Poisson count from two random bytes.
@@ -41,10 +42,10 @@ def bootstrap_means(
     weights: Weights = "poisson",
     block: int | None = None,
 ) -> NDArray[np.float32]:
-    """Resample tasks and average every column: (n_resamples, n_columns), float32.
+    """Compute the column means of resampled tasks: (n_resamples, n_columns), float32.
 
     columns : (n_tasks, n_columns) of any real dtype, one number per task (averaged over trials), none missing.
-    block : resamples drawn at a time; it bounds the memory, and equal seeds give equal output for equal blocks.
+    block : resamples drawn at a time; it limits the memory, and equal seeds give equal output for equal blocks.
 
     Result row b is sum_t w_bt x_t / sum_t w_bt. Efron 1979 (multinomial); Hanley & MacGibbon 2006 (Poisson).
     """
@@ -61,7 +62,7 @@ def bootstrap_benchmarks(
     weights: Weights = "poisson",
     block: int | None = None,
 ) -> NDArray[np.float32]:
-    """Resample the tasks of each benchmark on their own (strata): (n_benchmarks, n_resamples, n_columns), float32.
+    """Resample the tasks of each benchmark separately (strata): (n_benchmarks, n_resamples, n_columns), float32.
 
     benchmarks : matrices (n_tasks_b, n_columns) with the same columns; the rest as in `bootstrap_means`.
     """
@@ -82,7 +83,7 @@ def bootstrap_benchmark_mean(
 ) -> NDArray[np.float32]:
     """Resample as `bootstrap_benchmarks` with the same draws, and average over benchmarks: (n_resamples, n_columns).
 
-    Every benchmark counts the same, whatever its number of tasks. Needs one benchmark's memory only.
+    Benchmarks have equal weights regardless of their number of tasks. Needs the memory of one benchmark only.
     """
     matrices = _benchmarks(benchmarks)
     out = np.zeros((_count(n_resamples), matrices[0].shape[1]), np.float32)
@@ -104,9 +105,9 @@ def crossed_bootstrap_means(
     scores : (m_runs, n_tasks, n_columns). Run r of one column need not belong to run r of another.
 
     The weight of a score is w_r w_t (pigeonhole bootstrap, Owen 2007): the variance is that of the run means over m plus
-    that of the task means over n (both with divisor m or n), which counts the interaction about three times where it is
-    all there is: conservative. With few runs the divisor m matters, and percentiles cover too little below ten runs: use
-    the standard error with a t quantile.
+    that of the task means over n (both with divisor m or n). It counts the interaction about three times where there is no
+    other variance, so it is conservative. With few runs the divisor m matters, and percentile intervals cover too little
+    below ten runs: use the standard error with a t quantile.
     """
     return crossed_benchmark_mean([scores], n_resamples=n_resamples, rng=rng, weights=weights, block=block)
 
@@ -154,9 +155,9 @@ def crossed_benchmark_mean(
 def weight_matrix(
     n_tasks: int, n_resamples: int, *, rng: np.random.Generator, weights: Weights = "poisson", block: int | None = None
 ) -> NDArray[np.float32]:
-    """Draw the weights themselves, (n_resamples, n_tasks), for statistics that are no means of columns.
+    """Draw the weights, (n_resamples, n_tasks), for statistics other than means of columns.
 
-    Whole numbers, not normalised. The draws are those of `bootstrap_means` for an equal seed and block.
+    Whole numbers, not normalised. For an equal seed and block they are the weights of `bootstrap_means`.
     """
     out = np.empty((_count(n_resamples), n_tasks), np.float32)
     for rows, w, _ in _weight_blocks(n_tasks, n_resamples, rng, weights, block):
@@ -172,7 +173,7 @@ def _fill(
     block: int | None,
     share: float | None = None,
 ) -> NDArray[np.float32]:
-    """Write the weighted means of one benchmark, or add `share` of them."""
+    """Write the weighted means of one benchmark into `out`, or add `share` times them."""
     mean, centred = _centred(matrix)
     for rows, w, total in _weight_blocks(len(matrix), len(out), rng, weights, block):
         sums = w @ centred
@@ -190,14 +191,11 @@ def _weight_blocks(
     n_tasks: int, n_resamples: int, rng: np.random.Generator, weights: Weights, block: int | None
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield the rows, their weights (n_rows, n_tasks), overwritten by the next block, and the sums of the weights."""
-    if weights not in get_args(Weights):
-        raise AnalysisError(f"`weights` must be one of {', '.join(get_args(Weights))}; got {weights!r}.")
-    if n_tasks < 2:
-        raise AnalysisError(f"weights need at least 2 tasks; got {n_tasks}. One task says nothing about others.")
+    checks.choice(get_args(Weights), weights=weights)
+    checks.at_least(2, n_tasks=n_tasks)
     if block is None:
         block = max(_BLOCK_WEIGHTS // n_tasks, 1)
-    if block < 1:
-        raise AnalysisError(f"`block` must be at least 1 resample at a time; got {block}.")
+    checks.at_least(1, block=block)
     draw = _draw_poisson if weights == "poisson" else _draw_multinomial
     block = min(-(-block // 4) * 4, n_resamples)
     buffer, ones = np.empty((block, n_tasks), np.float32), np.ones(n_tasks, np.float32)
@@ -206,7 +204,7 @@ def _weight_blocks(
         draw(w, rng)
         total = w @ ones
         while (empty := np.flatnonzero(total == 0)).size:
-            # All weights 0 (chance exp(-n)): the mean is not defined, so the row is drawn again.
+            # All weights 0 (probability exp(-n)): the mean is not defined, so the row is drawn again.
             again = np.empty((empty.size, n_tasks), np.float32)
             draw(again, rng)
             w[empty], total[empty] = again, again @ ones
@@ -214,7 +212,7 @@ def _weight_blocks(
 
 
 def _draw_poisson(w: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Fill with Poisson(1) counts, two random bytes each. Whole 64-bit words are the fastest way to random bytes."""
+    """Fill with Poisson(1) counts, two random bytes each. Drawing 64-bit words is the fastest source of random bytes."""
     words = rng.integers(0, 2**64 - 1, size=-(-w.size // 4), dtype=np.uint64, endpoint=True)
     # Every 16-bit index is in range; "wrap" merely spares numpy the check.
     _POISSON.take(words.view(np.uint16)[: w.size], out=w.reshape(-1), mode="wrap")
@@ -247,18 +245,17 @@ def _columns(columns: ArrayLike) -> NDArray[np.float64]:
     matrix = np.asarray(columns, float)
     if matrix.ndim != 2 or len(matrix) < 2 or matrix.shape[1] < 1:
         raise AnalysisError(
-            f"`columns` must be (n_tasks, n_columns) with at least 2 tasks; got shape {matrix.shape}. One task says "
-            "nothing about others."
+            f"`columns` must be (n_tasks, n_columns) with at least 2 tasks; got shape {matrix.shape}. The spread between "
+            "tasks cannot be estimated from one."
         )
     if not np.isfinite(matrix).all():
         raise AnalysisError(
-            f"`columns` has {int((~np.isfinite(matrix)).sum())} numbers that are missing or infinite. Decide what an "
-            "unscored trial counts before resampling."
+            f"`columns` has {int((~np.isfinite(matrix)).sum())} numbers that are missing or infinite. Apply the policy for "
+            "unscored trials before resampling."
         )
     return matrix
 
 
 def _count(n_resamples: int) -> int:
-    if n_resamples < 1:
-        raise AnalysisError(f"`n_resamples` must be at least 1; got {n_resamples}.")
+    checks.at_least(1, n_resamples=n_resamples)
     return int(n_resamples)

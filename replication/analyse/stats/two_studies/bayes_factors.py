@@ -1,7 +1,7 @@
-"""Weigh a replication by Bayes factors: against no effect, against a sceptic, and together with its original.
+"""Bayes factors of a replication: against no effect, against a sceptical prior, and jointly with its original.
 
 z_o, z_r : estimate over standard error of original and replication; c : relative precision s_o^2/s_r^2. All broadcast.
-A factor below 1 speaks for an effect. Normal estimates.
+A factor below 1 is evidence for an effect. Estimates are normal.
 """
 
 from typing import NamedTuple
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.two_studies.sceptical import checked_z
-from replication.errors import AnalysisError
 
 N_GRID = 2001
-"""Points at which the curves of the sceptical Bayes factor are compared before bisection."""
+"""Grid points at which the curves of the sceptical Bayes factor are compared before root finding."""
+
+Floats = NDArray[np.float64]
 
 
 class EvidenceUpdate(NamedTuple):
@@ -43,8 +45,7 @@ def evidence_update(z_o: ArrayLike, z_r: ArrayLike, c: ArrayLike, *, g: ArrayLik
     """
     z_o, z_r, c = checked_z(z_o, z_r, c)
     g = np.asarray(g, float)
-    if not (np.isfinite(g) & (g > 0)).all():
-        raise AnalysisError(f"`g`, the prior variance over s_o^2, must be finite and above 0; got {g.tolist()}.")
+    checks.positive(g=g)
     weight = g / (1 + g)
     original = _log_normal(z_o, 0.0, 1.0) - _log_normal(z_o, 0.0, 1 + g)
     replication = _log_normal(z_r, 0.0, 1.0) - _log_normal(z_r, weight * z_o * np.sqrt(c), 1 + weight * c)
@@ -52,7 +53,7 @@ def evidence_update(z_o: ArrayLike, z_r: ArrayLike, c: ArrayLike, *, g: ArrayLik
 
 
 def minimum_bf(z_o: ArrayLike) -> NDArray[np.float64]:
-    """Compute |z_o| exp(-(z_o^2 - 1)/2), the least sceptical Bayes factor that an original allows; 1 for |z_o| <= 1.
+    """Compute |z_o| exp(-(z_o^2 - 1)/2), the smallest sceptical Bayes factor that an original allows; 1 for |z_o| <= 1.
 
     The smallest N(z_o; 0, 1)/N(z_o; 0, 1 + g) over g (Held & Ott 2018).
     """
@@ -63,10 +64,10 @@ def minimum_bf(z_o: ArrayLike) -> NDArray[np.float64]:
 def sceptical_bf(z_o: ArrayLike, z_r: ArrayLike, c: ArrayLike) -> NDArray[np.float64]:
     """Compute the sceptical Bayes factor (Pawel & Held 2022, JRSS B).
 
-    The sceptic's prior N(0, g s_o^2), 0 <= g <= z_o^2 - 1, leaves the original BF_0S(g) = N(z_o; 0, 1)/N(z_o; 0, 1 + g); the
-    replication weighs him against the original's posterior, BF_SA(g) = N(z_r; 0, 1 + c g)/N(z_r; z_o sqrt(c), 1 + c).
-    Value: BF_0S at the largest g with BF_SA <= BF_0S. NaN: there is none, at no level is the replication a success
-    (the curves do not cross), or |z_o| <= 1, where no such prior exists.
+    With the sceptical prior N(0, g s_o^2), 0 <= g <= z_o^2 - 1, the original has BF_0S(g) = N(z_o; 0, 1)/N(z_o; 0, 1 + g);
+    the replication compares that prior with the original's posterior, BF_SA(g) = N(z_r; 0, 1 + c g)/N(z_r; z_o sqrt(c),
+    1 + c). The value is BF_0S at the largest g with BF_SA <= BF_0S. NaN where the curves do not cross, so that the
+    replication is a success at no level, or where |z_o| <= 1, so that no such prior exists.
     """
     z_o, z_r, c = checked_z(z_o, z_r, c)
     values = [_sceptical_bf(*map(float, row)) for row in zip(z_o.ravel(), z_r.ravel(), c.ravel())]
@@ -78,13 +79,13 @@ def _sceptical_bf(z_o: float, z_r: float, c: float) -> float:
     if largest <= 0:
         return np.nan
 
-    def log_original(g: NDArray | float) -> NDArray | float:
-        return np.log1p(g) / 2 - z_o**2 * g / (2 * (1 + g))
+    def log_original(g: Floats | float) -> Floats:
+        return np.asarray(np.log1p(g) / 2 - z_o**2 * g / (2 * (1 + g)))
 
-    def success(g: NDArray | float) -> NDArray | float:
+    def success(g: Floats | float) -> Floats:
         return log_original(g) - _log_normal(z_r, 0.0, 1 + c * g) + _log_normal(z_r, z_o * c**0.5, 1 + c)
 
-    # Crossings need not be unique, so the last one is looked for; dense at both ends, where they crowd.
+    # There may be several crossings, and the last one is needed; the grid is dense at both ends, where they cluster.
     grid = largest * np.sin(np.linspace(0, np.pi / 2, N_GRID)) ** 2
     inside = np.flatnonzero(success(grid) >= 0)
     if inside.size == 0:
@@ -95,10 +96,11 @@ def _sceptical_bf(z_o: float, z_r: float, c: float) -> float:
     return float(_exp(log_original(optimize.brentq(success, grid[last], grid[last + 1], xtol=1e-15, rtol=1e-14))))
 
 
-def _log_normal(x: NDArray | float, mean: NDArray | float, variance: NDArray | float) -> NDArray[np.float64]:
-    return stats.norm.logpdf(x, mean, np.sqrt(variance))
+def _log_normal(x: Floats | float, mean: Floats | float, variance: Floats | float) -> Floats:
+    return np.asarray(stats.norm.logpdf(x, mean, np.sqrt(variance)))
 
 
-def _exp(log_value: NDArray | float) -> NDArray[np.float64]:
+def _exp(log_value: Floats) -> Floats:
     with np.errstate(over="ignore", under="ignore"):
-        return np.exp(log_value)[()]
+        value: Floats = np.exp(log_value)[()]
+    return value

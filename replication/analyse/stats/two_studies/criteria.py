@@ -1,7 +1,7 @@
-"""Judge one replication by every criterion of the literature, and say which could not have been decided.
+"""All replication criteria of the literature applied to one original and its replication.
 
-`met` is None where the design settles the answer before the replication is run: an original too weak for the criterion
-is uninformative, its replication has not failed.
+`met` is None where the outcome is fixed by the design before the replication is run: an original too weak for the
+criterion is uninformative, its replication has not failed.
 """
 
 import math
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.two_studies import bayes_factors, classical, sceptical, telescopes
 from replication.analyse.stats.two_studies.design_analysis import design_analysis
 from replication.analyse.stats.two_studies.equivalence import tost_p
@@ -25,17 +26,17 @@ class Criterion(NamedTuple):
     value: float | None
     """The statistic; None where it is not defined."""
     threshold: float | None
-    """What `value` is held against; None for descriptions."""
+    """Value that `value` is compared with; None for descriptions."""
     met: bool | None
-    """None: cannot be decided by design, or decides nothing."""
+    """None: the outcome is fixed by the design, or the criterion only describes."""
     reason: str
     source: str
     favours: Favours = "original"
-    """What it speaks for when met; the equivalence test speaks for no effect."""
+    """The hypothesis that it supports when met; the equivalence test supports no effect."""
 
 
 class _Study(NamedTuple):
-    """Both studies, turned so that the original is positive."""
+    """Both studies, with signs reversed where the original is negative, and the settings of `panel`."""
 
     theta_o: float
     s_o: float
@@ -85,11 +86,11 @@ def panel(
     theta_o, s_o, theta_r, s_r : estimate and standard error of original and replication; scalars.
     sesoi : smallest effect of interest, above 0.
     tau : SD of the effect between settings; enters the prediction intervals and Q only.
-    level : of two-sided intervals, and 1 - level of the Q test.
-    alpha : one-sided level of success; combined p-values are held against alpha^2, as if both studies had to pass.
+    level : confidence level of two-sided intervals; the Q test has level 1 - level.
+    alpha : one-sided level of success; combined p-values are compared with alpha^2, as if both studies had to pass.
     alpha_small : one-sided level of small telescopes and of equivalence.
-    bf_threshold : a Bayes factor of no effect at most this supports the original.
-    power : predictive power that a design should have.
+    bf_threshold : a Bayes factor of no effect of at most this supports the original.
+    power : predictive power required of a design.
     prior_sd : SD of the effect before the original, mean 0; without it evidence updating is left out (met None).
     plausible : true effect assumed by the design analysis of the original; None means half the original estimate.
 
@@ -100,19 +101,18 @@ def panel(
             "the panel takes one original and one replication, as scalars; got arrays. Call it per row."
         )
     classical.checked_studies(theta_o, s_o, theta_r, s_r, tau=tau)
-    for name, value in (("sesoi", sesoi), ("bf_threshold", bf_threshold), ("prior_sd", prior_sd)):
-        if value is not None and not 0 < value < math.inf:
-            raise AnalysisError(f"`{name}` must be above 0; got {value}.")
-    for name, value in (("alpha", alpha), ("alpha_small", alpha_small)):
-        if not 0 < value < 0.5:
-            raise AnalysisError(f"`{name}` is one-sided and must lie between 0 and .5; got {value}.")
-    if not (0 < level < 1 and 0 < power < 1):
-        raise AnalysisError(f"`level` and `power` must lie between 0 and 1; got {level}, {power}.")
+    checks.positive(sesoi=sesoi, bf_threshold=bf_threshold, **({} if prior_sd is None else {"prior_sd": prior_sd}))
+    checks.one_sided_level(alpha=alpha, alpha_small=alpha_small)
+    checks.probability(level=level, power=power)
     sign = -1.0 if theta_o < 0 else 1.0
     study = _Study(
         sign * float(theta_o), float(s_o), sign * float(theta_r), float(s_r), sesoi, tau, level, alpha, alpha_small,
         bf_threshold, power, prior_sd, abs(theta_o) / 2 if plausible is None else abs(plausible),
     )  # fmt: skip
+    return _criteria(study)
+
+
+def _criteria(study: _Study) -> list[Criterion]:
     return [
         _significance(study),
         _original_in_interval(study),
@@ -145,7 +145,7 @@ def _significance(s: _Study) -> Criterion:
 def _original_in_interval(s: _Study) -> Criterion:
     met = bool(classical.original_in_replication_interval(s.theta_o, s.theta_r, s.s_r, level=s.level))
     half = float(stats.norm.isf((1 - s.level) / 2)) * s.s_r
-    # Chance for one common effect: the difference has variance s_o^2 + s_r^2, the interval knows only s_r^2.
+    # Probability under one common effect: the difference has variance s_o^2 + s_r^2, the interval is based on s_r^2 only.
     expected = 1 - 2 * stats.norm.sf(half / math.hypot(s.s_o, s.s_r))
     reason = f"ignores the error of the original: {expected:.0%} pass if both share one effect"
     distance = abs(s.theta_o - s.theta_r)
@@ -155,7 +155,7 @@ def _original_in_interval(s: _Study) -> Criterion:
 def _predictions(s: _Study) -> list[Criterion]:
     plain = classical.prediction_interval(s.theta_o, s.s_o, s.s_r, level=s.level, tau=s.tau)
     shrunken = classical.shrunken_prediction_interval(s.theta_o, s.s_o, s.s_r, level=s.level, tau=s.tau)
-    found = []
+    criteria = []
     for name, interval, source in (
         ("prediction interval", plain, "Patil, Peng & Leek 2016"),
         ("empirical-Bayes prediction interval", shrunken, "Pawel & Held 2020"),
@@ -164,8 +164,8 @@ def _predictions(s: _Study) -> list[Criterion]:
         text = f"expected {float(interval.low):.4g} to {float(interval.high):.4g}"
         if interval.low <= 0:
             text += "; no effect at all would pass too"
-        found.append(Criterion(name, distance, half, distance <= half, text, source))
-    return found
+        criteria.append(Criterion(name, distance, half, distance <= half, text, source))
+    return criteria
 
 
 def _q(s: _Study) -> Criterion:
@@ -206,7 +206,7 @@ def _sceptical_p(s: _Study, kind: sceptical.Kind) -> Criterion:
 
 
 def _relative_effect(s: _Study) -> Criterion:
-    """Show the golden sceptical p on the scale of the effect: the same decision."""
+    """Express the golden sceptical p-value on the scale of the effect; the decision is the same."""
     name, source = "relative effect, golden", "Held, Micheloud & Pawel 2022"
     needed = float(sceptical.minimum_relative_effect(s.z_o, s.c, level=s.alpha))
     ratio = s.theta_r / s.theta_o if s.theta_o > 0 else None
@@ -284,9 +284,9 @@ def _evidence_updating(s: _Study) -> Criterion:
     name, source = "evidence updating", "Ly et al. 2019"
     if s.prior_sd is None:
         return Criterion(name, None, s.bf, None, "`prior_sd` is not given: the original has no Bayes factor", source)
-    found = bayes_factors.evidence_update(s.z_o, s.z_r, s.c, g=(s.prior_sd / s.s_o) ** 2)
-    joint = float(found.joint)
-    reason = f"joint = original {float(found.original):.4g} x replication given it {float(found.replication):.4g}"
+    factors = bayes_factors.evidence_update(s.z_o, s.z_r, s.c, g=(s.prior_sd / s.s_o) ** 2)
+    joint = float(factors.joint)
+    reason = f"joint = original {float(factors.original):.4g} x replication given it {float(factors.replication):.4g}"
     return Criterion(name, joint, s.bf, joint <= s.bf, reason, source)
 
 
@@ -302,12 +302,12 @@ def _equivalence(s: _Study) -> Criterion:
 
 
 def _design(s: _Study) -> list[Criterion]:
-    found = design_analysis(s.plausible, s.s_o, alpha=2 * s.alpha)
-    reason = f"describes a significant original if the truth is {s.plausible:.4g} (power {float(found.power):.3f})"
-    exaggeration = float(found.exaggeration) if math.isfinite(found.exaggeration) else None
+    design = design_analysis(s.plausible, s.s_o, alpha=2 * s.alpha)
+    reason = f"describes a significant original if the truth is {s.plausible:.4g} (power {float(design.power):.3f})"
+    exaggeration = float(design.exaggeration) if math.isfinite(design.exaggeration) else None
     return [
         Criterion(name, value, None, None, reason, "Gelman & Carlin 2014", "nothing")
-        for name, value in (("type S error", float(found.type_s)), ("exaggeration (type M)", exaggeration))
+        for name, value in (("type S error", float(design.type_s)), ("exaggeration (type M)", exaggeration))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Say what a significant estimate of a given design would be worth: power, sign error, exaggeration."""
+"""Power of a z-test, and the sign error and exaggeration of its significant estimates."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from replication.errors import AnalysisError
+from replication.analyse.stats import checks
 
 
 class DesignAnalysis(NamedTuple):
-    """Three answers about a design, elementwise."""
+    """Properties of a design, elementwise."""
 
     power: NDArray[np.float64]
-    """Chance of a significant estimate."""
+    """Probability of a significant estimate."""
     type_s: NDArray[np.float64]
-    """Chance that a significant estimate has the wrong sign."""
+    """Probability that a significant estimate has the wrong sign."""
     exaggeration: NDArray[np.float64]
     """Type M: mean of |estimate|/|effect| over significant estimates; infinite at effect 0."""
 
@@ -23,10 +23,11 @@ class DesignAnalysis(NamedTuple):
 def two_sided_power(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) -> NDArray[np.float64]:
     """Compute the power of the two-sided z-test at `alpha` for true `effect` and standard error `se` (broadcast).
 
-    P(Z > z - l) + P(Z < -z - l), l = effect/se, z the 1 - alpha/2 quantile: both tails count, so it is alpha at effect 0.
+    P(Z > z - l) + P(Z < -z - l), l = |effect|/se, z the 1 - alpha/2 quantile; both tails count, so it is alpha at effect 0.
     """
     right, left = _tails(effect, se, alpha)
-    return (right + left)[()]
+    power: NDArray[np.float64] = (right + left)[()]
+    return power
 
 
 def design_analysis(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) -> DesignAnalysis:
@@ -45,11 +46,9 @@ def design_analysis(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) ->
 
 
 def _tails(effect: ArrayLike, se: ArrayLike, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the chances of significance with the right and with the wrong sign."""
-    effect, se = np.asarray(effect, float), np.asarray(se, float)
-    if not 0 < alpha < 1:
-        raise AnalysisError(f"`alpha` must lie between 0 and 1; got {alpha}.")
-    if effect.size == 0 or se.size == 0 or not (np.isfinite(effect).all() and np.isfinite(se).all() and (se > 0).all()):
-        raise AnalysisError(f"`effect` must be finite and `se` above 0; got {effect.tolist()}, {se.tolist()}.")
-    ratio, z = np.abs(effect) / se, stats.norm.isf(alpha / 2)
+    """Compute the probabilities of significance with the right and with the wrong sign."""
+    checks.probability(alpha=alpha)
+    checks.finite(effect=effect)
+    checks.positive(se=se)
+    ratio, z = np.abs(np.asarray(effect, float)) / np.asarray(se, float), stats.norm.isf(alpha / 2)
     return np.asarray(stats.norm.sf(z - ratio)), np.asarray(stats.norm.sf(z + ratio))

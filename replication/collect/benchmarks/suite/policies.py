@@ -1,4 +1,4 @@
-"""Policies that need no model: two floors, and an expert who errs."""
+"""Policies that need no model: two floors, and an expert that makes errors at a given rate."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,23 +10,23 @@ from replication.collect.interfaces import Action
 from replication.records import Call, Json, Task, stable_seed
 
 Policy = Callable[[SuiteBenchmark, Task, GeneratedTask, Lexicon], list[Action]]
-"""What to do in a task, all turns at once; only `erring` and `expert` look at more than the task and its length."""
+"""All actions in a task at once; only `erring` and `expert` use more than the task and the length of a correct attempt."""
 
 SPLIT = "evaluation"
 
 
-def expert(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexicon: Lexicon) -> list[Action]:
-    """Do what the generator knows to be right."""
-    return list(draft.expert)
+def expert(bench: SuiteBenchmark, task: Task, generated: GeneratedTask, lexicon: Lexicon) -> list[Action]:
+    """Make the correct attempt."""
+    return list(generated.expert)
 
 
-def nothing(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexicon: Lexicon) -> list[Action]:
-    """Say at once that it is done."""
+def nothing(bench: SuiteBenchmark, task: Task, generated: GeneratedTask, lexicon: Lexicon) -> list[Action]:
+    """Answer `done` at once."""
     return [Action(answer="done")]
 
 
-def random_valid(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexicon: Lexicon) -> list[Action]:
-    """Make as many calls as the expert has turns, all of the right form, of words that prompt and tools show."""
+def random_valid(bench: SuiteBenchmark, task: Task, generated: GeneratedTask, lexicon: Lexicon) -> list[Action]:
+    """Make as many valid calls as the expert has turns, with words from the prompt and the tools' descriptions."""
     described = (f"{tool.name} {tool.description} {' '.join(tool.parameters['properties'])}" for tool in task.tools)
     words = [word.strip(".,;:") for word in " ".join((task.prompt, *described)).split()]
     words = [word for word in words if word]
@@ -34,48 +34,48 @@ def random_valid(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexico
 
     def value(schema: Mapping[str, Json], n_words: int) -> Json:
         if "enum" in schema:
-            return lexicon.pick(schema["enum"])
+            return lexicon.choice(schema["enum"])
         if schema["type"] == "integer":
-            return lexicon.pick(numbers) if numbers and lexicon.chance(0.5) else lexicon.number()
-        return " ".join(lexicon.pick(words) for _ in range(n_words))
+            return lexicon.choice(numbers) if numbers and lexicon.bernoulli(0.5) else lexicon.number()
+        return " ".join(lexicon.choice(words) for _ in range(n_words))
 
     actions = []
-    for _ in draft.expert:
-        tool = lexicon.pick(task.tools)
-        # Only the last value may hold blanks, or scaffold `compact` could not say it.
+    for _ in generated.expert:
+        tool = lexicon.choice(task.tools)
+        # Only the last value may contain blanks, because the grammar of scaffold `compact` has no quotes.
         names = list(tool.parameters["properties"])
         arguments = {
-            name: value(tool.parameters["properties"][name], lexicon.whole(1, 3) if name == names[-1] else 1)
+            name: value(tool.parameters["properties"][name], lexicon.integer(1, 3) if name == names[-1] else 1)
             for name in names
         }
         actions.append(Action(calls=(Call(name=tool.name, arguments=arguments),)))
-    return [*actions, Action(answer=lexicon.pick(words))]
+    return [*actions, Action(answer=lexicon.choice(words))]
 
 
 def erring(share: float) -> Policy:
-    """Make the expert take a wrong turn instead of the right one with this probability at each turn."""
+    """Return the expert that replaces each of its actions by a wrong one with probability `share`."""
 
-    def policy(bench: SuiteBenchmark, task: Task, draft: GeneratedTask, lexicon: Lexicon) -> list[Action]:
-        # All chances are drawn first: with equal seeds the errors of a short episode are among those of a longer one.
-        errs = [lexicon.chance(share) for _ in draft.expert]
-        turns = zip(draft.expert, errs, strict=True)
-        return [bench.module.perturb(lexicon, task, action) if wrong else action for action, wrong in turns]
+    def policy(bench: SuiteBenchmark, task: Task, generated: GeneratedTask, lexicon: Lexicon) -> list[Action]:
+        # All errors are drawn first: with equal seeds the errors of a short episode are among those of a longer one.
+        errs = [lexicon.bernoulli(share) for _ in generated.expert]
+        turns = zip(generated.expert, errs, strict=True)
+        return [bench.environment.perturb(lexicon, task, action) if wrong else action for action, wrong in turns]
 
     return policy
 
 
 def evaluate(bench: SuiteBenchmark, policy: Policy, level: int, n: int, seed: int) -> float:
-    """Give the mean score of a policy on the first `n` evaluation tasks of a level, without scaffold and engine.
+    """Return the mean score of a policy on the first `n` evaluation tasks of a level, without scaffold and engine.
 
-    The policy's chances depend on seed and place of the task, not on the level, so that levels are compared pairwise.
+    The policy's random draws depend on the seed and the task's position, not on the level, so levels are compared in pairs.
     """
     total = 0.0
-    for i, (task, draft) in enumerate(bench.items(SPLIT, level, n, seed)):
+    for i, (task, generated) in enumerate(bench.items(SPLIT, level, n, seed)):
         lexicon = Lexicon(np.random.default_rng([stable_seed("policy", seed), i]), SPLIT)
         world, answer = bench.start(task), None
-        for action in policy(bench, task, draft, lexicon):
+        for action in policy(bench, task, generated, lexicon):
             for call in action.calls:
                 world.step(call)
             answer = action.answer if action.answer is not None else answer
-        total += bench.module.grade(task, draft.key, world, answer).value
+        total += bench.environment.grade(task, generated.key, world, answer).value
     return total / n

@@ -1,53 +1,49 @@
-"""Collecting a table from pages that partly contradict each other; stands beside WideSearch.
+"""Collecting a table from pages that partly contradict each other; modelled on WideSearch.
 
-The task names a group and columns; the members must be found on the pages. The table is what was added when the episode
-ends. Levels grow in the number of rows, columns, pages and claims, and each brings something new:
+The task names a group and columns; the members must be found on the pages. The table consists of the rows added by the
+end of the episode. Levels grow in the number of rows, columns, pages and claims, and each adds a difficulty:
 
     level      1     2     3     4     5
     turns      6     8    17    38    71   mean of the expert
     rows     2-4   2-4   2-4   4-5   6-8   people in the group who meet the condition
-    columns    1     2     2     3     4   beside the name
-    pages      2     4     5     9    14   of which hold needed claims: 1, 3, 3, 6, 10
+    columns    1     2     2     3     4   besides the name
+    pages      2     4     5     9    14   with needed claims: 1, 3, 3, 6, 10
     claims     1   1-3   1-2   1-3   1-4   pages that claim one cell, mostly with different values
     new            dates  condition, facts on other pages than memberships, long pages read in parts
                                 trust before date, people who have left
                                       people who have a new name
 
-The score is WideSearch's item F1: rows are aligned by name, a right name and each right cell beside it count one item
-(src/evaluation/evaluation.py, 0e664c3). Row F1 and success (the whole table) stand in the details. Not as there: cells
+The score is WideSearch's item F1: rows are aligned by name, a right name and each right cell next to it count one item
+(src/evaluation/evaluation.py, 0e664c3). Row F1 and success (the whole table) are among the details. Unlike there, cells
 are compared exactly, and of two rows with one name the last counts, not the first.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from replication.collect.benchmarks.suite import GeneratedTask, Grade
-from replication.collect.benchmarks.suite.kit import NUMBER, act, text, tool, validate_call
+from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
+from replication.collect.benchmarks.suite.kit import NUMBER, act, by_name, text, tool, validate_call
 from replication.collect.benchmarks.suite.words import COLOURS, FACTS, FILES, Lexicon
 from replication.collect.interfaces import Action
 from replication.records import Call, Json, Task
-
-NAME = "research"
-VERSION = "1"
-DOMAIN = "in"
 
 ROWS = {1: (2, 4), 2: (2, 4), 3: (2, 4), 4: (4, 5), 5: (6, 8)}
 N_FAILING = {1: 0, 2: 0, 3: 1, 4: 2, 5: 3}
 """Members who do not meet the condition."""
 N_FORMER = {1: 0, 2: 0, 3: 0, 4: 1, 5: 3}
-"""People whom a page that is overruled by another counts to the group."""
+"""People listed in the group only by pages that another page overrules."""
 N_RENAMED = {1: 0, 2: 0, 3: 0, 4: 0, 5: 2}
 N_COLUMNS = {1: 1, 2: 2, 3: 2, 4: 3, 5: 4}
 N_LISTS = {1: 1, 2: 3, 3: 1, 4: 2, 5: 3}
-"""Pages that say who is in which group; on levels 1 and 2 they hold the facts too."""
+"""Pages of memberships; on levels 1 and 2 also of facts."""
 N_SHEETS = {1: 0, 2: 0, 3: 2, 4: 4, 5: 7}
 """Pages of facts."""
 N_NOISE = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4}
 """Pages about others; from level 3 on they mention members."""
 N_CLAIMS = {3: 2, 4: 3, 5: 4}
-"""Pages of facts at most that claim one cell."""
+"""Largest number of fact pages that claim one cell."""
 N_STRANGERS = {1: 2, 2: 2, 3: 2, 4: 3, 5: 5}
 """Lines about others on each page."""
 N_SOURCES = {1: 1, 2: 1, 3: 1, 4: 3, 5: 4}
@@ -57,20 +53,18 @@ PART = {1: 8, 2: 8, 3: 5, 4: 5, 5: 6}
 COLUMNS = (*FACTS, "colour", "city")
 MAX_ROWS = 64
 
-TOOLS = {
-    t.name: t
-    for t in (
-        tool("find", "List the pages that hold a word, with source and day.", word=text("the word")),
-        tool("open", "Show a page, or its first part.", page=NUMBER),
-        tool("next", "Show the next part of what was shown last."),
-        tool("add", "Add a row to the table, or replace the row of that name.", row=text("name, then the other cells")),
-        tool("drop", "Delete a row of the table.", name=text("name of the row")),
-    )
-}
+TOOLS = (
+    tool("find", "List the pages that hold a word, with source and day.", word=text("the word")),
+    tool("open", "Show a page, or its first part.", page=NUMBER),
+    tool("next", "Show the next part of what was shown last."),
+    tool("add", "Add a row to the table, or replace the row of that name.", row=text("name, then the other cells")),
+    tool("drop", "Delete a row of the table.", name=text("name of the row")),
+)
+BY_NAME = by_name(TOOLS)
 
 
 class World:
-    """Pages that do not change, the place in what is being read, and the table so far."""
+    """Constant pages, the unread rest of the last listing, and the table so far."""
 
     def __init__(self, setup: Mapping[str, Json]):
         self._columns: list[str] = setup["columns"]
@@ -79,11 +73,11 @@ class World:
         self._words = {number: set(" ".join(lines).split(" ")) for number, lines in self._pages.items()}
         self._unread: list[str] = []
         self.table: dict[str, list[str]] = {}
-        """Name to the cells beside it."""
+        """Name -> the other cells of its row."""
 
     def step(self, call: Call) -> str:
-        """Run one call; whatever is wrong with it is said in the returned line."""
-        return validate_call(call, TOOLS) or getattr(self, f"_{call.name}")(**call.arguments)
+        """Run one call; errors are returned as text."""
+        return validate_call(call, BY_NAME) or getattr(self, f"_{call.name}")(**call.arguments)
 
     def _find(self, word: str) -> str:
         self._unread = [self._pages[number][0] for number, words in self._words.items() if word in words]
@@ -116,110 +110,139 @@ class World:
 
 @dataclass
 class _Page:
-    """A page while it is being written."""
+    """A page under construction."""
 
     number: int
     source: str
     day: int
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Name to what the page claims about it; one line each."""
+    """Name -> the claims of the page about it; one line each."""
 
 
-def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
-    """Make a group, pages with claims about its members and others, and the expert's way through."""
-    n_rows = lexicon.whole(*ROWS[level])
-    n_members = n_rows + N_FAILING[level]
-    n_people = n_members + N_FORMER[level]
-    n_pages = N_LISTS[level] + N_SHEETS[level] + N_NOISE[level]
-    n_strangers = n_pages * N_STRANGERS[level]
-    group, other, *names = lexicon.names(2 + n_people + N_RENAMED[level] + n_strangers)
-    people, renamed, strangers = names[:n_people], names[n_people:-n_strangers], iter(names[-n_strangers:])
-    condition, bound = (lexicon.pick(FACTS), lexicon.whole(20, 80)) if level > 2 else (None, 0)
-    columns = lexicon.several([column for column in COLUMNS if column != condition], N_COLUMNS[level])
-    ranking = lexicon.several(FILES, N_SOURCES[level])
-
-    pages = _pages(lexicon, ranking, n_pages)
-    kinds = lexicon.shuffled(range(n_pages))
-    lists, sheets = sorted(kinds[: N_LISTS[level]]), sorted(kinds[N_LISTS[level] : -N_NOISE[level]])
-    noise = kinds[-N_NOISE[level] :]
-    table = {}
-    for i, person in enumerate(people):
-        # Who has a new name stands on some pages with the old and on some with the new one.
-        aliases = (person, renamed[i]) if i < len(renamed) else (person,)
-        member = i < n_members
-        claim = functools.partial(_claim, lexicon, pages, aliases)
-        homes = _some(lexicon, lists, 1 if member else 2, len(lists))
-        if member:
-            claim(homes, "in", group, lambda: lexicon.pick((group, other)) if level > 3 else group)
-        else:
-            claim(homes, "in", other, lambda: group)
-        if len(aliases) == 2:
-            pages[homes[0]].facts[person]["now"] = aliases[1]
-        cells = []
-        for column in columns:
-            cells.append(_value(lexicon, column))
-            places = _some(lexicon, sheets, 1, N_CLAIMS[level]) if sheets else homes
-            claim(places, column, cells[-1], lambda column=column: _value(lexicon, column))
-        if condition:
-            meets = lexicon.whole(bound + 1, 99) if i < n_rows else lexicon.whole(1, bound)
-            claim(_some(lexicon, sheets, 1, N_CLAIMS[level]), condition, str(meets), lambda: str(lexicon.whole(1, 99)))
-        if i < n_rows:
-            table[aliases[-1]] = cells
-    for place, page in enumerate(pages):
-        for _ in range(N_STRANGERS[level]):
-            facts = {"in": other} if place in lists else {}
-            if place in noise and level > 2:
-                facts["asks"] = lexicon.pick(people)
-            elif not (sheets and place in lists):
-                column = lexicon.pick(columns)
-                facts[column] = _value(lexicon, column)
-            page.facts[next(strangers)] = facts
-
+def generate(lexicon: Lexicon, level: int) -> GeneratedTask:
+    """Generate a group, pages with claims about its members and others, and the expert's actions."""
+    builder = _TaskBuilder(lexicon, level)
+    table = builder.write_people()
+    builder.write_strangers()
     setup = {
-        "columns": columns, "part": PART[level],
+        "columns": builder.columns, "part": PART[level],
         "pages": [
             {"page": page.number, "source": page.source, "day": page.day, "lines": _lines(lexicon, page)}
-            for page in sorted(pages, key=lambda page: page.number)
+            for page in sorted(builder.pages, key=lambda page: page.number)
         ],
     }  # fmt: skip
-    expert = _Expert(setup, ranking).collect(group, condition, bound, look_up=bool(sheets))
+    expert = _Expert(setup, builder.ranking).collect(
+        builder.group, builder.condition, builder.bound, look_up=bool(builder.sheets)
+    )
     return GeneratedTask(
-        prompt=_prompt(lexicon, level, group, columns, condition, bound, ranking), tools=tuple(TOOLS.values()),
-        setup=setup, key={"table": table}, expert=expert, tags=("research_synthesis", "multi_step", "memory"),
+        prompt=_prompt(builder), tools=TOOLS, setup=setup, key={"table": table}, expert=expert,
+        tags=("research_synthesis", "multi_step", "memory"),
     )  # fmt: skip
 
 
+class _TaskBuilder:
+    """The people, columns, condition and pages of a task."""
+
+    def __init__(self, lexicon: Lexicon, level: int):
+        self.lexicon, self.level = lexicon, level
+        self._n_rows = lexicon.integer(*ROWS[level])
+        self._n_members = self._n_rows + N_FAILING[level]
+        n_people = self._n_members + N_FORMER[level]
+        n_pages = N_LISTS[level] + N_SHEETS[level] + N_NOISE[level]
+        n_strangers = n_pages * N_STRANGERS[level]
+        self.group, self._other, *names = lexicon.names(2 + n_people + N_RENAMED[level] + n_strangers)
+        self._people, self._renamed = names[:n_people], names[n_people:-n_strangers]
+        self._strangers = iter(names[-n_strangers:])
+        self.condition: str | None = None
+        self.bound = 0
+        if level > 2:
+            self.condition, self.bound = lexicon.choice(FACTS), lexicon.integer(20, 80)
+        self.columns = lexicon.sample([column for column in COLUMNS if column != self.condition], N_COLUMNS[level])
+        self.ranking = lexicon.sample(FILES, N_SOURCES[level])
+        """Sources by decreasing authority."""
+        self.pages = _pages(lexicon, self.ranking, n_pages)
+        kinds = lexicon.shuffled(range(n_pages))
+        self._lists = sorted(kinds[: N_LISTS[level]])
+        self.sheets = sorted(kinds[N_LISTS[level] : -N_NOISE[level]])
+        self._noise = kinds[-N_NOISE[level] :]
+
+    def write_people(self) -> dict[str, list[str]]:
+        """Write the claims about all members and former members; returns the correct table."""
+        table = {}
+        for i, person in enumerate(self._people):
+            # A renamed person is on some pages under the old name and on others under the new one.
+            aliases = (person, self._renamed[i]) if i < len(self._renamed) else (person,)
+            cells = self._write_person(aliases, member=i < self._n_members, passes=i < self._n_rows)
+            if i < self._n_rows:
+                table[aliases[-1]] = cells
+        return table
+
+    def _write_person(self, aliases: tuple[str, ...], *, member: bool, passes: bool) -> list[str]:
+        lexicon, group, other = self.lexicon, self.group, self._other
+        claim = functools.partial(_claim, lexicon, self.pages, aliases)
+        homes = _some(lexicon, self._lists, 1 if member else 2, len(self._lists))
+        if member:
+            claim(homes, "in", group, lambda: lexicon.choice((group, other)) if self.level > 3 else group)
+        else:
+            claim(homes, "in", other, lambda: group)
+        if len(aliases) == 2:
+            self.pages[homes[0]].facts[aliases[0]]["now"] = aliases[1]
+        cells = []
+        for column in self.columns:
+            cells.append(_value(lexicon, column))
+            places = _some(lexicon, self.sheets, 1, N_CLAIMS[self.level]) if self.sheets else homes
+            claim(places, column, cells[-1], functools.partial(_value, lexicon, column))
+        if self.condition:
+            number = lexicon.integer(self.bound + 1, 99) if passes else lexicon.integer(1, self.bound)
+            places = _some(lexicon, self.sheets, 1, N_CLAIMS[self.level])
+            claim(places, self.condition, str(number), lambda: str(lexicon.integer(1, 99)))
+        return cells
+
+    def write_strangers(self) -> None:
+        """Write lines about people outside the group on all pages."""
+        lexicon = self.lexicon
+        for place, page in enumerate(self.pages):
+            for _ in range(N_STRANGERS[self.level]):
+                facts = {"in": self._other} if place in self._lists else {}
+                if place in self._noise and self.level > 2:
+                    facts["asks"] = lexicon.choice(self._people)
+                elif not (self.sheets and place in self._lists):
+                    column = lexicon.choice(self.columns)
+                    facts[column] = _value(lexicon, column)
+                page.facts[next(self._strangers)] = facts
+
+
 def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
-    """Score the item F1 of the table; the answer's text does not count."""
-    wanted, found = key["table"], world.table
+    """Return the item F1 of the table; the text of the answer is ignored."""
+    target, collected = key["table"], world.table
     n_columns = 1 + len(task.setup["columns"])
     right_cells = [
-        1 + sum(a == b for a, b in zip(cells, found[name], strict=True))
-        for name, cells in wanted.items()
-        if name in found
+        1 + sum(a == b for a, b in zip(cells, collected[name], strict=True))
+        for name, cells in target.items()
+        if name in collected
     ]
-    n_rows = len(wanted) + len(found)
+    n_rows = len(target) + len(collected)
     item_f1 = 2 * sum(right_cells) / (n_rows * n_columns)
     row_f1 = 2 * right_cells.count(n_columns) / n_rows
-    return Grade(value=item_f1, details={"item_f1": item_f1, "row_f1": row_f1, "success": found == wanted})
+    return Grade(value=item_f1, details={"item_f1": item_f1, "row_f1": row_f1, "success": collected == target})
 
 
 def describe(setup: Mapping[str, Json]) -> str:
-    """Write out all pages and what a row and a part are."""
+    """Write all pages, the columns of a row and the length of a part."""
     pages = "\n".join("\n".join([_head(page), *page["lines"]]) for page in setup["pages"])
     return f"row name {' '.join(setup['columns'])}\npart {setup['part']}\n{pages}"
 
 
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
-    """Write a wrong cell, or look in the wrong place, or add somebody else, mostly of another group, or drop a row."""
+    """Write a wrong cell, look in the wrong place, add somebody else, mostly of another group, or drop a row."""
     call = action.calls[0] if action.calls else Call(name="find", arguments={})
-    kind = lexicon.pick(("find", "open", "next", "add", "add", "drop")) if call.name != "add" else "mistake"
-    page = lexicon.pick(task.setup["pages"])
+    kind = lexicon.choice(("find", "open", "next", "add", "add", "drop")) if call.name != "add" else "mistake"
+    page = lexicon.choice(task.setup["pages"])
     strangers = [line for line in page["lines"] if line.split(" ")[2] not in task.prompt] or page["lines"]
-    name, *words = lexicon.pick(strangers).split(" ")
+    name, *words = lexicon.choice(strangers).split(" ")
     cells = " ".join(str(lexicon.number()) for _ in task.setup["columns"])
     wrong = {
-        "find": act("find", word=lexicon.pick(words)),
+        "find": act("find", word=lexicon.choice(words)),
         "open": act("open", page=page["page"]),
         "next": act("next"),
         "add": act("add", row=f"{name} {cells}"),
@@ -230,7 +253,7 @@ def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
 
 
 class _Expert:
-    """Plays a world, reading the pages of most authority first and each page once."""
+    """Plays a world; reads the pages of highest authority first, and each page once."""
 
     def __init__(self, setup: Mapping[str, Json], ranking: list[str]):
         self._world = World(setup)
@@ -241,7 +264,7 @@ class _Expert:
         self._read: dict[int, dict[str, dict[str, str]]] = {}
 
     def collect(self, group: str, condition: str | None, bound: int, look_up: bool) -> tuple[Action, ...]:
-        """Find the members, then their facts; from level 3 on facts stand elsewhere, so every name is looked up."""
+        """Find the members, then their facts; `look_up` every name if facts and memberships are on different pages."""
         now: dict[str, str] = {}
         candidates: dict[str, None] = {}
         homes = self._find(group)
@@ -282,29 +305,37 @@ class _Expert:
 
 
 def _pages(lexicon: Lexicon, ranking: list[str], n: int) -> list[_Page]:
-    # In order of authority: by rank of the source, then the newest; all days differ, so there are no ties.
-    days, numbers = lexicon.several(range(1, 31), n), lexicon.several(range(1, 40), n)
-    pages = [_Page(number, lexicon.pick(ranking), day) for number, day in zip(numbers, days, strict=True)]
+    # By decreasing authority: rank of the source, then the newest first; all days differ, so there are no ties.
+    days, numbers = lexicon.sample(range(1, 31), n), lexicon.sample(range(1, 40), n)
+    pages = [_Page(number, lexicon.choice(ranking), day) for number, day in zip(numbers, days, strict=True)]
     return sorted(pages, key=lambda page: (ranking.index(page.source), -page.day))
 
 
-def _claim(lexicon, pages: list[_Page], aliases, places: list[int], column: str, true: str, false: Callable[[], str]):
-    # Places are in order of authority, so the first one is right whatever the others say.
+def _claim(
+    lexicon: Lexicon,
+    pages: list[_Page],
+    aliases: Sequence[str],
+    places: list[int],
+    column: str,
+    true: str,
+    false: Callable[[], str],
+) -> None:
+    # Places are sorted by authority, so the first one is right and the others may be wrong.
     for place in places:
         facts = pages[place].facts
-        name = lexicon.pick(aliases) if column != "in" else aliases[0]
+        name = lexicon.choice(aliases) if column != "in" else aliases[0]
         if len(aliases) > 1:
             name = next((alias for alias in aliases if alias in facts), name)
         facts.setdefault(name, {})[column] = true if place == places[0] else false()
 
 
 def _some(lexicon: Lexicon, places: list[int], low: int, high: int) -> list[int]:
-    return sorted(lexicon.several(places, lexicon.whole(low, high)))
+    return sorted(lexicon.sample(places, lexicon.integer(low, high)))
 
 
 def _value(lexicon: Lexicon, column: str) -> str:
     if column == "colour":
-        return lexicon.pick(COLOURS)
+        return lexicon.choice(COLOURS)
     return lexicon.name() if column == "city" else str(lexicon.number())
 
 
@@ -316,10 +347,11 @@ def _lines(lexicon: Lexicon, page: _Page) -> list[str]:
     return [" ".join((name, *chain(*facts.items()))) for name, facts in lexicon.shuffled(list(page.facts.items()))]
 
 
-def _prompt(lexicon, level, group, columns, condition, bound, ranking) -> str:
-    listed = " ".join(columns)
+def _prompt(builder: _TaskBuilder) -> str:
+    lexicon, level, group, condition = builder.lexicon, builder.level, builder.group, builder.condition
+    listed = " ".join(builder.columns)
     sentences = [
-        lexicon.pick(
+        lexicon.choice(
             (
                 f"make a table of all in {group}: name {listed}",
                 f"who is in {group}? add rows of name {listed}",
@@ -329,13 +361,26 @@ def _prompt(lexicon, level, group, columns, condition, bound, ranking) -> str:
     ]
     if condition:
         sentences.append(
-            lexicon.pick((f"only those with {condition} over {bound}", f"take a row if {condition} is over {bound}"))
+            lexicon.choice(
+                (
+                    f"only those with {condition} over {builder.bound}",
+                    f"take a row if {condition} is over {builder.bound}",
+                )
+            )
         )
     if level in (2, 3):
-        sentences.append(lexicon.pick(("newer pages win", "where pages differ the newest is right")))
+        sentences.append(lexicon.choice(("newer pages win", "where pages differ the newest is right")))
     if level > 3:
-        first = lexicon.pick((f"trust {', then '.join(ranking)}", f"believe {' before '.join(ranking)}"))
+        first = lexicon.choice(
+            (f"trust {', then '.join(builder.ranking)}", f"believe {' before '.join(builder.ranking)}")
+        )
         sentences.append(f"{first}; of one source the newest page; this holds for groups too")
     if level == 5:
         sentences.append("a now b says that a is called b today: use b")
     return ". ".join(sentences)
+
+
+ENVIRONMENT = EnvironmentSpec(
+    name="research", version="1", domain="in", modelled_on="WideSearch", metric="item F1", about=__doc__,
+    generate=generate, world=World, grade=grade, describe=describe, perturb=perturb,
+)  # fmt: skip

@@ -1,23 +1,19 @@
-"""Shell work in a simulated file system; stands beside Terminal-Bench 2.0.
+"""Shell work in a simulated file system; modelled on Terminal-Bench 2.0.
 
-A task is a list of errands about facts that stand in files. Levels grow in three ways: more errands (the horizon: 1, 2,
-3, 4, 6), longer references that must be followed from file to file before a fact is found (1, 1, 2, 2, 3 hops), and
-more distractors (files 2 to 12; from level 2 on, other lines mention the wanted name too).
-The score is binary: the files after the attempt equal the wanted files exactly, so a change elsewhere fails.
+A task is a list of errands about facts in files. Levels grow in three ways: more errands (the horizon: 1, 2, 3, 4, 6),
+longer chains of references that lead from file to file to a fact (1, 1, 2, 2, 3 hops), and more distractors (2 to 12
+files; from level 2 on, other lines mention the name of a task too).
+The score is binary: the files after the attempt equal the target files exactly, so a change elsewhere fails.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from replication.collect.benchmarks.suite import GeneratedTask, Grade
-from replication.collect.benchmarks.suite.kit import act, text, tool
+from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
+from replication.collect.benchmarks.suite.kit import Limits, act, by_name, mismatch, text, tool, usage
 from replication.collect.benchmarks.suite.words import ENDINGS, FACTS, FILES, FOLDERS, Lexicon
 from replication.collect.interfaces import Action
 from replication.records import Call, Json, Task
-
-NAME = "terminal"
-VERSION = "2"
-DOMAIN = "in"
 
 ERRANDS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6}
 HOPS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
@@ -26,9 +22,8 @@ N_LINES = {1: 2, 2: 3, 3: 3, 4: 4, 5: 5}
 MENTIONS = {1: 0, 2: 1, 3: 1, 4: 2, 5: 3}
 
 MAX_FILES = 64
-MAX_TEXT = 4_000
 MAX_OUTPUT = 2_000
-
+LIMITS = Limits(max_text=4_000, multiline=True)
 
 TOOLS = (
     tool("ls", "List all files."),
@@ -39,6 +34,7 @@ TOOLS = (
     tool("cp", "Copy a file.", file=text("path"), target=text("path of the copy")),
     tool("rm", "Delete a file.", file=text("path")),
 )
+BY_NAME = by_name(TOOLS)
 
 
 class World:
@@ -48,17 +44,15 @@ class World:
         self.files: dict[str, str] = dict(setup["files"])
 
     def step(self, call: Call) -> str:
-        """Run one command; whatever is wrong with it is said in the returned line."""
-        command = getattr(self, f"_{call.name}", None) if call.name in COMMANDS else None
-        if command is None:
-            return f"error: no command {call.name[:40]}"
-        wanted = COMMANDS[call.name]
-        values = [call.arguments.get(name) for name in wanted]
-        if set(call.arguments) != set(wanted) or not all(isinstance(value, str) for value in values):
-            return f"error: {call.name} takes {' '.join(wanted) or 'nothing'}"
-        if any(len(value) > MAX_TEXT for value in values):
+        """Run one command; errors are returned as text."""
+        problem = mismatch(call, BY_NAME, LIMITS)
+        if problem is None:
+            return getattr(self, f"_{call.name}")(**call.arguments)[:MAX_OUTPUT]
+        if problem.kind == "name":
+            return f"error: no command {str(call.name)[:40]}"
+        if problem.kind == "value" and all(isinstance(value, str) for value in call.arguments.values()):
             return "error: too long"
-        return command(*values)[:MAX_OUTPUT]
+        return f"error: {usage(BY_NAME[call.name])}"
 
     def _ls(self) -> str:
         return "\n".join(sorted(self.files)) or "no files"
@@ -106,94 +100,93 @@ class World:
         return short and (path in self.files or len(self.files) < MAX_FILES)
 
 
-COMMANDS = {made.name: tuple(made.parameters["properties"]) for made in TOOLS}
-
-
-def draft(lexicon: Lexicon, level: int) -> GeneratedTask:
-    """Make files, errands about them, and the expert's way through."""
-    files = _files(lexicon, level)
+def generate(lexicon: Lexicon, level: int) -> GeneratedTask:
+    """Generate files, errands about them, and the expert's actions."""
     n = ERRANDS[level]
-    subjects = lexicon.names(n * (HOPS[level] + 1) + N_FILES[level] * N_LINES[level] + MENTIONS[level] * n)
-    spare = iter(subjects[n * (HOPS[level] + 1) :])
-    lines: dict[str, list[str]] = {
-        path: [f"{next(spare)} {lexicon.pick(FACTS)} {lexicon.number()}" for _ in range(N_LINES[level])]
-        for path in files
-    }
-    sentences, expert = [], []
-    goal_changes = []
-    targets = [f"{stem}.{lexicon.pick(ENDINGS)}" for stem in lexicon.names(n)]
-    # Each errand that moves or deletes a file needs a file of its own, or two errands could contradict each other.
-    free = lexicon.shuffled(files)
+    builder = _TaskBuilder(lexicon, level, n)
     for i in range(n):
-        chain = subjects[i * (HOPS[level] + 1) : i * (HOPS[level] + 1) + HOPS[level]]
-        kind = lexicon.pick(("fetch", "fetch", "move", "remove")) if len(free) > n - i else "fetch"
-        fact = lexicon.pick(FACTS)
-        home = free.pop() if kind != "fetch" else lexicon.pick(free)
-        for here, after in pairwise(chain):
-            lines[lexicon.pick(free)].append(f"{here} see {after}")
-            expert.append(act("grep", word=here))
-        value = str(lexicon.number())
-        lines[home].append(f"{chain[-1]} {fact} {value}")
-        for _ in range(MENTIONS[level]):
-            lines[lexicon.pick(free)].append(f"{next(spare)} asks {chain[-1]}")
-        expert.append(act("grep", word=chain[-1]))
-        if kind == "fetch":
-            sentences.append(
-                lexicon.pick(
-                    (
-                        f"write the {fact} of {chain[0]} to {targets[i]}",
-                        f"put the {fact} of {chain[0]} in {targets[i]}",
-                        f"make {targets[i]} hold the {fact} of {chain[0]}",
-                    )
-                )
-            )
-            expert.append(act("write", file=targets[i], text=value))
-        elif kind == "move":
-            target = f"{lexicon.pick(FOLDERS)}/{targets[i]}"
-            sentences.append(
-                lexicon.pick(
-                    (
-                        f"move the file with the {fact} of {chain[0]} to {target}",
-                        f"rename the file that has the {fact} of {chain[0]} to {target}",
-                    )
-                )
-            )
-            expert.append(act("mv", file=home, target=target))
-        else:
-            sentences.append(
-                lexicon.pick(
-                    (
-                        f"delete the file with the {fact} of {chain[0]}",
-                        f"remove the file that has the {fact} of {chain[0]}",
-                    )
-                )
-            )
-            expert.append(act("rm", file=home))
-        goal_changes.append(expert[-1].calls[0])
-    for path in files:
-        lines[path] = lexicon.shuffled(lines[path])
-    setup = {"files": {path: "\n".join(lines[path]) for path in files}}
+        builder.add_errand(i)
+    setup = {"files": {path: "\n".join(lexicon.shuffled(lines)) for path, lines in builder.lines.items()}}
     goal = World(setup)
-    for call in goal_changes:
+    for call in builder.changes:
         goal.step(call)
     return GeneratedTask(
-        prompt=lexicon.pick(("; then ", ", then ")).join(sentences), tools=TOOLS, setup=setup,
-        key={"files": goal.files}, expert=(*expert, Action(answer="done")),
+        prompt=lexicon.choice(("; then ", ", then ")).join(builder.sentences), tools=TOOLS, setup=setup,
+        key={"files": goal.files}, expert=(*builder.expert, Action(answer="done")),
         tags=("tool_use", "multi_step", *(("planning",) if level > 1 else ())),
     )  # fmt: skip
 
 
+class _TaskBuilder:
+    """The files of a task, and the errands so far."""
+
+    def __init__(self, lexicon: Lexicon, level: int, n: int):
+        self._lexicon, self._level, self._n = lexicon, level, n
+        files = _files(lexicon, level)
+        n_chained = n * (HOPS[level] + 1)
+        self._subjects = lexicon.names(n_chained + N_FILES[level] * N_LINES[level] + MENTIONS[level] * n)
+        self._spare: Iterator[str] = iter(self._subjects[n_chained:])
+        self.lines: dict[str, list[str]] = {
+            path: [f"{next(self._spare)} {lexicon.choice(FACTS)} {lexicon.number()}" for _ in range(N_LINES[level])]
+            for path in files
+        }
+        self._targets = [f"{stem}.{lexicon.choice(ENDINGS)}" for stem in lexicon.names(n)]
+        # An errand that moves or deletes a file takes it out of this list, or two errands could contradict each other.
+        self._free = lexicon.shuffled(files)
+        self.sentences: list[str] = []
+        self.expert: list[Action] = []
+        self.changes: list[Call] = []
+
+    def add_errand(self, i: int) -> None:
+        """Add the errand of index `i`: its sentence, its lines in the files, and the expert's actions."""
+        lexicon, n_names = self._lexicon, HOPS[self._level] + 1
+        chain = self._subjects[i * n_names : i * n_names + n_names - 1]
+        enough = len(self._free) > self._n - i
+        kind = lexicon.choice(("fetch", "fetch", "move", "remove")) if enough else "fetch"
+        fact = lexicon.choice(FACTS)
+        home = self._free.pop() if kind != "fetch" else lexicon.choice(self._free)
+        for here, after in pairwise(chain):
+            self._write(f"{here} see {after}")
+            self.expert.append(act("grep", word=here))
+        value = str(lexicon.number())
+        self.lines[home].append(f"{chain[-1]} {fact} {value}")
+        for _ in range(MENTIONS[self._level]):
+            self._write(f"{next(self._spare)} asks {chain[-1]}")
+        self.expert.append(act("grep", word=chain[-1]))
+        change = self._change(kind, f"the {fact} of {chain[0]}", self._targets[i], home, value)
+        self.expert.append(change)
+        self.changes += change.calls
+
+    def _write(self, line: str) -> None:
+        self.lines[self._lexicon.choice(self._free)].append(line)
+
+    def _change(self, kind: str, fact: str, target: str, home: str, value: str) -> Action:
+        lexicon = self._lexicon
+        if kind == "fetch":
+            self._ask(f"write {fact} to {target}", f"put {fact} in {target}", f"make {target} hold {fact}")
+            return act("write", file=target, text=value)
+        if kind == "move":
+            target = f"{lexicon.choice(FOLDERS)}/{target}"
+            self._ask(f"move the file with {fact} to {target}", f"rename the file that has {fact} to {target}")
+            return act("mv", file=home, target=target)
+        self._ask(f"delete the file with {fact}", f"remove the file that has {fact}")
+        return act("rm", file=home)
+
+    def _ask(self, *wordings: str) -> None:
+        self.sentences.append(self._lexicon.choice(wordings))
+
+
 def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
-    """Score 1 if every file is as wanted, else 0; an answer is not required, as in Terminal-Bench's tests."""
-    wanted = key["files"]
-    wrong = sorted(path for path in wanted.keys() | world.files.keys() if wanted.get(path) != world.files.get(path))
+    """Score 1 if the files equal the target files, else 0; an answer is not required, as in Terminal-Bench's tests."""
+    target = key["files"]
+    wrong = sorted(path for path in target.keys() | world.files.keys() if target.get(path) != world.files.get(path))
     return Grade(value=float(not wrong), details={"n_wrong_files": len(wrong)})
 
 
 def _files(lexicon: Lexicon, level: int) -> list[str]:
-    stems = lexicon.several([f"{name}.{end}" for name in FILES for end in ENDINGS], N_FILES[level])
+    stems = lexicon.sample([f"{name}.{end}" for name in FILES for end in ENDINGS], N_FILES[level])
     # From level 3 on about half of the files lie in folders.
-    return [f"{lexicon.pick(FOLDERS)}/{s}" if level > 2 and lexicon.chance(0.5) else s for s in stems]
+    return [f"{lexicon.choice(FOLDERS)}/{s}" if level > 2 and lexicon.bernoulli(0.5) else s for s in stems]
 
 
 def describe(setup: Mapping[str, Json]) -> str:
@@ -203,13 +196,20 @@ def describe(setup: Mapping[str, Json]) -> str:
 
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
     """Run another command with a plausible value: an existing path, or a name that may be anywhere or nowhere."""
-    path = lexicon.pick(list(task.setup["files"]))
+    path = lexicon.choice(list(task.setup["files"]))
     words = " ".join(task.setup["files"].values()).split()
-    kind = lexicon.pick(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
+    kind = lexicon.choice(("ls", "cat", "grep", "grep", "rm", "cat_wrong"))
     return {
         "ls": act("ls"),
         "cat": act("cat", file=path),
-        "grep": act("grep", word=lexicon.pick(words)),
+        "grep": act("grep", word=lexicon.choice(words)),
         "rm": act("rm", file=path),
         "cat_wrong": act("cat", file=f"{lexicon.name()}.txt"),
     }[kind]
+
+
+ENVIRONMENT = EnvironmentSpec(
+    name="terminal", version="2", domain="in", modelled_on="Terminal-Bench 2.0",
+    metric="binary: all files equal the target files", about=__doc__, generate=generate, world=World, grade=grade,
+    describe=describe, perturb=perturb,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The words that generated tasks are made of, all written for this project."""
+"""The vocabulary of generated tasks, written for this project, and the random draws from it."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,10 @@ VOWELS = "aeiou"
 SYLLABLES = tuple(consonant + vowel for consonant in CONSONANTS for vowel in VOWELS)
 SPLITS = ("train", "calibration", "evaluation")
 OWNERS = ("train", "train", "calibration", "evaluation")
-"""Whose a made-up name is, by the rest of its checksum by four."""
+"""Split of a made-up name, by its CRC-32 modulo 4: half of all names belong to training, a quarter to each other split.
+
+Every task is built around such names, so the splits are disjoint by construction and need no check afterwards.
+"""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 COLOURS = ("red", "blue", "green", "white", "black", "grey", "brown", "pink")
 FACTS = ("code", "price", "room", "weight", "age", "badge", "shelf", "score", "seat", "gate")
@@ -30,19 +33,10 @@ PARAMETERS = {
 """Parameter name -> kind of its value."""
 
 
-def split_of(name: str) -> str:
-    """Say which split owns a made-up name.
-
-    Every task is built around such names, so the splits are disjoint by construction, not by checking afterwards.
-    Half of all names belong to training, a quarter each to calibration and evaluation.
-    """
-    return OWNERS[zlib.crc32(name.encode()) % 4]
-
-
 class Lexicon:
-    """Draws words for one task of one split.
+    """Random words and numbers for one task of one split.
 
-    Uniform numbers are taken from the generator in blocks and everything else is made of them: a call of NumPy for each
+    Uniform numbers are drawn from the generator in blocks, and every other draw is derived from them: one NumPy call per
     word would cost twenty times as much.
     """
 
@@ -50,27 +44,27 @@ class Lexicon:
 
     def __init__(self, rng: np.random.Generator, split: str):
         self.split = split
-        # A generator's own `next`, because this is called a thousand times for a task of the highest level.
+        # The bound `__next__` of a generator, because it is called a thousand times for a task of the highest level.
         self._uniform = self._numbers(rng).__next__
 
     def _numbers(self, rng: np.random.Generator) -> Iterator[float]:
         while True:
             yield from reversed(rng.random(self._BLOCK).tolist())
 
-    def chance(self, share: float) -> bool:
-        """Say yes with this probability."""
+    def bernoulli(self, share: float) -> bool:
+        """Return True with probability `share`."""
         return self._uniform() < share
 
-    def whole(self, low: int, high: int) -> int:
-        """Draw a whole number in [low, high]."""
+    def integer(self, low: int, high: int) -> int:
+        """Draw an integer in [low, high], both ends included."""
         return low + int(self._uniform() * (high - low + 1))
 
-    def pick(self, words: Sequence[T]) -> T:
-        """Draw one of a sequence."""
+    def choice(self, words: Sequence[T]) -> T:
+        """Draw one element of a sequence."""
         return words[int(self._uniform() * len(words))]
 
-    def several(self, words: Sequence[T], n: int) -> list[T]:
-        """Draw `n` different ones of a sequence, in random order; all of them if there are fewer."""
+    def sample(self, words: Sequence[T], n: int) -> list[T]:
+        """Draw `n` elements without replacement, in random order; all of them if there are fewer."""
         left, draw = list(words), self._uniform
         n_left = len(left)
         n = min(n, n_left)
@@ -80,11 +74,11 @@ class Lexicon:
         return left[:n]
 
     def shuffled(self, words: Sequence[T]) -> list[T]:
-        """Put a sequence into random order."""
-        return self.several(words, len(words))
+        """Return the elements in random order."""
+        return self.sample(words, len(words))
 
     def name(self) -> str:
-        """Make up a name of two or three syllables that belongs to this split."""
+        """Make up a name of two or three syllables that belongs to this split; names are drawn until one does."""
         draw, n = self._uniform, len(SYLLABLES)
         while True:
             name = SYLLABLES[int(draw() * n)] + SYLLABLES[int(draw() * n)]
@@ -95,14 +89,14 @@ class Lexicon:
 
     def names(self, n: int) -> list[str]:
         """Make up `n` different names."""
-        found: dict[str, None] = {}
-        while len(found) < n:
-            found[self.name()] = None
-        return list(found)
+        names: dict[str, None] = {}
+        while len(names) < n:
+            names[self.name()] = None
+        return list(names)
 
     def number(self) -> int:
-        """Draw a number of one to three digits, small ones not rarer than large ones."""
-        largest = self.pick((9, 99, 999))
+        """Draw a number of one to three digits; each number of digits is equally likely."""
+        largest = self.choice((9, 99, 999))
         return 1 + int(self._uniform() * largest)
 
     def value(self, kind: str) -> str | int:
@@ -111,4 +105,4 @@ class Lexicon:
             return self.name()
         if kind == "number":
             return self.number()
-        return self.pick(DAYS if kind == "day" else COLOURS)
+        return self.choice(DAYS if kind == "day" else COLOURS)

@@ -1,1 +1,1 @@
-"""The small programming language and the two environments built on it, `repair` and `repository`."""
+"""The small language, and the environments built on it; environments with other tools belong in the folder above."""

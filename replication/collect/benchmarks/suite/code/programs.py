@@ -1,4 +1,4 @@
-"""Generated programs in the small language: many small templates, put together by who calls whom."""
+"""Generated programs in the small language: small templates, composed into functions that call each other."""
 
 import functools
 import re
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from replication.collect.benchmarks.suite.code import language
-from replication.collect.benchmarks.suite.code.language import Program, Value, bind, written
+from replication.collect.benchmarks.suite.code import machine
+from replication.collect.benchmarks.suite.code.compiler import bind, holes, read
+from replication.collect.benchmarks.suite.code.language import Program
+from replication.collect.benchmarks.suite.code.machine import Value, written
 from replication.collect.benchmarks.suite.words import Lexicon
 
 LETTERS = "abcdefghkmnpqrsuvwxyz"
@@ -18,15 +20,15 @@ GAPS = {gap: gap for gap in "nmltxyiabfgh"}
 class Template:
     """A function with gaps: n, m numbers, l a list, t a text; a < b constants; x, y, i variables; f, g, h helpers.
 
-    It is read once, with the gaps as names, and not again for each function that is made of it.
+    It is compiled once, with the gaps as names, and not again for each function that fills the gaps.
     """
 
     about: str
-    """What the function gives; goes into its note or the prompt."""
+    """Description of the result, for its note or the prompt."""
     body: str
-    """Lines, parted by semicolons."""
+    """Lines, separated by semicolons."""
     helpers: str = ""
-    """Signatures of f, g, h in this order, parted by blanks."""
+    """Signatures of f, g, h in this order, separated by blanks."""
 
     @functools.cached_property
     def lines(self) -> tuple[str, ...]:
@@ -34,20 +36,20 @@ class Template:
         return tuple(line.strip() for line in self.body.split(";"))
 
     @functools.cached_property
-    def code(self) -> language.Code:
-        """The body, ready to run but for its gaps."""
-        return language.read(("def it()", *(line.format_map(GAPS) for line in self.lines), "end")).functions["it"].code
+    def code(self) -> machine.Code:
+        """The compiled body, its gaps not filled."""
+        return read(("def it()", *(line.format_map(GAPS) for line in self.lines), "end")).functions["it"].code
 
     @functools.cached_property
     def holes(self) -> list[int]:
-        """Where the code is about gaps."""
-        return language.holes(self.code)
+        """Indices of the steps that are about gaps."""
+        return holes(self.code)
 
     @functools.cached_property
     def numbers(self) -> list[str | int]:
-        """Gaps and numbers in the order in which they stand in the body."""
-        found = re.findall(r"(?<=\{)[abg](?=\})|\b[0-9]+", self.body)
-        return [int(number) if number.isdigit() else number for number in found]
+        """Constant gaps and numbers, in their order in the body."""
+        constants = re.findall(r"(?<=\{)[abg](?=\})|\b[0-9]+", self.body)
+        return [int(constant) if constant.isdigit() else constant for constant in constants]
 
 
 def _templates(*rows: tuple[str, ...]) -> tuple[Template, ...]:
@@ -70,7 +72,7 @@ TINY = {
         ("{m} times {a}, minus {n}", "return {m} * {a} - {n}"),
     ),
 }
-"""One line each, by signature: what goes in > what comes out."""
+"""One line each, by signature: parameters > result."""
 
 SHORT = {
     "n>n": (
@@ -184,7 +186,7 @@ LEAVES = {
         ("{t} with a dash after each letter", '{x} = ""; for {i} in {t}; {x} = {x} + {i} + "-"; end; return {x}'),
     ),
 }
-"""Functions that call no other."""
+"""Functions that call no others."""
 
 NODES = {
     "n>n": _templates(
@@ -240,7 +242,7 @@ NODES = {
         ("{t} and {f} of its length", "return {t} + text({f}(len({t})))", "n>n"),
     ),
 }
-"""Functions that call others; f leads on to the next link of a chain."""
+"""Functions that call others; f is the next link of a chain."""
 
 MISLEADING = ("add", "max", "count", "first", "half", "sum", "sort", "last", "double", "check")
 
@@ -248,25 +250,25 @@ ENTRIES = ("n>n", "n>n", "nn>n", "l>n", "l>n", "l>l", "t>n", "t>t")
 
 
 class Function(NamedTuple):
-    """One function of a generated program: a template and what is put into its gaps."""
+    """One function of a generated program: a template and the content of its gaps."""
 
     name: str
     signature: str
     template: Template
     gaps: Mapping[str, str | int]
     note: bool = True
-    """Whether the file tells what the function gives."""
+    """Whether a note above the function describes its result."""
     old: str = ""
     """A second, outdated note."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of what goes in."""
-        return tuple([self.gaps[gap] for gap in parameters(self.signature)])
+        """Names of the parameters."""
+        return tuple(str(self.gaps[gap]) for gap in parameters(self.signature))
 
     @property
     def about(self) -> str:
-        """What the function gives."""
+        """Description of the result."""
         return self.template.about.format_map(self.gaps)
 
     @property
@@ -275,9 +277,9 @@ class Function(NamedTuple):
         return [line.format_map(self.gaps) for line in self.template.lines]
 
     @property
-    def ready(self) -> language.Function:
-        """The function as a program would read it."""
-        return language.Function(self.parameters, bind(self.template.code, self.template.holes, self.gaps))
+    def compiled(self) -> machine.Function:
+        """The function as the compiler would return it."""
+        return machine.Function(self.parameters, bind(self.template.code, self.template.holes, self.gaps))
 
     @property
     def source(self) -> list[str]:
@@ -287,91 +289,97 @@ class Function(NamedTuple):
 
 
 def parameters(signature: str) -> str:
-    """Give the gaps of what goes in."""
+    """Return the gaps of the parameters of a signature."""
     return "nm" if signature.startswith("nn") else signature[0]
 
 
 def fill(w: Lexicon, template: Template, signature: str, name: str, helpers: Iterable[str | int] = ()) -> Function:
-    """Fill the gaps of a template."""
-    gaps: dict[str, str | int] = dict(zip("nmltxyi", w.several(LETTERS, 7), strict=True))
+    """Fill the gaps of a template with random names and constants."""
+    gaps: dict[str, str | int] = dict(zip("nmltxyi", w.sample(LETTERS, 7), strict=True))
     gaps.update(zip("fgh", helpers, strict=False))
-    gaps["a"] = w.whole(2, 30)
-    gaps["b"] = gaps["a"] + w.whole(1, 30)
+    a = w.integer(2, 30)
+    gaps |= {"a": a, "b": a + w.integer(1, 30)}
     return Function(name, signature, template, gaps)
 
 
 def fresh_names(w: Lexicon, misleading: bool = False) -> Iterator[str]:
-    """Make up different names without end, half of them with a first word that says nothing about the function."""
-    seen = set()
+    """Yield different names without end; if `misleading`, half of them with a first word unrelated to the function."""
+    seen: set[str] = set()
     while True:
         name = w.name()
         if name not in seen:
             seen.add(name)
-            yield f"{w.pick(MISLEADING)}_{name}" if misleading and w.chance(0.5) else name
+            yield f"{w.choice(MISLEADING)}_{name}" if misleading and w.bernoulli(0.5) else name
 
 
 def deal(w: Lexicon, functions: Iterable[Function], files: Iterable[str]) -> dict[str, list[Function]]:
-    """Spread functions evenly over files, in the order given; within a file they are shuffled."""
-    held: dict[str, list[Function]] = {file: [] for file in files}
-    order = list(held)
+    """Spread functions evenly over files, in the given order; within a file they are shuffled."""
+    order = list(files)
+    content: dict[str, list[Function]] = {file: [] for file in order}
     for i, function in enumerate(functions):
-        held[order[i % len(order)]].append(function)
-    return {file: w.shuffled(several) for file, several in held.items()}
+        content[order[i % len(order)]].append(function)
+    return {file: w.shuffled(listed) for file, listed in content.items()}
 
 
-def chain(w: Lexicon, signature: str, n_links: int, names: Iterator[str]) -> tuple[list[Function], list[Function]]:
-    """Make functions of which each calls the next, `n_links` calls in all, and the side helpers that they call too."""
+class Chain(NamedTuple):
+    """Functions each of which calls the next, and other helpers that they call."""
+
+    links: list[Function]
+    sides: list[Function]
+
+
+def chain(w: Lexicon, signature: str, n_links: int, names: Iterator[str]) -> Chain:
+    """Generate a chain of `n_links` calls, so of one function more."""
     links: list[Function] = []
     sides: list[Function] = []
     name = next(names)
     for _ in range(n_links):
-        template = w.pick(NODES[signature])
+        template = w.choice(NODES[signature])
         signatures = template.helpers.split(" ")
         helpers = [next(names) for _ in signatures]
         links.append(fill(w, template, signature, name, helpers))
-        sides += [fill(w, w.pick(LEAVES[s]), s, h) for s, h in zip(signatures[1:], helpers[1:], strict=True)]
+        sides += [fill(w, w.choice(LEAVES[s]), s, h) for s, h in zip(signatures[1:], helpers[1:], strict=True)]
         name, signature = helpers[0], signatures[0]
-    links.append(fill(w, w.pick(LEAVES[signature]), signature, name))
-    return links, sides
+    links.append(fill(w, w.choice(LEAVES[signature]), signature, name))
+    return Chain(links, sides)
 
 
 def program(functions: Iterable[Function]) -> Program:
-    """Make functions ready to run, without their files."""
-    return Program({f.name: f.ready for f in functions})
+    """Link functions without writing and compiling their files."""
+    return Program({f.name: f.compiled for f in functions})
 
 
 def in_files(files: Mapping[str, Iterable[Function]]) -> dict[str, str]:
     """Write the setup of a world: file -> text."""
-    return {file: "\n".join([line for function in held for line in function.source]) for file, held in files.items()}
+    return {file: "\n".join([line for f in functions for line in f.source]) for file, functions in files.items()}
 
 
 Call = tuple[str, tuple[Value, ...]]
-"""Name of a function and values for it."""
+"""Name of a function and its values."""
 
 
 def calls(w: Lexicon, function: Function, n: int, words: list[str]) -> list[Call]:
-    """Draw `n` calls: first at and around the function's own constants, where mistakes show, then anywhere."""
+    """Draw `n` calls: first at and around the function's constants, where mistakes change the value, then anywhere."""
     name, needs = function.name, parameters(function.signature)
-    gaps = function.gaps
-    constants = [gaps.get(c, c) for c in function.template.numbers]
-    constants = [c for c in constants if type(c) is int]
+    filled = [function.gaps.get(c, c) if isinstance(c, str) else c for c in function.template.numbers]
+    constants = [c for c in filled if isinstance(c, int)]
     first = [*constants, 0, 95, *[c + 1 for c in constants], *[c - 1 for c in constants]]
-    drawn = []
+    drawn: list[Call] = []
     for i in range(n):
-        number = first[i] if i < len(first) else w.whole(0, 70)
+        number = first[i] if i < len(first) else w.integer(0, 70)
         if needs == "n":
             drawn.append((name, (number,)))
         elif needs == "nm":
-            drawn.append((name, (number, w.whole(0, 70))))
+            drawn.append((name, (number, w.integer(0, 70))))
         elif needs == "t":
-            drawn.append((name, (w.pick(words),)))
+            drawn.append((name, (w.choice(words),)))
         else:
-            # An empty list is a case of its own; the rest mixes near and far numbers.
-            drawn.append((name, ((number, *[w.whole(0, 70) for _ in range(w.whole(0, 3))])[i == 1 :],)))
+            # The second list is empty; the others mix numbers near the constants with any numbers.
+            drawn.append((name, ((number, *[w.integer(0, 70) for _ in range(w.integer(0, 3))])[i == 1 :],)))
     return drawn
 
 
 def as_text(call: Call) -> str:
-    """Write a call as a program would."""
+    """Write a call in the syntax of the language."""
     name, values = call
     return f"{name}({', '.join(map(written, values))})"

@@ -1,10 +1,12 @@
 """The world of `repair` and `repository`: files of the small language, six tools, and hidden tests as the grade."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from replication.collect.benchmarks.suite import Grade
-from replication.collect.benchmarks.suite.code.language import MAX_LINE, Program, Table, indented, link, read
-from replication.collect.benchmarks.suite.kit import NUMBER, act, text, tool, validate_call
+from replication.collect.benchmarks.suite.code.compiler import MAX_LINE, Table, read
+from replication.collect.benchmarks.suite.code.language import Program, indented, link
+from replication.collect.benchmarks.suite.kit import NUMBER, act, by_name, text, tool, validate_call
 from replication.collect.benchmarks.suite.words import Lexicon
 from replication.collect.interfaces import Action
 from replication.records import Call, Json, Task
@@ -27,7 +29,7 @@ TOOLS = (
     tool("delete", "Delete a line.", file=_FILE, line=_LINE),
     tool("run", "Run a call and show its value.", call=text("such as f(3)")),
 )
-_TOOLS = {tool.name: tool for tool in TOOLS}
+BY_NAME = by_name(TOOLS)
 
 
 class World:
@@ -35,34 +37,36 @@ class World:
 
     def __init__(self, setup: Mapping[str, Json]):
         self.files: dict[str, list[str]] = {file: text.split("\n") for file, text in setup["files"].items()}
-        # Only changed files are read again.
+        # Only changed files are compiled again.
         self._tables: dict[str, Table] = {}
         self._program: Program | None = None
 
     def step(self, call: Call) -> str:
-        """Run one tool; whatever is wrong is said in the returned text."""
-        problem = validate_call(call, _TOOLS)
+        """Run one tool; errors are returned as text."""
+        problem = validate_call(call, BY_NAME)
         if problem:
             return problem
-        values = [call.arguments[name] for name in _TOOLS[call.name].parameters["properties"]]
+        values = [call.arguments[name] for name in BY_NAME[call.name].parameters["properties"]]
         for value in values:
             if isinstance(value, str) and not (len(value) <= MAX_LINE and value.isprintable() and value.strip()):
                 return "error: empty, too long or not printable"
         if "file" in call.arguments and values[0] not in self.files:
             return f"error: no file {values[0]}; files: {' '.join(self.files)}"
-        return getattr(self, f"_{call.name}")(*values)[:MAX_OUTPUT]
+        tools: Mapping[str, Callable[..., str]] = {
+            "show": self.show, "search": self._search, "set": self._set, "insert": self._insert,
+            "delete": self._delete, "run": self.run,
+        }  # fmt: skip
+        return tools[call.name](*values)[:MAX_OUTPUT]
 
     def run(self, call: str) -> str:
-        """Work out a call with the files as they are."""
+        """Return the value of a call with the present files."""
         if self._program is None:
             self._tables = {file: self._tables.get(file) or read(tuple(lines)) for file, lines in self.files.items()}
             self._program = link(self._tables)
         return self._program.run(call)
 
-    def _run(self, call: str) -> str:
-        return self.run(call)
-
-    def _show(self, file: str) -> str:
+    def show(self, file: str) -> str:
+        """Return a file with line numbers and indentation."""
         return "\n".join(f"{i} {line}" for i, line in enumerate(indented(self.files[file]), 1)) or "empty"
 
     def _search(self, text: str) -> str:
@@ -94,8 +98,16 @@ class World:
         return "ok"
 
 
+class Line(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    number: int
+    """From 1."""
+
+
 class TaskBuilder:
-    """Writes down an expert's way and carries it out, so that line numbers are right after each edit."""
+    """Records an expert's actions and executes its edits, so that line numbers are right after each edit."""
 
     def __init__(self, setup: Mapping[str, Json]):
         self.world = World(setup)
@@ -110,21 +122,21 @@ class TaskBuilder:
             self.world.step(action.calls[0])
 
     def look_at(self, file: str) -> None:
-        """Show a file unless that was done before."""
+        """Show a file, once."""
         if file not in self._shown:
             self._shown.add(file)
             self.do("show", file=file)
 
-    def place(self, function: str) -> tuple[str, int]:
-        """Find the file and number of the line that starts a function."""
+    def place(self, function: str) -> Line:
+        """Return the file and the number of the line that starts a function; raises KeyError if there is none."""
         start = f"def {function}("
         for file, lines in self.world.files.items():
             if start in (text := "\n".join(lines)):
-                return file, text.count("\n", 0, text.index(start)) + 1
+                return Line(file, text.count("\n", 0, text.index(start)) + 1)
         raise KeyError(function)
 
     def lines_of(self, function: str) -> tuple[str, ...]:
-        """Give the lines of a function as they are now, none if it is not there."""
+        """Return the present lines of a function, none if it does not exist."""
         try:
             file, first = self.place(function)
         except KeyError:
@@ -134,31 +146,31 @@ class TaskBuilder:
 
 
 def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None) -> Grade:
-    """Score 1 if every hidden test passes, those that failed before and those that passed, else 0; as SWE-bench does."""
-    failed = {kind: sum(world.run(call) != wanted for call, wanted in tests) for kind, tests in key.items()}
+    """Score 1 if every hidden test passes, those that failed before and those that passed, else 0; as in SWE-bench."""
+    failed = {kind: sum(world.run(call) != expected for call, expected in tests) for kind, tests in key.items()}
     return Grade(value=float(not any(failed.values())), details={f"n_failed_{kind}": n for kind, n in failed.items()})
 
 
 def describe(setup: Mapping[str, Json]) -> str:
-    """Tell all files as `show` does."""
+    """Write all files as tool `show` prints them."""
     world = World(setup)
-    return "\n".join(f"{file}\n{world._show(file)}" for file in world.files)
+    return "\n".join(f"{file}\n{world.show(file)}" for file in world.files)
 
 
 def perturb(lexicon: Lexicon, task: Task, action: Action) -> Action:
-    """Look in the wrong place, or edit the wrong line, the wrong file or in the wrong way."""
+    """Look in a wrong place, or make a random edit."""
     files = task.setup["files"]
-    file = lexicon.pick(list(files))
+    file = lexicon.choice(list(files))
     lines = files[file].split("\n")
-    at = lexicon.whole(1, len(lines) + 1)
-    name = lexicon.pick([line[4:].partition("(")[0] for line in lines if line.startswith("def ")] or [lexicon.name()])
+    at = lexicon.integer(1, len(lines) + 1)
+    name = lexicon.choice([line[4:].partition("(")[0] for line in lines if line.startswith("def ")] or [lexicon.name()])
     wrong = {
-        "show": {"file": lexicon.pick((file, lexicon.name()))},
-        "search": {"text": lexicon.pick((name, f"def {lexicon.name()}"))},
-        "set": {"file": file, "line": at, "text": lexicon.pick(lines)},
-        "insert": {"file": file, "line": at, "text": lexicon.pick(lines)},
+        "show": {"file": lexicon.choice((file, lexicon.name()))},
+        "search": {"text": lexicon.choice((name, f"def {lexicon.name()}"))},
+        "set": {"file": file, "line": at, "text": lexicon.choice(lines)},
+        "insert": {"file": file, "line": at, "text": lexicon.choice(lines)},
         "delete": {"file": file, "line": at},
         "run": {"call": f"{name}({lexicon.number()})"},
     }
-    kind = action.calls[0].name if action.calls and lexicon.chance(0.5) else lexicon.pick(list(wrong))
+    kind = action.calls[0].name if action.calls and lexicon.bernoulli(0.5) else lexicon.choice(list(wrong))
     return act(kind, **wrong[kind])

@@ -1,0 +1,112 @@
+"""Compute what a study costs and what it could detect; every assumption is listed with its origin."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replication import settings
+from replication.analyse.planning.designs import Allocation, allocation
+from replication.analyse.planning.measurements import Measurements, Variances
+from replication.analyse.planning.precision import (
+    Precision,
+    is_trained,
+    joint,
+    n_runs_compared,
+    precisions,
+    scales_compared,
+    variances,
+)
+from replication.analyse.planning.volume import (
+    Assumption,
+    Counts,
+    TrainingVolume,
+    Volume,
+    has_price,
+    money,
+    rates,
+    training_volume,
+    volumes,
+)
+from replication.errors import ConfigError
+from replication.text import percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Cost and precision of a study."""
+
+    study: str
+    volumes: Mapping[str, Volume]
+    training: TrainingVolume
+    engine_hours: float
+    training_hours: float
+    money: float | None
+    """None without a price."""
+    n_runs_compared: int
+    variances: Mapping[str, Variances]
+    precision: Mapping[str, Precision]
+    joint_t2: float | None
+    joint_t3: float | None
+    allocation: Allocation
+    assumptions: Sequence[Assumption]
+
+
+def plan(cfg: settings.Root, counts: Counts, measured: Measurements) -> Plan:
+    """Compute the plan of a study; measured quantities replace those assumed in conf/plan."""
+    assumptions: list[Assumption] = []
+    found_rates = rates(cfg, counts, measured, assumptions)
+    played, trained = volumes(cfg, counts, found_rates), training_volume(counts, found_rates)
+    prompt, completion = (sum(volume[i] for volume in played.values()) for i in (2, 3))
+    engine_hours = (prompt + completion) / found_rates.tokens_per_s / 3600
+    training_hours = trained.wall_s / 3600
+    components = variances(cfg, measured, assumptions)
+    precision = precisions(cfg, components, n_runs_compared(cfg))
+    assumptions += [
+        Assumption("smallest effect of interest", percent(cfg.plan.sesoi), "given: plan.sesoi"),
+        Assumption("level, power", f"{cfg.analysis.level:g}, {cfg.analysis.power:g}", "given: conf/analysis"),
+        Assumption("unscored episodes", "none", "given: counted as 0 where frozen data has them"),
+        Assumption("benchmarks in the joint power", "independent", "given"),
+    ]
+    return Plan(
+        study=cfg.study.name,
+        volumes=played,
+        training=trained,
+        engine_hours=engine_hours,
+        training_hours=training_hours,
+        money=money(cfg, engine_hours + training_hours, prompt, completion) if has_price(cfg) else None,
+        n_runs_compared=n_runs_compared(cfg),
+        variances=components.by_benchmark,
+        precision=precision,
+        joint_t2=joint([precision[name].power_t2 for name in cfg.benchmarks]),
+        joint_t3=joint([precision[name].power_t3 for name in cfg.benchmarks]),
+        allocation=allocation(cfg, components, found_rates, assumptions),
+        assumptions=assumptions,
+    )
+
+
+def validate(cfg: settings.Root) -> None:
+    """Check the ranges of conf/plan and that the two arms exist; raises ConfigError."""
+    p = cfg.plan
+    for key in ("pass_rate", "icc", "rho"):
+        if not 0 <= getattr(p, key) <= 1:
+            raise ConfigError(f"`plan.{key}` must be in [0, 1]; got {getattr(p, key)}.")
+    for key in ("sesoi", "tokens_per_s", "training_tokens_per_s", "budget", "max_tasks", "max_trials", "max_runs"):
+        value = getattr(p, key)
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"`plan.{key}` must be above 0; got {value}.")
+    numbers = [k for k in vars(p) if k.startswith("price") or k.endswith("_tokens")]
+    for key in ("tau", "hours_per_task", *numbers):
+        if not 0 <= getattr(p, key) < math.inf:
+            raise ConfigError(f"`plan.{key}` must be at least 0; got {getattr(p, key)}.")
+    roles = sorted({*cfg.arms, *(model.role for model in cfg.models.values())})
+    for key in ("treatment", "control"):
+        if getattr(p, key) not in roles:
+            raise ConfigError(f"`plan.{key}` is {getattr(p, key)!r}; the study has {', '.join(roles)}.")
+    if p.treatment == p.control:
+        raise ConfigError(f"`plan.treatment` and `plan.control` are both {p.control!r}; name two arms.")
+    if is_trained(cfg) and p.max_runs < 2:
+        raise ConfigError(f"`plan.max_runs` must be at least 2 for trained arms (T3); got {p.max_runs}.")
+    if not scales_compared(cfg):
+        raise ConfigError(
+            f"no scale has both `{p.treatment}` and `{p.control}`; choose plan.treatment and plan.control that share one."
+        )

@@ -1,0 +1,91 @@
+"""Check arguments of statistical functions; every error names the argument, the value and what is allowed."""
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from replication.errors import AnalysisError
+
+
+def probability(**arguments: float) -> None:
+    """Require numbers strictly between 0 and 1, such as a confidence level, alpha or power."""
+    for name, value in arguments.items():
+        if not 0 < value < 1:
+            raise AnalysisError(f"`{name}` must lie between 0 and 1; got {value}.")
+
+
+def one_sided_level(**arguments: float) -> None:
+    """Require numbers strictly between 0 and .5, the levels of one-sided tests."""
+    for name, value in arguments.items():
+        if not 0 < value < 0.5:
+            raise AnalysisError(f"`{name}` is one-sided and must lie between 0 and .5; got {value}.")
+
+
+def fraction(**arguments: float) -> None:
+    """Require numbers from 0 to 1, both included."""
+    for name, value in arguments.items():
+        if not 0 <= value <= 1:
+            raise AnalysisError(f"`{name}` must lie in [0, 1]; got {value}.")
+
+
+def positive(**arguments: ArrayLike) -> None:
+    """Require finite numbers above 0; arrays elementwise and not empty."""
+    for name, value in arguments.items():
+        array = np.asarray(value, float)
+        if array.size == 0 or not (np.isfinite(array) & (array > 0)).all():
+            raise AnalysisError(f"`{name}` must be above 0 and finite; got {array.tolist()}.")
+
+
+def not_negative(**arguments: ArrayLike) -> None:
+    """Require finite numbers of at least 0; arrays elementwise and not empty."""
+    at_least(0, **arguments)
+
+
+def at_least(least: float, **arguments: ArrayLike) -> None:
+    """Require finite numbers of at least `least`; arrays elementwise and not empty."""
+    for name, value in arguments.items():
+        array = np.asarray(value, float)
+        if array.size == 0 or not (np.isfinite(array) & (array >= least)).all():
+            raise AnalysisError(f"`{name}` must be at least {least} and finite; got {array.tolist()}.")
+
+
+def finite(**arguments: ArrayLike) -> None:
+    """Require numbers of which none is missing or infinite; arrays not empty."""
+    for name, value in arguments.items():
+        array = np.asarray(value, float)
+        if array.size == 0 or not np.isfinite(array).all():
+            raise AnalysisError(
+                f"`{name}` must be finite and not empty; got {int((~np.isfinite(array)).sum())} of {array.size} values "
+                "missing or infinite."
+            )
+
+
+def same_shape(**arrays: ArrayLike) -> None:
+    """Require arrays of one shape."""
+    shapes = [np.shape(array) for array in arrays.values()]
+    if len(set(shapes)) > 1:
+        raise AnalysisError(
+            f"{_listed([f'`{name}`' for name in arrays])} must have the same shape; got {_listed(map(str, shapes))}."
+        )
+
+
+def vector(name: str, values: ArrayLike, *, least: int = 1) -> NDArray[np.float64]:
+    """Return `values` as an array (n,) of finite numbers, n at least `least`."""
+    array = np.asarray(values, float)
+    if array.ndim != 1 or array.size < least:
+        raise AnalysisError(f"`{name}` must be (n,) with n of at least {least}; got shape {array.shape}.")
+    finite(**{name: array})
+    return array
+
+
+def choice(allowed: Collection[str], **arguments: str) -> None:
+    """Require one of the allowed names."""
+    for name, value in arguments.items():
+        if value not in allowed:
+            raise AnalysisError(f"`{name}` must be one of {', '.join(allowed)}; got {value!r}.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}"

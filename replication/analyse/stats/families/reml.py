@@ -1,0 +1,45 @@
+"""Variance between benchmarks or scales by restricted maximum likelihood (REML)."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+Array = NDArray[np.float64]
+
+
+def reml_tau2(y: Array, se: Array, x: Array | None = None) -> float:
+    """Estimate the variance tau^2 of the true values `y` about their mean, or about a line over `x`; all (n,).
+
+    se : known standard errors of `y`, above 0. The root of the restricted score, w = 1/(se^2 + tau^2); 0 where the score
+    has no root above 0.
+    Mean: sum w^2 (y - mean)^2 = sum w - sum w^2/sum w. Line: y'PPy = tr P, P = W - WX(X'WX)^-1 X'W, X = (1, x).
+    """
+    score = _score_of_mean(y, se) if x is None else _score_of_line(y, se, x)
+    if score(0.0) <= 0:
+        return 0.0
+    high = float(y.var() + (se**2).max())
+    while score(high) > 0:
+        high *= 2
+    return float(optimize.brentq(score, 0.0, high, xtol=1e-15, rtol=1e-12))
+
+
+def _score_of_mean(y: Array, se: Array) -> Callable[[float], float]:
+    def score(tau2: float) -> float:
+        w = 1 / (se**2 + tau2)
+        return float(w**2 @ (y - w @ y / w.sum()) ** 2 - w.sum() + (w**2).sum() / w.sum())
+
+    return score
+
+
+def _score_of_line(y: Array, se: Array, x: Array) -> Callable[[float], float]:
+    design = np.column_stack([np.ones_like(x), x - x.mean()])
+
+    def score(tau2: float) -> float:
+        w = 1 / (se**2 + tau2)
+        wx = w[:, None] * design
+        p = np.diag(w) - wx @ np.linalg.solve(design.T @ wx, wx.T)
+        return float(((p @ y) ** 2).sum() - np.trace(p))
+
+    return score

@@ -1,0 +1,174 @@
+"""Official harness -> store: checks the results of one run and adds them, like those of any other run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from replication.collect.interfaces import Harness, HarnessRun, ItemResult
+from replication.errors import HarnessError, StoreError
+from replication.records import UNSCORED_REASONS, Episode, Json, Labels, Score, Task
+from replication.store import Store
+
+MAX_LISTED = 10
+"""Problems in one message."""
+
+NO_TEXTS: Mapping[str, Json] = {
+    "n_tasks_repeated": 0, "n_tasks_where_trials_differ": 0, "n_seeds": 0, "n_distinct_seeds": 0, "as_expected": True,
+}  # fmt: skip
+"""Result of the check of repeated trials, which compares texts and seeds; a harness reports neither."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessJob:
+    """A run of a harness with the labels of its checkpoint."""
+
+    harness: Harness
+    run: HarnessRun
+    labels: Labels
+    """Of the served checkpoint."""
+    max_unscored: float
+    """Share of attempts without a score above which nothing is stored."""
+
+
+class Ingested(NamedTuple):
+    """Counts of one call."""
+
+    n_added: int
+    """Attempts that the store did not have, or had without a score."""
+    n_unscored: int
+    """Attempts of the whole run without a score."""
+
+
+def ingest(store: Store, job: HarnessJob) -> Ingested:
+    """Prepare and launch a harness, check all its results, then store those that are missing.
+
+    Nothing is written before every check has passed. Results are resumed by identity: stored ones are kept, attempts
+    that failed are replaced, and a score that differs from the stored one raises StoreError.
+    """
+    run, harness = job.run, job.harness
+    harness.prepare(run)
+    harness.launch(run)
+    _raise(f"results of harness `{harness.name}` in `{run.folder}`", harness.validate(run))
+    results = harness.ingest(run)
+    _check(job, results)
+    grader = f"{harness.name}-{harness.version}"
+    stored = _stored(store, run.spec.run_id)
+    _check_unchanged(run, grader, stored, results)
+    tasks = {task_id: _task(run, task_id) for task_id in sorted({result.task_id for result in results})}
+    facts = {"engine": "harness", "harness": harness.name, "version": harness.version}
+    n_added = 0
+    with store.writer(run.spec, job.labels, facts, list(tasks.values())) as writer:
+        for result in sorted(results, key=lambda result: (result.task_id, result.trial)):
+            episode = _episode(run, tasks[result.task_id], result)
+            score = Score.of(episode, grader, result.value, result.details)
+            old = stored.get((result.task_id, result.trial))
+            if old is None or (old.failed and result.stop_reason not in UNSCORED_REASONS):
+                writer.append(episode, score)
+            elif result.value is not None and (old.value is None or old.grader != grader):
+                writer.append_score(score)
+            else:
+                continue
+            n_added += 1
+    store.record_check(run.spec.run_id, "repeats", NO_TEXTS)
+    return Ingested(n_added, sum(result.value is None for result in results))
+
+
+def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
+    """Check what every harness must report: all items, all trials, each once, and enough of them scored."""
+    run = job.run
+    what = f"results of harness `{job.harness.name}` for run `{run.spec.run_id}`"
+    sources: dict[tuple[str, int], list[str]] = {}
+    for result in results:
+        sources.setdefault((result.task_id, result.trial), []).append(result.source)
+    twice = [
+        f"item `{task_id}`, trial {trial}, is given more than once: {', '.join(places)}"
+        for (task_id, trial), places in sources.items()
+        if len(places) > 1
+    ]
+    if twice:
+        raise StoreError(_listed(what, twice))
+    problems = [
+        f"{result.source}: a score must be in [0, 1] or None, and None if the attempt ended in "
+        f"{' or '.join(UNSCORED_REASONS)}; got {result.value!r} after {result.stop_reason}"
+        for result in results
+        if result.value is not None and (not 0 <= result.value <= 1 or result.stop_reason in UNSCORED_REASONS)
+    ]
+    trials: dict[str, list[int]] = {}
+    for task_id, trial in sorted(sources):
+        trials.setdefault(task_id, []).append(trial)
+    if len(trials) != run.n_tasks:
+        problems.append(
+            f"{len(trials)} items where `n_tasks` is {run.n_tasks}. An item that was not run must be there without a score."
+        )
+    problems += [
+        f"item `{task_id}` must have the trials 0 to {run.n_trials - 1}; it has {', '.join(map(str, found))}"
+        for task_id, found in trials.items()
+        if found != list(range(run.n_trials))
+    ]
+    n_unscored = sum(result.value is None for result in results)
+    if results and n_unscored > job.max_unscored * len(results):
+        problems.append(
+            f"{n_unscored} of {len(results)} attempts have no score, more than `max_unscored` {job.max_unscored:g}: "
+            "a server was probably down. Run them again, or raise the limit."
+        )
+    _raise(what, problems)
+
+
+class _Stored(NamedTuple):
+    value: float | None
+    grader: str | None
+    failed: bool
+
+
+def _stored(store: Store, run_id: str) -> dict[tuple[str, int], _Stored]:
+    """Read the stored attempts of a run by task and trial; empty if it was never ingested."""
+    if run_id not in store.runs():
+        return {}
+    table = store.score_table([run_id])
+    values = table["value"].astype(object).where(table["value"].notna(), None)
+    return {
+        (task_id, int(trial)): _Stored(value, grader, stop_reason in UNSCORED_REASONS)
+        for task_id, trial, value, grader, stop_reason in zip(
+            table["task_id"], table["trial"], values, table["grader"], table["stop_reason"], strict=True
+        )
+    }
+
+
+def _check_unchanged(
+    run: HarnessRun, grader: str, stored: Mapping[tuple[str, int], _Stored], results: Sequence[ItemResult]
+) -> None:
+    changed = []
+    for result in results:
+        old = stored.get((result.task_id, result.trial))
+        if old and old.value is not None and old.grader == grader and old.value != result.value:
+            changed.append(
+                f"{result.source}: item `{result.task_id}`, trial {result.trial}, is {result.value}, stored is {old.value}"
+            )
+    if changed:
+        what = f"run `{run.spec.run_id}` has other scores in the store. Results of another run need another `study.seed`; or"
+        raise StoreError(_listed(f"{what} move the run's folder away to replace it", changed))
+
+
+def _raise(what: str, problems: Sequence[str]) -> None:
+    if problems:
+        raise HarnessError(_listed(f"{what} cannot be used, and nothing was stored", problems))
+
+
+def _listed(what: str, problems: Sequence[str]) -> str:
+    more = [f"... and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
+    return "\n  ".join([f"{what}:", *problems[:MAX_LISTED], *more])
+
+
+def _task(run: HarnessRun, task_id: str) -> Task:
+    """Return the task of an item. The harness keeps its content, so id and version of the benchmark identify it."""
+    setup = {"benchmark": run.spec.benchmark, "version": run.spec.benchmark_version, "item": task_id}
+    return Task(id=task_id, benchmark=run.spec.benchmark, prompt="", tools=(), setup=setup)
+
+
+def _episode(run: HarnessRun, task: Task, result: ItemResult) -> Episode:
+    return Episode(
+        run_id=run.spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=result.trial,
+        trajectory=result.trajectory, stop_reason=result.stop_reason, error=result.error, n_turns=result.n_turns,
+        n_malformed=0, n_prompt_tokens=result.n_prompt_tokens, n_completion_tokens=result.n_completion_tokens, seeds=(),
+        wall_s=result.wall_s,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Serve checkpoints and play all their runs: one process plays one checkpoint, or several of one architecture in turn."""
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from replication import settings
+from replication.collect import build, runner
+from replication.store import Store
+
+
+class Assignment(NamedTuple):
+    """A checkpoint and all runs that it plays."""
+
+    model: build.Served
+    jobs: list[runner.Job]
+
+
+def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment]:
+    """List the checkpoints of a study with their runs, agents and probes; those named in `only`, or all if it is empty."""
+    return [
+        Assignment(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)])
+        for model in build.served(cfg, only)
+    ]  # fmt: skip
+
+
+def store_of(cfg: settings.Root) -> Store:
+    """Open the store of a configuration."""
+    return Store(Path(cfg.paths.results) / "store")
+
+
+def play_missing(cfg: settings.Root, work: Iterable[Assignment]) -> None:
+    """Play and grade the missing episodes of these checkpoints; no engine is started when there are none.
+
+    `engine.processes` engines share the checkpoints.
+    """
+    work, store, todo = list(work), store_of(cfg), []
+    for model, jobs in work:
+        if any(runner.missing(store, job) for job in jobs):
+            todo.append(Assignment(model, jobs))
+        else:
+            for job in jobs:
+                runner.regrade(store, job)
+    if not todo:
+        print(f"run: all {sum(len(jobs) for _, jobs in work)} runs are complete")
+        return
+    started = time.monotonic()
+    # Sorted by architecture, so that weights are swapped within one engine before another is started.
+    todo.sort(key=lambda item: item.model.ref.architecture)
+    shares = _shares(todo, min(cfg.engine.processes, len(todo)))
+    if len(shares) == 1:
+        n_played = _play_share(cfg, shares[0], 0)
+    else:
+        with ProcessPoolExecutor(len(shares), get_context("spawn")) as pool:
+            n_played = sum(pool.map(_play_share, [cfg] * len(shares), shares, range(len(shares))))
+    print(f"run: {n_played} episodes in {time.monotonic() - started:.0f} s")
+
+
+def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
+    # Every n-th checkpoint: each share gets its part of every architecture, which differ in speed.
+    return [todo[i::n] for i in range(n)]
+
+
+def _play_share(cfg: settings.Root, share: Iterable[Assignment], line: int) -> int:
+    store, n_played = store_of(cfg), 0
+    engine = build.engine(cfg)
+    try:
+        for model, jobs in share:
+            engine.load(model.ref)
+            n_played += runner.collect(
+                store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, line=line
+            )
+    finally:
+        engine.close()
+    return n_played

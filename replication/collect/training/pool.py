@@ -1,0 +1,129 @@
+"""Training runs side by side in worker processes, with one progress bar."""
+
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+from replication import settings
+from replication.collect import progress
+from replication.collect.training import tracking
+from replication.collect.training.loop import Progress
+from replication.collect.training.runs import TrainingRun, execute, finished
+from replication.errors import TrainingError
+
+_worker_queue: "Queue | None" = None
+"""In a worker: where it reports progress. A queue cannot travel with a task, only be inherited when the process is
+spawned, so `_initialize` sets it once per worker. It is None in the main process and never changes afterwards."""
+
+
+class Summary(NamedTuple):
+    """Outcome of `train_all`."""
+
+    n_runs: int
+    """All runs of the list, including those that were finished before."""
+    n_trained: int
+    wall_s: float
+
+    def text(self) -> str:
+        """Describe the outcome in one line."""
+        if not self.n_runs:
+            return "nothing to train in this study"
+        if not self.n_trained:
+            return f"all {self.n_runs} training runs are finished"
+        return f"{self.n_trained} training runs in {self.wall_s:.0f} s"
+
+
+def train_all(
+    runs: list[tuple[TrainingRun, Path]], *, workers: int, tracked: settings.Tracking, results: Path
+) -> Summary:
+    """Execute the unfinished ones of these training runs, each in its folder, and log them to wandb.
+
+    A run whose first phases are all phases of another run in the list continues from that run's checkpoint, after that
+    run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all.
+
+    workers : processes side by side. tracked, results : see `tracking.log_training`.
+    """
+    todo = [(run, folder) for run, folder in runs if finished(run, folder) is None]
+    if not todo:
+        return Summary(len(runs), 0, 0.0)
+    started = time.monotonic()
+    context = get_context("spawn")
+    queue: Queue = context.Queue()
+    bar = Thread(target=_show_progress, args=(queue, [run for run, _ in todo]), daemon=True)
+    bar.start()
+    pool = ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_initialize, initargs=(queue,))
+    with pool:
+        try:
+            _execute_in_order(pool, todo, {run.identity: folder for run, folder in runs})
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            queue.put(None)
+            bar.join()
+    tracking.log_training(tracked, results, [folder for _, folder in todo])
+    return Summary(len(runs), len(todo), time.monotonic() - started)
+
+
+def _execute_in_order(
+    pool: ProcessPoolExecutor, todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path]
+) -> None:
+    """Submit each run once the run it continues is finished.
+
+    folders : by identity, of all runs that may be continued.
+    """
+    unfinished = {run.identity for run, _ in todo}
+    prefixes = {run.identity: run.longest_prefix(folders) for run, _ in todo}
+    # Runs that others continue come first, then long ones, so that the last one to finish is short.
+    waiting = sorted(
+        todo, key=lambda item: (item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases))
+    )
+    futures: dict[Future, TrainingRun] = {}
+    while waiting or futures:
+        for run, folder in list(waiting):
+            prefix = prefixes[run.identity]
+            if prefix not in unfinished:
+                waiting.remove((run, folder))
+                futures[pool.submit(_work, run, folder, folders[prefix] if prefix else None)] = run
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            run = futures.pop(future)
+            _check(future, run)
+            unfinished.discard(run.identity)
+
+
+def _check(future: Future, run: TrainingRun) -> None:
+    try:
+        future.result()
+    except (TrainingError, OSError):
+        raise
+    except Exception as error:
+        raise TrainingError(f"training run `{run.name}` failed: {type(error).__name__}: {error}") from error
+
+
+def _initialize(queue: Queue) -> None:
+    global _worker_queue
+    _worker_queue = queue
+
+
+def _work(run: TrainingRun, folder: Path, start: Path | None) -> None:
+    queue, name = _worker_queue, run.name
+    assert queue is not None  # `_initialize` ran in this process.
+    execute(run, folder, lambda progress: queue.put((name, progress)), start)
+
+
+def _show_progress(queue: Queue, runs: list[TrainingRun]) -> None:
+    """Draw the bar from reports of (run name, progress) until a None arrives."""
+    total = sum(phase.n_tokens for run in runs for phase in run.phases)
+    latest: dict[str, Progress] = {}
+    with progress.bar(total, f"train {len(runs)} runs", "token", scale=True) as bar:
+        while (item := queue.get()) is not None:
+            name, report = item
+            latest[name] = report
+            bar.n = min(total, sum(p.n_tokens for p in latest.values()))
+            bar.set_postfix_str(f"{name.rsplit('-', 1)[0]} {report.phase} loss {report.loss:.3f}", refresh=False)
+            bar.update(0)
+        bar.refresh()

@@ -1,0 +1,135 @@
+"""Supervised learning: batches of documents, and the cross-entropy of the tokens in their marked spans."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from replication.collect.training.corpora import Corpus
+from replication.collect.training.costs import FlopCounter, StepResult, flop_counter
+from replication.collect.training.documents import Document
+from replication.records import stable_seed
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+IGNORED = -100
+"""Label of a token outside the loss."""
+
+
+class Batch(NamedTuple):
+    """Padded documents."""
+
+    inputs: np.ndarray
+    """(n_documents, n_positions), token ids."""
+    labels: np.ndarray
+    """(n_documents, n_positions), token ids in the loss, `IGNORED` elsewhere."""
+    n_tokens: int
+    """Without padding."""
+
+
+class _Row(NamedTuple):
+    ids: np.ndarray
+    labels: np.ndarray
+
+
+def batches(
+    corpus: Corpus,
+    name: str,
+    *,
+    batch_tokens: int,
+    context: int,
+    tokenizer: "PreTrainedTokenizerFast",
+    seed: int,
+) -> Iterator[Batch]:
+    """Cut an endless corpus into batches of about `batch_tokens` tokens; documents longer than `context` are left out.
+
+    A batch holds documents of similar length; the batches of a block are shuffled. Documents start at position 0 and do
+    not see each other: right padding and a causal mask are enough.
+    """
+    for block in itertools.count():
+        groups = _groups(_rows(corpus(seed, block), context, tokenizer), batch_tokens)
+        order = np.random.default_rng([stable_seed("batches", name, seed), block]).permutation(len(groups))
+        for g in order:
+            yield _pad(groups[int(g)], tokenizer.pad_token_id)
+
+
+def _rows(documents: list[Document], context: int, tokenizer: "PreTrainedTokenizerFast") -> list[_Row]:
+    """Tokenize documents, shortest first."""
+    encodings = tokenizer.backend_tokenizer.encode_batch([d.text for d in documents], add_special_tokens=False)
+    rows = []
+    for document, encoding in zip(documents, encodings, strict=True):
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        if len(ids) > context:
+            continue
+        starts = np.asarray([start for start, _ in encoding.offsets])
+        in_loss = np.zeros(len(ids), dtype=bool)
+        for low, high in document.in_loss:
+            in_loss |= (starts >= low) & (starts < high)
+        rows.append(_Row(ids, np.where(in_loss, ids, IGNORED)))
+    return sorted(rows, key=lambda row: len(row.ids))
+
+
+def _groups(rows: list[_Row], batch_tokens: int) -> list[list[_Row]]:
+    groups: list[list[_Row]] = []
+    group: list[_Row] = []
+    for row in rows:
+        if group and (len(group) + 1) * len(row.ids) > batch_tokens:
+            groups.append(group)
+            group = []
+        group.append(row)
+    groups.append(group)
+    return groups
+
+
+def _pad(rows: list[_Row], pad: int) -> Batch:
+    width = max(len(row.ids) for row in rows)
+    inputs = np.full((len(rows), width), pad, dtype=np.int64)
+    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
+    for i, row in enumerate(rows):
+        inputs[i, : len(row.ids)] = row.ids
+        labels[i, : len(row.ids)] = row.labels
+    return Batch(inputs, labels, sum(len(row.ids) for row in rows))
+
+
+def learn(
+    model: "Qwen3ForCausalLM",
+    stream: Iterable[Batch],
+    precision: str,
+    update: "Callable[[torch.Tensor], None]",
+) -> Iterator[StepResult]:
+    """Train on each batch in turn, one optimizer step per batch; yields its loss and costs.
+
+    precision : float32, or bfloat16 for the matrix products. update : makes an optimizer step from a loss.
+    """
+    import torch
+
+    counter, device = flop_counter(model), model.device
+    for batch in stream:
+        inputs = torch.from_numpy(batch.inputs).to(device)
+        labels = torch.from_numpy(batch.labels).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = _loss(model, inputs, labels)
+        update(loss)
+        yield StepResult(loss=float(loss.detach()), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
+
+
+def step_flops(counter: FlopCounter, batch: Batch) -> float:
+    """Count the FLOPs of a step: a forward pass, and a backward pass that costs twice as much.
+
+    The causal mask leaves half of the pairs. Keys are counted at the width of the batch, queries without padding.
+    """
+    return 3 * counter.forward(batch.n_tokens, batch.n_tokens * batch.inputs.shape[1] / 2)
+
+
+def _loss(model: "Qwen3ForCausalLM", inputs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+    """Return the mean cross-entropy of the tokens in the loss; logits are computed for these only."""
+    import torch
+
+    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    in_loss = targets != IGNORED
+    logits = model.lm_head(hidden[in_loss])
+    return torch.nn.functional.cross_entropy(logits, targets[in_loss])

@@ -1,0 +1,108 @@
+"""Print the plan of a study as plain text for the terminal."""
+
+from collections.abc import Sequence
+
+from replication import settings
+from replication.analyse.planning.designs import Option
+from replication.analyse.planning.plan import Plan
+from replication.analyse.planning.precision import Precision
+from replication.text import amount, count, hours, money, percent
+
+WIDTH = 32
+"""Width of the first column of the list of designs."""
+
+
+def report(cfg: settings.Root, plan: Plan) -> str:
+    """Return the printed plan of the configured study."""
+    sections = [
+        [f"plan of study {plan.study}: {cfg.study.scope}"],
+        ["what is played", *_volumes(plan)],
+        ["what it takes", *_costs(cfg, plan)],
+        [
+            f"what it can show: {cfg.plan.treatment} minus {cfg.plan.control} at one scale, points; "
+            f"{plan.n_runs_compared} training run(s) per arm, {cfg.study.n_trials} trial(s)",
+            *_precision(cfg, plan),
+        ],
+        _designs(cfg, plan),
+        ["taken as known", *(f"  {a.name}{': ' if a.value else ''}{a.value}  [{a.origin}]" for a in plan.assumptions)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def _volumes(plan: Plan) -> list[str]:
+    totals = [sum(column) for column in zip(*plan.volumes.values(), strict=True)]
+    rows = [[name, *map(count, volume)] for name, volume in [*plan.volumes.items(), ("all", totals)]]
+    return _table(["benchmark", "episodes", "predictions", "prompt tokens", "new tokens"], rows)
+
+
+def _costs(cfg: settings.Root, plan: Plan) -> list[str]:
+    device = "GPU" if cfg.engine.options.get("device") == "cuda" else "engine"
+    n_gpus = int(cfg.engine.options.get("llm", {}).get("tensor_parallel_size", 1)) if device == "GPU" else 1
+    t, workers, engines = plan.training, cfg.training.workers, cfg.engine.processes
+    no_price = "no price given: plan.price_per_hour, plan.price_per_million_*_tokens"
+    return [
+        f"  training     {count(t.n_runs)} runs, {count(t.tokens)} tokens, {hours(plan.training_hours)} of one worker; "
+        f"{hours(plan.training_hours / workers)} with {workers} side by side",
+        f"  collecting   {hours(plan.engine_hours * n_gpus)} of one {device}; "
+        f"{hours(plan.engine_hours / engines)} with {engines} engine(s)",
+        f"  cost         {no_price if plan.money is None else f'{money(plan.money)} {cfg.plan.currency}'}",
+    ]
+
+
+def _precision(cfg: settings.Root, plan: Plan) -> list[str]:
+    n_tasks = {name: choice.n_tasks for name, choice in cfg.benchmarks.items()}
+    rows = [[name, str(n_tasks.get(name, sum(n_tasks.values()))), *_cells(one)] for name, one in plan.precision.items()]
+    rows.append(["all of them", "", "", "", _power(plan.joint_t2), "", "", _power(plan.joint_t3)])
+    power = f"power {percent(cfg.plan.sesoi)}"
+    return _table(["benchmark", "tasks", "T2 half", "T2 MDE", power, "T3 half", "T3 MDE", power], rows)
+
+
+def _cells(one: Precision) -> list[str]:
+    return [
+        _points(one.half_width_t2), _points(one.mde_t2), _power(one.power_t2),
+        _points(one.half_width_t3), _points(one.mde_t3), _power(one.power_t3),
+    ]  # fmt: skip
+
+
+def _designs(cfg: settings.Root, plan: Plan) -> list[str]:
+    a = plan.allocation
+    lines = [
+        ("  as it stands", a.current, ""),
+        (f"  best use of {amount(a.budget)} {a.unit}", a.best, "nothing fits: raise plan.budget"),
+        (
+            f"  cheapest for MDE {percent(cfg.plan.sesoi)}",
+            a.cheapest,
+            "none within plan.max_tasks, max_trials and max_runs",
+        ),
+    ]
+    return [
+        f"the two arms alone, mean over the benchmarks, {a.target}: {a.unit} by design (tasks per benchmark, trials, "
+        "training runs)",
+        *(name.ljust(WIDTH) + (_option(option, a.unit) if option else absent) for name, option, absent in lines),
+        f"  prices: a trial of one task of every benchmark {amount(a.costs.episode)}, a task {amount(a.costs.task)}, "
+        f"a training run {amount(a.costs.training_run)} {a.unit}, all scales and scaffolds together",
+    ]
+
+
+def _option(option: Option, unit: str) -> str:
+    half = "no interval" if option.half_width is None else f"half-width {percent(option.half_width)}"
+    return (
+        f"{option.n_tasks} tasks x {option.n_trials} x {option.n_training_runs}: SE {percent(option.se, 2)}, {half}, "
+        f"{amount(option.cost)} {unit}"
+    )
+
+
+def _points(fraction: float | None) -> str:
+    return "none" if fraction is None else percent(fraction)
+
+
+def _power(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{percent(fraction, 0)} %"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        "  " + "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        for row in [head, *rows]
+    ]

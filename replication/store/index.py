@@ -1,0 +1,95 @@
+"""The index of a study: the runs, training runs and deviations that make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from replication.errors import StoreError
+from replication.files import write_json
+from replication.records import RunSpec, StudyIndex, Task, TrainedRun, to_json
+from replication.settings import Study
+from replication.store.lines import Key
+from replication.store.reader import read_record
+from replication.store.store import Store
+
+SHOWN = 10
+"""Incomplete runs that an error message lists."""
+
+
+class PlannedRun(NamedTuple):
+    """A run of the study as conf/ plans it."""
+
+    run_id: str
+    is_probe: bool
+    keys: frozenset[Key]
+    """Of all its episodes."""
+
+
+def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedRun:
+    """Describe a run by the episodes that it must have."""
+    keys = frozenset((task.id, task.content_hash, trial) for task in tasks for trial in range(n_trials))
+    return PlannedRun(spec.run_id, spec.scaffold == "probe", keys)
+
+
+def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> None:
+    """Raise StoreError, with a list, unless the store has every episode of these runs and has checked their repeats."""
+    stored = set(store.runs())
+    incomplete = []
+    for run in runs:
+        missing = run.keys - store.finished(run.run_id)
+        if missing:
+            incomplete.append(f"`{run.run_id}` lacks {len(missing)} of {len(run.keys)} episodes")
+        elif run.run_id not in stored or "repeats" not in store.manifest(run.run_id).checks:
+            incomplete.append(f"`{run.run_id}` was interrupted before its repeats were checked")
+    if incomplete:
+        more = [f"and {len(incomplete) - SHOWN} more"] if len(incomplete) > SHOWN else []
+        raise StoreError(
+            f"study `{study}` is incomplete: {len(incomplete)} of {len(runs)} runs in `{store.root}` are not finished: "
+            f"{'; '.join([*incomplete[:SHOWN], *more])}. Play them with `python -m replication run study={study}`."
+        )
+
+
+def gathered(
+    store: Store,
+    study: Study,
+    runs: Sequence[PlannedRun],
+    *,
+    deviations: Sequence[str],
+    domains: Mapping[str, str],
+    levels: Mapping[str, Mapping[str, tuple[int, ...]]],
+    training: Sequence[TrainedRun],
+) -> StudyIndex:
+    """Build the index of complete runs; checks and engine come from the store."""
+    manifests = {run.run_id: store.manifest(run.run_id) for run in runs}
+    return StudyIndex(
+        study=study.name,
+        kind=study.kind,
+        scope=study.scope,
+        deviations=tuple(deviations),
+        comparisons=tuple((treatment, control) for treatment, control in study.comparisons),
+        domains=domains,
+        levels=levels,
+        run_ids=tuple(sorted(run.run_id for run in runs if not run.is_probe)),
+        probe_run_ids=tuple(sorted(run.run_id for run in runs if run.is_probe)),
+        training=tuple(training),
+        engine=manifests[runs[0].run_id].sessions[-1].engine,
+        repeat_checks={run_id: manifest.checks["repeats"] for run_id, manifest in manifests.items()},
+    )
+
+
+def index_path(results: Path, study: str) -> Path:
+    """Return the path of a study's index."""
+    return results / "studies" / f"{study}.json"
+
+
+def write_index(results: Path, index: StudyIndex) -> Path:
+    """Write the index of a study."""
+    return write_json(index_path(results, index.study), to_json(index))
+
+
+def read_index(results: Path, study: str) -> StudyIndex:
+    """Read the index of a study; FileNotFoundError if it was not gathered."""
+    remedy = f"Write it again with `python -m replication gather study={study}`."
+    return read_record(index_path(results, study), StudyIndex, remedy=remedy)

@@ -1,0 +1,183 @@
+"""Appending episodes and scores to one run."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Iterator, KeysView, Mapping
+
+from replication.errors import StoreError
+from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
+from replication.store.lines import (
+    EPISODE_FIELDS,
+    Key,
+    encode,
+    failed,
+    key_of,
+    message_record,
+    read_lines,
+    score_record,
+    seal,
+    to_episode,
+    whole_size,
+)
+from replication.store.locking import AppendFile
+
+FSYNC_S = 1.0
+"""A power cut (not a kill) may cost what was appended in this many seconds."""
+
+
+class RunWriter:
+    """Appends to one run; created by `Store.writer`, usable inside its `with` block, from any thread."""
+
+    def __init__(
+        self,
+        run_id: str,
+        tasks: Mapping[str, TaskEntry],
+        *,
+        episodes: AppendFile,
+        scores: AppendFile,
+        frames: AppendFile,
+    ):
+        self.run_id = run_id
+        self.n_lines = 0
+        """Lines in episodes.jsonl, replaced attempts included."""
+        self._tasks = tasks
+        self._files = (frames, episodes, scores)
+        self._frames, self._episodes, self._scores = self._files
+        self._attempts: dict[Key, str] = {}
+        """CRC of the line that counts."""
+        self._finished: dict[Key, None] = {}
+        self._graded: set[tuple[Key, str, str]] = set()
+        """(key, CRC of the attempt, grader) with a value."""
+        self._mutex = threading.Lock()
+        self._synced_s = time.monotonic()
+        self._dirty = False
+        self._load()
+
+    @property
+    def finished(self) -> KeysView[Key]:
+        """Keys (task_id, task_hash, trial) that need no model: played, and ended by the model, not by our failure.
+
+        A live, read-only, set-like view; membership costs nothing.
+        """
+        return self._finished.keys()
+
+    def unscored(self, grader: str) -> Iterator[Episode]:
+        """Read the finished episodes of the current tasks, with trajectories, that this grader has given no value."""
+        with self._mutex:
+            todo = [
+                key
+                for key in sorted(self._finished)
+                if self._is_current(key) and (key, self._attempts[key], grader) not in self._graded
+            ]
+        if todo:
+            path = self._episodes.path
+            lines = {key_of(line.record): line for line in read_lines(path, self.run_id)}
+            for key in todo:
+                yield to_episode(lines[key], path.parent)
+
+    def append(self, episode: Episode, score: Score | None = None) -> None:
+        """Store an attempt and its grade. It replaces an earlier attempt under the same key.
+
+        A full disk raises StoreError and leaves the files as they were, up to the last whole line.
+        """
+        key = self._checked(episode)
+        unscored = episode.stop_reason in UNSCORED_REASONS
+        if score is not None and score.key != episode.key:
+            raise ValueError(f"`score` grades {score.key}, but the episode is {episode.key}.")
+        if score is not None and unscored and score.value is not None:
+            raise ValueError(
+                f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
+            )
+        frame = zlib.compress(encode([message_record(m) for m in episode.trajectory]))
+        record = {name: getattr(episode, name) for name in EPISODE_FIELDS}
+        with self._mutex:
+            # everything is serialised before anything is written
+            record["frame"] = [self._frames.size(), len(frame), zlib.crc32(frame)]
+            line, crc = seal(record)
+            score_line = None if score is None else seal(score_record(score, crc)).line
+            self._frames.append(frame)
+            try:
+                self._episodes.append(line)
+            except BaseException:
+                self._frames.cut(record["frame"][0])
+                raise
+            self.n_lines += 1
+            self._dirty = True
+            self._attempts[key] = crc
+            self._finished.pop(key, None)
+            if not unscored:
+                self._finished[key] = None
+            if score is not None and score_line is not None:
+                self._scores.append(score_line)
+                self._note(key, crc, score.grader, score.value)
+            self._sync_if_due()
+
+    def append_score(self, score: Score) -> None:
+        """Store another grade of a stored episode. It replaces an earlier one by the same grader."""
+        key = self._checked(score)
+        with self._mutex:
+            if key not in self._attempts:
+                raise ValueError(f"`score` grades {score.key}, of which no episode is stored. Append that first.")
+            if score.value is not None and key not in self._finished:
+                raise ValueError(f"{score.key} failed and is unscored; got value={score.value!r}. Use None.")
+            self._scores.append(seal(score_record(score, self._attempts[key])).line)
+            self._dirty = True
+            self._note(key, self._attempts[key], score.grader, score.value)
+            self._sync_if_due()
+
+    def flush(self) -> None:
+        """Wait until all appended data is on the disk; done at least once per `FSYNC_S` and on leaving the block."""
+        if self._dirty:
+            for file in self._files:  # frames first: no line on disk before what it points to
+                file.sync()
+            self._dirty = False
+        self._synced_s = time.monotonic()
+
+    def _load(self) -> None:
+        end, first_lost = 0, None
+        for line in read_lines(self._episodes.path, self.run_id):
+            key = key_of(line.record)
+            self.n_lines = line.number
+            self._attempts[key] = line.crc
+            self._finished.pop(key, None)
+            if not failed(line):
+                self._finished[key] = None
+            offset, length, _ = line.record["frame"]
+            end = max(end, offset + length)
+            if first_lost is None and offset + length > self._frames.size():
+                first_lost = line.number
+        if first_lost is not None:
+            raise StoreError(
+                f"`{self._frames.path}` ends at byte {self._frames.size()}, but `{self._episodes.path}` points beyond "
+                f"it from line {first_lost} on (power cut, or not copied whole). Restore the file, or delete line "
+                f"{first_lost} and all after it and run the same command again: those episodes are played again."
+            )
+        for line in read_lines(self._scores.path, self.run_id):
+            self._note(key_of(line.record), line.record["attempt"], line.record["grader"], line.record["value"])
+        # nothing is truncated before every line has been read and verified
+        self._frames.cut(end)
+        for file in (self._episodes, self._scores):
+            file.cut(whole_size(file.path))
+
+    def _checked(self, item: Episode | Score) -> Key:
+        key = item.key[1:]
+        if item.run_id != self.run_id or not self._is_current(key):
+            raise ValueError(f"{item.key} is of another run or task than this writer was opened for (`{self.run_id}`).")
+        return key
+
+    def _is_current(self, key: Key) -> bool:
+        task = self._tasks.get(key[0])
+        return task is not None and task.hash == key[1]
+
+    def _note(self, key: Key, attempt: str, grader: str, value: float | None) -> None:
+        if value is None:
+            self._graded.discard((key, attempt, grader))
+        else:
+            self._graded.add((key, attempt, grader))
+
+    def _sync_if_due(self) -> None:
+        if time.monotonic() - self._synced_s >= FSYNC_S:
+            self.flush()

@@ -1,0 +1,113 @@
+"""From settings to live objects: what enters a run's identity, and the engine that conf/ names."""
+
+import ast
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from replication import settings
+from replication.collect import build, engines
+from replication.collect.engines import scripted, vllm
+from replication.collect.interfaces import ModelRef
+from replication.errors import ConfigError
+from replication.records import Sampling
+
+SPEED_ONLY = {"concurrency", "processes"}
+"""Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
+
+
+@pytest.fixture
+def cfg():
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        cfg = settings.checked(compose("config", overrides=["study=controlled_tiny"]))
+    cfg.benchmarks = {"terminal": cfg.benchmarks["terminal"]}
+    return cfg
+
+
+def run_id(cfg) -> str:
+    model = build.Served(
+        ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"),
+        labels={"arm": "base", "scale": "xs", "params_b": 0.001, "training_seed": 0},
+    )
+    (job,) = build.jobs(cfg, model)
+    return job.spec.run_id
+
+
+def changed(value):
+    """Another value of the same type."""
+    if isinstance(value, dict):
+        return value | {"llm": value["llm"] | {"quantization": "fp8"}}
+    return {str: "bfloat16", int: 7, float: 0.25}[type(value)]
+
+
+@pytest.mark.parametrize("part", [settings.Engine, settings.Sampling, settings.Scaffold])
+def test_every_setting_of_engine_sampling_and_scaffold_changes_the_run_id_or_is_listed_as_speed_only(cfg, part):
+    before = run_id(cfg)
+    for field in dataclasses.fields(part):
+        owner = {"Engine": cfg.engine, "Sampling": cfg.sampling, "Scaffold": cfg.scaffolds["compact"]}[part.__name__]
+        if field.name == "kind":
+            other, options = "scripted", {}
+        else:
+            other, options = changed(getattr(owner, field.name)), cfg.engine.options
+        old = getattr(owner, field.name), cfg.engine.options
+        cfg.engine.options = options
+        setattr(owner, field.name, other)
+        same = run_id(cfg) == before
+        cfg.engine.options = old[1]
+        setattr(owner, field.name, old[0])
+        assert same == (part is settings.Engine and field.name in SPEED_ONLY), f"{part.__name__}.{field.name}"
+    assert run_id(cfg) == before
+    assert {f.name for f in dataclasses.fields(settings.Sampling)} == {f.name for f in dataclasses.fields(Sampling)}
+
+
+def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
+    given = {"device": "cpu", "max_num_seqs": 1, "kv_cache_gib": 1.0, "threads": 1, "multiprocessing": False, "llm": {}}
+    assert set(given) == {field.name for field in dataclasses.fields(vllm.Options)}
+    other = {"device": "cuda", "max_num_seqs": 2, "kv_cache_gib": None, "threads": 2, "multiprocessing": True}
+    assert engines.text_options("vllm", given) == engines.text_options("vllm", given | other) == {"llm": {}}
+    for name in (
+        "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer",
+        "speculative_config", "structured_outputs_config", "generation_config", "seed", "not_yet_invented",
+    ):  # fmt: skip
+        assert engines.text_options("vllm", given | {"llm": {name: "x"}}) == {"llm": {name: "x"}}
+    for name in ("enforce_eager", "tensor_parallel_size", "gpu_memory_utilization", "block_size"):
+        assert engines.text_options("vllm", given | {"llm": {name: 1}}) == {"llm": {}}
+
+
+def test_options_that_are_speed_only_are_arguments_of_vllm():
+    source = Path(importlib.util.find_spec("vllm").origin).parent / "engine" / "arg_utils.py"  # importing takes 20 s
+    classes = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)]
+    (arguments,) = [node for node in classes if node.name == "EngineArgs"]
+    names = {node.target.id for node in arguments.body if isinstance(node, ast.AnnAssign)}
+    nested = {name.removeprefix("llm.") for name in vllm.SPEED_ONLY if name.startswith("llm.")}
+    assert nested <= names
+    assert vllm.SPEED_ONLY - {f"llm.{name}" for name in nested} <= {f.name for f in dataclasses.fields(vllm.Options)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("vlm", {}, "`engine.kind` 'vlm' is unknown; allowed: .*scripted, vllm"),
+        ("../vllm", {}, "`engine.kind` '../vllm' is unknown"),
+        ("scripted", {"replies": "x"}, "no key `engine.options.replies`; allowed: reply"),
+        ("vllm", {"device": "cpu"}, "no value for `engine.options.max_num_seqs`"),
+        ("vllm", {"device": "cpu", "max_num_seqs": "many"}, "`engine.options`: Value 'many' .* could not be converted"),
+    ],
+)
+def test_unknown_kind_and_wrong_option_of_an_engine_are_one_clear_error(kind, options, message):
+    with pytest.raises(ConfigError, match=message):
+        engines.load(kind, dtype="float32", context=64, options=options)
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (settings.CONF / "engine").glob("*.yaml")))
+def test_every_engine_of_conf_is_built_and_starts_nothing(file):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        cfg = settings.checked(compose("config", overrides=[f"engine={file}"]))
+    engine = build.engine(cfg)
+    assert isinstance(engine, {"vllm": vllm.VllmEngine, "scripted": scripted.ScriptedEngine}[cfg.engine.kind])
+    engine.close()

@@ -1,0 +1,47 @@
+"""Composed studies and frozen scores with all variance components, for the tests of the plan."""
+
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+
+from replication import settings
+from replication.analyse.planning.plan import Plan
+
+SEVEN = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
+
+
+def composed(tmp_path, *overrides):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        here = [f"paths.results={tmp_path}/results", f"paths.paper={tmp_path}"]
+        return settings.checked(compose("config", overrides=[*here, *overrides]))
+
+
+def freeze(tmp_path, study, scores, wall_s=40.0):
+    folder = tmp_path / "data" / study
+    folder.mkdir(parents=True)
+    scores.to_csv(folder / "scores.csv", index=False)
+    runs = scores[["arm", "scale", "training_seed"]].drop_duplicates()
+    runs.assign(wall_s=wall_s).to_csv(folder / "training.csv", index=False)
+
+
+def normal_scores(n_tasks, n_trials=2, n_runs=3, seed=0):
+    """Return scores with large variance components, as {benchmark: (arm, training run, trial, task)} and as a table."""
+    rng = np.random.default_rng(seed)
+    arrays, rows = {}, []
+    shared = rng.normal(0, 0.1, (2, n_runs, 1, 1))
+    for name in SEVEN:
+        arrays[name] = (
+            0.5 + shared + rng.normal(0, 0.2, (2, 1, 1, n_tasks)) + rng.normal(0, 0.05, (2, n_runs, 1, 1))
+            + rng.normal(0, 0.1, (2, n_runs, 1, n_tasks)) + rng.normal(0, 0.1, (2, n_runs, n_trials, n_tasks))
+        )  # fmt: skip
+        rows += [
+            ("xs", ("agent_sft", "lwm_then_sft")[a], r, name, "compact", f"{name}/{t:03}", k, value, 100, 20)
+            for (a, r, k, t), value in np.ndenumerate(arrays[name])
+        ]
+    columns = "scale arm training_seed benchmark scaffold task_id trial value n_prompt_tokens n_completion_tokens"
+    return arrays, pd.DataFrame(rows, columns=columns.split())
+
+
+def origins(plan: Plan):
+    return {name: origin for name, _, origin in plan.assumptions}
