@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.families.meta import random_effects
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.stats.families.trend import Trend, line_band, scale_trend
@@ -190,7 +191,8 @@ def newer_general(
 
 def _differences(table: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
     """Add value, se, low, high, p_two_sided and p_holm of agent minus general."""
-    z = float(stats.norm.ppf((1 + _level(level)) / 2))
+    checks.probability(level=level)
+    z = float(stats.norm.ppf((1 + level) / 2))
     value = table["p_agent"] - table["p_general"]
     se = standard_error(table["p_general"], table["p_agent"], table["n"], table["k"], icc=icc, rho=rho)
     p = np.array([_two_sided(*row) for row in zip(value, se, strict=True)])
@@ -212,9 +214,3 @@ def _average(table: pd.DataFrame, level: float) -> dict[str, object]:
         return {**counts, **dict.fromkeys(names, np.nan), "reason": f"{len(table)} left, a mean needs 2"}
     pooled = random_effects(table["value"], table["se"], level=level, floor=True)
     return {**counts, **{name: getattr(pooled, name) for name in names}, "reason": ""}
-
-
-def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
-    return level

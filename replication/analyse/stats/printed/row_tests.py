@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.printed import audit_model
 from replication.analyse.stats.printed.rows import (
     check_rows,
@@ -117,8 +118,7 @@ def one_run(rows: pd.DataFrame, *, fraction: float, level: float = 0.95) -> pd.D
 
 def _tests(rows: pd.DataFrame, se: NDArray[np.float64], level: float) -> dict[str, NDArray[np.float64]]:
     """Test the rows with standard errors `se`, (..., n_rows)."""
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+    checks.probability(level=level)
     delta = deltas(rows)
     z, critical = z_scores(delta, se), stats.norm.isf((1 - level) / 2)
     return {
