@@ -1,9 +1,9 @@
 """Compare agent-tuned models with general ones of the same base, from printed scores.
 
-A gap is agent minus general, so claim B asks for gaps below zero. Standard errors are those of the audit model
-(`published`): T2, other tasks of this kind, these checkpoints. Not covered: that all pairs answer the same tasks and
+A gap is agent minus general, so claim B predicts gaps below zero. Standard errors are those of the audit model
+(`audit_model`): T2, other tasks of this kind, these checkpoints. Not covered: that all pairs answer the same tasks and
 several share a general model, which ties their errors (the row "one value per family" of `sensitivity` bounds the second);
-that a leaderboard lists the models somebody chose to submit.
+that a leaderboard lists only submitted models.
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,8 @@ def gaps(
     """
     rows = pairs[(pairs["benchmark"] == benchmark) & (pairs["metric"] == metric)]
     if rows.empty:
-        known = ", ".join(sorted(set(pairs["benchmark"] + " " + pairs["metric"])))
-        raise AnalysisError(f"no pair has `{benchmark}` with metric `{metric}`; the table holds {known}.")
+        present = ", ".join(sorted(set(pairs["benchmark"] + " " + pairs["metric"])))
+        raise AnalysisError(f"no pair has `{benchmark}` with metric `{metric}`; the table has {present}.")
     rows = rows.dropna(subset=["p_agent", "p_general", "n_clusters"])
     if alternatives:
         second = set(rows.loc[rows["base_identity"] == "alternative", "agent"])
@@ -179,10 +179,10 @@ def newer_general(
             }
         )  # fmt: skip
     if not rows:
-        known = ", ".join(sorted(set(general["family"])))
+        families = ", ".join(sorted(set(general["family"])))
         raise AnalysisError(
             f"no model of family `{family}` has the size of an agent-tuned model on the same update, `{benchmark}` "
-            f"({metric}); families are {known}. Raise `factor` or name another."
+            f"({metric}); families are {families}. Raise `factor` or name another."
         )
     table = _differences(pd.DataFrame(rows), icc=icc, rho=rho, level=level)
     above = np.where(table["value"] > 0, "agent above", "general above")

@@ -1,4 +1,4 @@
-"""Tests of each row of a published table, over the assumptions that the table does not print.
+"""Tests of each row of a published table, over the assumptions that the table does not state.
 
 `rows` : as `rows.compare` returns them. The model is that of `audit_model`, the reference distribution normal; `icc` and
 `rho` are varied. Results are fractions, one row of output per row and cell.

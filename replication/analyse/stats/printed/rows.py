@@ -1,4 +1,4 @@
-"""The rows of a table of published scores, compared arm with arm: one row per benchmark, any benchmarks.
+"""The rows of a table of published scores, one per benchmark, with the scores of two arms.
 
 Columns that the other modules of this folder read: benchmark, name, p_a (control) and p_b (treatment) as fractions, n
 (independent items), k (runs; may be infinite), upper_bound (partial credit, so the variance is a bound).
