@@ -38,6 +38,7 @@ def write(cfg: settings.Root, work: "Sequence[Assignment]") -> None:
         work, stops = monitoring.after_monitoring(cfg, work, stopping_rule(cfg))
     store = serve.store_of(cfg)
     runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in work for job in jobs]
+    runs += [index.ingested_run(store, job.run.spec, cfg.study.name) for job in build.harness_jobs(cfg)]
     index.require_complete(store, cfg.study.name, runs)
     gathered = index.gathered(
         store,

@@ -9,6 +9,7 @@ import pytest
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
+from replication.collect.interfaces import Selection
 from replication.collect.training import corpora, loop, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
@@ -122,7 +123,7 @@ def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_
     starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: what to do next")
     assert all(sum(start in d.text for d in documents) > 30 for start in starts)
     scaffold, tokenizer = scaffolds.load("native"), load_tokenizer(base)
-    (task,) = suite.load("calling").tasks("train", 1, 1, 0)
+    (task,) = suite.load("calling").tasks(Selection(split="train", n_tasks=1, seed=0, levels=(1,)))
     messages = scaffold.open(task)
     theirs = tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages], tokenize=False,
@@ -135,10 +136,11 @@ def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_
 
 
 def test_training_tasks_never_are_evaluation_tasks():
-    evaluation = {t.prompt for name, _ in BENCHMARKS for t in suite.load(name).tasks("evaluation", 1, 300, 0)}
-    drafts = list(corpora._drafts(BENCHMARKS, "episodes", 0, 0))
-    assert {task.split for _, _, task, _ in drafts} == {"train"}
-    assert not {task.prompt for _, _, task, _ in drafts} & evaluation
+    evaluation = Selection(split="evaluation", n_tasks=300, seed=0, levels=(1,))
+    evaluated = {task.prompt for name, _ in BENCHMARKS for task in suite.load(name).tasks(evaluation)}
+    drawn = list(corpora._draw_tasks(BENCHMARKS, "episodes", 0, 0))
+    assert {item.task.attributes["split"] for item in drawn} == {"train"}
+    assert not {item.task.prompt for item in drawn} & evaluated
 
 
 def test_unknown_corpus_is_named():
@@ -230,7 +232,7 @@ def test_run_that_starts_from_another_runs_checkpoint_ends_as_if_it_had_not(base
     seen = []
     started = runs.execute(whole, tmp_path / "started", seen.append, tmp_path / "first")
     for key in ("weights_sha256", "n_tokens", "flops", "phases"):
-        assert started[key] == undisturbed[key]
+        assert getattr(started, key) == getattr(undisturbed, key)
     curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "started")]
     assert curves[0] == curves[1] and len(seen) < len(curves[0])
 
