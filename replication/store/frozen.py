@@ -48,8 +48,9 @@ TRAINING = (
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store into `data`/`study`; numbers are exact, not rounded.
+    """Copy a collected study out of the store into `data`/`study`.
 
+    Scores are exact, not rounded to digits, because tests by sign flips count ties.
     Without an index nothing is written; AnalysisError if the study is not frozen either.
     """
     folder = data / study

@@ -5,6 +5,8 @@ checkpoints with one role and scale. Attempts at a task are counted within a uni
 of one.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -40,29 +42,21 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     """
     both = _both_arms(scores, treatment, control, column)
     trained = bool(both["training_seed"].notna().all())
+    # Numbers of items and tasks, in the order of their names, are much faster to sort and compare than four texts.
+    both = both.assign(item=both.groupby(ITEM, sort=True).ngroup())
+    task = both.assign(task=both.groupby(["task_id", "task_hash"]).ngroup()).groupby("item")["task"].first()
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
-        item = part.groupby(ITEM, sort=True).ngroup()
-        n_arms = part.groupby(item)["arm"].nunique()
-        if (n_arms < 2).any():
+        one, other = (_item_scores(part[part["arm"] == arm], column) for arm in (treatment, control))
+        if not np.array_equal(one.items, other.items):
+            different = len(np.setxor1d(one.items, other.items))
             raise AnalysisError(
-                f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {int((n_arms < 2).sum())} "
-                "differ in identity or content. Collect the missing episodes first."
+                f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
+                "identity or content. Collect the missing episodes first."
             )
-        ordered = part[["task_id", "task_hash"]].assign(item=item).drop_duplicates("item").sort_values("item")
-        clusters = ordered.groupby(["task_id", "task_hash"], sort=False).ngroup().to_numpy()
-        arrays = (_array(part[part["arm"] == arm], item, column) for arm in (treatment, control))
-        result[str(benchmark)] = Pair(*arrays, clusters, trained)
+        clusters = task.loc[one.items].factorize()[0]
+        result[str(benchmark)] = Pair(one.scores, other.scores, clusters, trained)
     return result
-
-
-def _array(part: pd.DataFrame, item: pd.Series, column: str) -> NDArray[np.float64]:
-    """Fill the array (n_units, n_trials, n_items) of one arm; an episode that was not played is NaN."""
-    units, unit = np.unique(part["replicate"], return_inverse=True)
-    trials, trial = np.unique(part["attempt"], return_inverse=True)
-    array = np.full((len(units), len(trials), int(item.max()) + 1), np.nan)
-    array[unit, trial, item[part.index]] = part[column]
-    return array
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -143,4 +137,20 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
     is_first = ~part.duplicated(["arm", "scale", "unit"])
     replicate = is_first.groupby([part["arm"], part["scale"]]).cumsum() - 1
     attempt = part.groupby(["arm", "benchmark", "unit", *ITEM]).cumcount()
-    return part.assign(replicate=replicate, attempt=attempt).reset_index(drop=True)
+    return part.assign(replicate=replicate, attempt=attempt)
+
+
+class _ItemScores(NamedTuple):
+    """Scores of one arm on one benchmark."""
+
+    items: NDArray[np.int64]
+    """(n_items,) numbers of the items, increasing."""
+    scores: NDArray[np.float64]
+    """(n_units, n_trials, n_items); an episode that was not played is NaN."""
+
+
+def _item_scores(part: pd.DataFrame, column: str) -> _ItemScores:
+    names = [np.unique(part[key], return_inverse=True) for key in ("item", "replicate", "attempt")]
+    scores = np.full([len(values) for values, _ in names], np.nan)
+    scores[tuple(position for _, position in names)] = part[column]
+    return _ItemScores(names[0][0], scores.transpose(1, 2, 0))

@@ -4,10 +4,12 @@ import io
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 
 from replication.files import write_bytes
 
@@ -20,7 +22,7 @@ BLACK, GREY, BAND = "#1a1a1a", "#c9c9c9", "#f3ecd8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart by colour-blind readers; shapes and widths tell apart in grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 
 ARMS = {
     "base": GREY, "general": COLOURS[4], "agent_sft": COLOURS[0], "agent_sft_matched": COLOURS[5],
@@ -28,7 +30,7 @@ ARMS = {
 }  # fmt: skip
 """Colour of each arm in every figure, in the order of reading: starts, controls, treatments with their placebos."""
 
-RC = {
+RC: Any = {
     "font.size": 8.5,
     "axes.labelsize": 8.5,
     "axes.titlesize": 8.5,
@@ -42,16 +44,17 @@ RC = {
     "svg.hashsalt": "replication",
     "svg.fonttype": "path",
 }
+"""Of type Any, because matplotlib types the keys as a Literal of all that exist."""
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
-    """Put arms in the order of reading; an unknown one comes last."""
-    known = list(ARMS)
-    return sorted(set(arms), key=lambda arm: (known.index(arm) if arm in ARMS else len(known), arm))
+    """Sort arms in the order of reading, unlisted ones last."""
+    listed = list(ARMS)
+    return sorted(set(arms), key=lambda arm: (listed.index(arm) if arm in ARMS else len(listed), arm))
 
 
 def colour(arm: str) -> str:
-    """Look up an arm's colour; an unknown one is black."""
+    """Return the colour of an arm, black for an unlisted one."""
     return ARMS.get(arm, BLACK)
 
 

@@ -154,7 +154,9 @@ def _normal_density(rho: NDArray[np.float64]) -> NDArray[np.float64]:
     of_sum /= 2 * np.pi * np.sqrt(1 - rho[:, None] ** 2)
     row, item = of_sum.strides
     sums = as_strided(of_sum, (n, n_nodes, n_nodes), (row, item, item), writeable=False)
-    differences = as_strided(of_difference[:, n_nodes - 1 :], (n, n_nodes, n_nodes), (row, -item, item), writeable=False)
+    differences = as_strided(
+        of_difference[:, n_nodes - 1 :], (n, n_nodes, n_nodes), (row, -item, item), writeable=False
+    )
     return sums * differences
 
 

@@ -278,7 +278,8 @@ def generate(lexicon: Lexicon, level: int) -> GeneratedTask:
         },
         key={
             "required": [
-                *builder.required, *(["reported", n] for n in builder.reported), *(["refused", who] for who in builder.refused)
+                *builder.required, *(["reported", n] for n in builder.reported),
+                *(["refused", who] for who in builder.refused),
             ],
             "traps": traps, "people": builder.people, "asks": bool(builder.reported),
         },
