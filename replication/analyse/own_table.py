@@ -109,7 +109,7 @@ def _benchmarks(scores: pd.DataFrame, treatment: str, control: str, name: str) -
     if repeated.any():
         row = scores[repeated].iloc[0]
         raise EvidenceError(
-            f"{name}, columns `arm`, `benchmark`, `metric`: {row.arm}, {row.benchmark}, {row.metric} stands in several "
+            f"{name}, columns `arm`, `benchmark`, `metric`: {row.arm}, {row.benchmark}, {row.metric} is in several "
             f"tables; keep one."
         )
     chosen, left_out = [], []
