@@ -238,6 +238,7 @@ def test_every_written_table_is_listed_once(rich):
 
 def test_paper_is_not_built_again_where_nothing_has_changed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=["study=reanalysis"]))
     paper.main(cfg)
@@ -315,4 +316,4 @@ def test_no_decimal_number_is_typed_into_the_prose():
 
 def typed_decimals(body):
     """Decimals outside dimensions and file names, with or without a zero before the point."""
-    return re.findall(r"(?<![\w.])\d*\.\d+(?![\w.])", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))
+    return re.findall(r"(?<![\w.])\d*\.\d+(?!\w|\.\d)", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))
