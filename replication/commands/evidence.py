@@ -101,7 +101,8 @@ def _grid(table: pd.DataFrame, width: int) -> list[str]:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Wrap at spaces and after the slashes, underscores and hyphens of names, not inside dates; cut longer pieces."""
-    lines, line = [], ""
+    lines: list[str] = []
+    line = ""
     for piece in _pieces(text):
         if len((line + piece).rstrip()) > width:
             lines, line, piece = [*lines, line.rstrip()] if line.strip() else lines, "", piece.lstrip()
