@@ -28,8 +28,7 @@ def play(
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
             reply = yield Request(
-                messages=tuple(messages), tools=options.tools, schema=options.schema, sampling=spec.sampling,
-                seed=seeds[-1],
+                messages=tuple(messages), tools=options.tools, schema=options.schema, sampling=spec.sampling, seed=seeds[-1]
             )  # fmt: skip
         except EngineError as failure:
             stop, error = "engine_error", str(failure)
