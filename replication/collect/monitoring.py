@@ -93,9 +93,10 @@ def after_monitoring(cfg: settings.Root, work: Sequence[Assignment], rule: Stopp
     work, path = _in_order(cfg, work), _path(cfg)
     groups = {name: arms for named in _groups(cfg, work).values() for name, arms in named.items()}
     record = _record(cfg, groups, rule, path)
-    n_tasks, stops = {}, []
+    n_tasks: dict[str, int] = {}
+    stops = []
     for name, group in record["groups"].items():
-        last = group["looks"][-1] if group["looks"] else {"n_tasks": 0, "decision": "continue"}
+        last: dict[str, Json] = group["looks"][-1] if group["looks"] else {"n_tasks": 0, "decision": "continue"}
         n_tasks[name], n_planned = last["n_tasks"], group["n_planned"]
         if n_tasks[name] == n_planned:
             continue

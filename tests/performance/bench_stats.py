@@ -1,8 +1,8 @@
 """Seconds to resample, on one core, side by side: the weight engine, its floor, and scipy's bootstrap of one column.
 
-The floor is what no engine with two random bytes per weight can avoid: those bytes, and the same matrix product. Each
-figure is the best of five rounds of processor time; a mark stands where the engine is too slow. The peak memory is that of
-a whole process which does nothing else.
+The floor is the work that no engine with two random bytes per weight can avoid: those bytes, and the same matrix product.
+Each figure is the best of five rounds of processor time; a mark `<` shows where the engine is too slow. Peak memory is that
+of a process that does nothing else.
 Run: python tests/performance/bench_stats.py [n_resamples]
 """
 
@@ -23,10 +23,10 @@ from replication.analyse.stats.resampling.weights import bootstrap_benchmark_mea
 
 N_BENCHMARKS, N_TASKS, N_COLUMNS = 7, 200, 80
 MAX_S, MAX_RATIO = 0.2, 3.0
-"""Wanted of the Poisson engine for 20,000 resamples: seconds, and times the floor."""
+"""Limits of the Poisson engine for 20,000 resamples: seconds, and ratio to the floor."""
 
 MAX_MB, MANY = 500, 100_000
-"""Wanted of the peak memory, for so many resamples."""
+"""Limit of the peak memory, and the number of resamples it is measured at."""
 
 
 def make_columns() -> list[np.ndarray]:
@@ -35,7 +35,7 @@ def make_columns() -> list[np.ndarray]:
 
 
 def best(work: Callable[[], object], rounds: int = 5) -> float:
-    """Give the least processor time of `work` in seconds."""
+    """Return the smallest processor time of `work` in seconds."""
     seconds = []
     for _ in range(rounds):
         started = time.process_time()
@@ -61,7 +61,7 @@ def scipy_bootstrap(columns: list[np.ndarray], n_resamples: int, rng: np.random.
 
 
 def peak_mb(work: Callable[..., np.ndarray]) -> float:
-    """Do the work and give the most memory this process ever held, in MB, libraries and columns included (Linux)."""
+    """Return the peak memory of this process after the work, in MB, libraries and columns included (Linux)."""
     work(make_columns(), n_resamples=MANY, rng=np.random.Generator(np.random.SFC64(1)))
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -74,10 +74,10 @@ def main(n_resamples: int) -> None:
     least = best(lambda: floor(columns, n_resamples, rng))
     print(f"{'floor: random bytes + product':<40} {least:7.3f} s")
     for weights in ("poisson", "multinomial"):
-        wanted = weights == "poisson"
+        limited = weights == "poisson"
         for name, work in (("mean", bootstrap_benchmark_mean), ("each benchmark", bootstrap_benchmarks)):
             seconds = best(lambda work=work, weights=weights: work(columns, weights=weights, **how))
-            mark = "<" if wanted and (seconds > MAX_S * n_resamples / 20_000 or seconds > MAX_RATIO * least) else ""
+            mark = "<" if limited and (seconds > MAX_S * n_resamples / 20_000 or seconds > MAX_RATIO * least) else ""
             print(f"{f'engine, {weights}, {name}':<40} {seconds:7.3f} s {seconds / least:6.1f} x floor {mark}")
     one = [matrix[:, :2] for matrix in columns]
     seconds = best(lambda: bootstrap_benchmarks([m[:, :1] - m[:, 1:] for m in one], **how))

@@ -31,10 +31,10 @@ def fraction(**arguments: float) -> None:
 
 def positive(**arguments: ArrayLike) -> None:
     """Require finite numbers above 0; arrays elementwise and not empty."""
+    finite(**arguments)
     for name, value in arguments.items():
-        array = np.asarray(value, float)
-        if array.size == 0 or not (np.isfinite(array) & (array > 0)).all():
-            raise AnalysisError(f"`{name}` must be above 0 and finite; got {array.tolist()}.")
+        if not (np.asarray(value, float) > 0).all():
+            raise AnalysisError(f"`{name}` must be above 0; got {_text(value)}.")
 
 
 def not_negative(**arguments: ArrayLike) -> None:
@@ -44,10 +44,10 @@ def not_negative(**arguments: ArrayLike) -> None:
 
 def at_least(least: float, **arguments: ArrayLike) -> None:
     """Require finite numbers of at least `least`; arrays elementwise and not empty."""
+    finite(**arguments)
     for name, value in arguments.items():
-        array = np.asarray(value, float)
-        if array.size == 0 or not (np.isfinite(array) & (array >= least)).all():
-            raise AnalysisError(f"`{name}` must be at least {least} and finite; got {array.tolist()}.")
+        if not (np.asarray(value, float) >= least).all():
+            raise AnalysisError(f"`{name}` must be at least {least}; got {_text(value)}.")
 
 
 def finite(**arguments: ArrayLike) -> None:
@@ -55,9 +55,9 @@ def finite(**arguments: ArrayLike) -> None:
     for name, value in arguments.items():
         array = np.asarray(value, float)
         if array.size == 0 or not np.isfinite(array).all():
+            n_bad = int((~np.isfinite(array)).sum())
             raise AnalysisError(
-                f"`{name}` must be finite and not empty; got {int((~np.isfinite(array)).sum())} of {array.size} values "
-                "missing or infinite."
+                f"`{name}` must be finite and not empty; got {_text(value)}, {n_bad} of {array.size} missing or infinite."
             )
 
 
@@ -84,6 +84,11 @@ def choice(allowed: Collection[str], **arguments: str) -> None:
     for name, value in arguments.items():
         if value not in allowed:
             raise AnalysisError(f"`{name}` must be one of {', '.join(allowed)}; got {value!r}.")
+
+
+def _text(value: ArrayLike) -> str:
+    array = np.asarray(value)
+    return str(value) if array.ndim == 0 else np.array2string(array, separator=", ", threshold=20)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,6 +1,9 @@
 """Forest plot: differences between two arms with one interval per target of inference."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -9,7 +12,7 @@ from matplotlib.patches import Patch
 from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
 from replication.text import plain, signed
 
-INTERVALS = {
+INTERVALS: dict[str, tuple[str, dict[str, Any]]] = {
     "unpaired": ("one run, unpaired", {"linewidth": 9, "color": GREY, "zorder": 1.5}),
     "T1": ("T1 these tasks", {"linewidth": 4.5, "color": "#7fc4ec", "zorder": 2}),
     "T2": ("T2 tasks like these", {"linewidth": 2, "color": COLOURS[0], "zorder": 2.5}),
@@ -104,7 +107,9 @@ def _draw(
         axes.set_ylim(min(height.values()) - 0.6, 0.6)
         axes.set_xlabel("difference in points, treatment minus control")
         _margin(margin, order, height, first, margins)
-        handles = [Line2D([], [], label=INTERVALS[i][0], solid_capstyle="butt", **INTERVALS[i][1]) for i in shown]
+        handles: list[Artist] = [
+            Line2D([], [], label=INTERVALS[i][0], solid_capstyle="butt", **INTERVALS[i][1]) for i in shown
+        ]
         if dots is not None:
             handles.append(
                 Line2D([], [], marker="o", markersize=3, linestyle="none", color=COLOURS[1], label="training runs")

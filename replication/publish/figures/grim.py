@@ -1,6 +1,7 @@
 """GRIM strip: which numbers of runs the printed digits of each score allow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.patches import Rectangle
 from replication.publish.figures.style import BLACK, COLOURS, WIDTH, styled
 from replication.text import probability, shortened
 
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rounded": ("a whole count rounds to the digits", {"facecolor": COLOURS[0], "edgecolor": BLACK}),
     "truncated": (
         "one does if cut off, not rounded",

@@ -97,5 +97,5 @@ def test_bad_input_is_refused():
         replication_bf(np.nan, 1, 1)
     with pytest.raises(AnalysisError, match="must be finite"):
         sceptical_bf(2, 1, 0)
-    with pytest.raises(AnalysisError, match="`g`, the prior variance"):
+    with pytest.raises(AnalysisError, match="`g` must be above 0"):
         evidence_update(2, 1, 1, g=0)

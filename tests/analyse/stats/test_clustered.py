@@ -105,8 +105,8 @@ def test_paired_standard_error_is_that_of_the_differences():
         (lambda: standard_errors([1, 0, 1], [1, 2]), r"must both be \(n_items,\)"),
         (lambda: clustered_mean([1, 0], level=1), "`level`"),
         (lambda: relative_variance(1, 1, 0), "`n_answers` must be at least 1"),
-        (lambda: relative_variance(0, 0, 2), "not both 0"),
-        (lambda: paired_standard_error(1, 1, 1.2), "correlation=1.2"),
+        (lambda: relative_variance(0, 0, 2), "must not both be 0"),
+        (lambda: paired_standard_error(1, 1, 1.2), r"`correlation` must lie in \[-1, 1\]; got 1.2"),
     ],
 )
 def test_unusable_input_is_refused(call, match):

@@ -1,4 +1,4 @@
-"""Do 95 % intervals hold the truth in 95 % of simulated studies, and does the pipeline find effects where none are?
+"""Coverage of 95 % intervals in simulated studies, and false positives of the verdict on studies of one method.
 
 Tasks' success probabilities are Beta with mean 1/2 and between-task share `icc`, correlated between the arms by a Gaussian
 copula; scores are binary. Run with `-m slow -s` to see the table.
@@ -20,7 +20,7 @@ from replication.settings import CONF
 GRID = np.linspace(0, 1, 4001)
 
 
-def chances(n_tasks, icc, rng, rho=0.5):
+def success_probabilities(n_tasks, icc, rng, rho=0.5):
     """Draw success probabilities (2, n_tasks) of two arms that do not differ over all tasks."""
     shape = 0.5 * (1 / icc - 1)
     normal = np.sqrt(rho) * rng.standard_normal(n_tasks) + np.sqrt(1 - rho) * rng.standard_normal((2, n_tasks))
@@ -28,10 +28,12 @@ def chances(n_tasks, icc, rng, rho=0.5):
 
 
 def covered(target, *, n_tasks, n_trials, n_runs=1, tau=0.0, icc=0.5, n_studies, seed=0):
-    """Share of simulated studies whose interval holds the true difference, which is 0."""
+    """Share of simulated studies whose interval covers the true difference, which is 0."""
     rng, hits = np.random.default_rng(seed), 0
     for _ in range(n_studies):
-        chance = chances(n_tasks, icc, rng)[:, None, None, :] + tau * rng.standard_normal((2, n_runs, 1, 1))
+        chance = success_probabilities(n_tasks, icc, rng)[:, None, None, :] + tau * rng.standard_normal(
+            (2, n_runs, 1, 1)
+        )
         chance = np.broadcast_to(np.clip(chance, 0, 1), (2, n_runs, n_trials, n_tasks))
         scores = (rng.random(chance.shape) < chance).astype(float)
         estimate = paired_difference(scores[1], scores[0], target=target)
@@ -46,7 +48,7 @@ T3 = [(89, 5, 3, 0.02), (100, 1, 3, 0.05), (200, 1, 3, 0.02), (200, 1, 5, 0.03),
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_tasks, n_trials, icc", T2)
-def test_intervals_for_tasks_like_these_hold_the_truth(n_tasks, n_trials, icc):
+def test_intervals_for_tasks_like_these_have_nominal_coverage(n_tasks, n_trials, icc):
     share = covered("T2", n_tasks=n_tasks, n_trials=n_trials, icc=icc, n_studies=6000)
     print(f"T2 n={n_tasks} k={n_trials} icc={icc}: {share:.4f}")
     assert 0.94 - 0.006 <= share <= 0.96 + 0.006  # twice the simulation's own error
@@ -54,13 +56,13 @@ def test_intervals_for_tasks_like_these_hold_the_truth(n_tasks, n_trials, icc):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_tasks, n_trials, n_runs, tau", T3)
-def test_intervals_for_the_method_hold_the_truth(n_tasks, n_trials, n_runs, tau):
+def test_intervals_for_the_method_have_nominal_coverage(n_tasks, n_trials, n_runs, tau):
     share = covered("T3", n_tasks=n_tasks, n_trials=n_trials, n_runs=n_runs, tau=tau, n_studies=4000)
     print(f"T3 n={n_tasks} k={n_trials} m={n_runs} tau={tau}: {share:.4f}")
     assert 0.93 - 0.007 <= share <= 0.97 + 0.007
 
 
-def test_intervals_hold_the_truth_in_a_small_simulation():
+def test_intervals_have_coverage_near_nominal_in_a_small_simulation():
     assert 0.90 <= covered("T2", n_tasks=100, n_trials=1, n_studies=300) <= 0.99
     assert 0.90 <= covered("T3", n_tasks=100, n_trials=1, n_runs=3, tau=0.03, n_studies=300) <= 1.0
 
@@ -70,7 +72,7 @@ def null_study(rng, *, tau, n_benchmarks=7, n_tasks=80, n_runs=3):
     shift = tau * rng.standard_normal((2, n_runs))
     frames = []
     for b in range(n_benchmarks):
-        chance = chances(n_tasks, 0.5, rng)[0]
+        chance = success_probabilities(n_tasks, 0.5, rng)[0]
         for a, arm in enumerate(("agent_sft", "lwm_then_sft")):
             for r in range(n_runs):
                 solved = rng.random(n_tasks) < np.clip(chance + shift[a, r], 0, 1)

@@ -202,7 +202,7 @@ def test_heterogeneity_between_settings_widens_predictions_only():
     assert with_tau["prediction interval"].threshold == pytest.approx(1.959964 * 10**0.5, rel=1e-6)
 
 
-def test_design_analysis_describes_an_original_of_half_its_size_unless_told():
+def test_design_analysis_assumes_half_the_original_estimate_by_default():
     found = judged(6.0, 6 / 0.8753 / 1.0, 5.0, 2.0)  # the first published row, one run: z = .8753
     assert found["type S error"].value == pytest.approx(0.1142, rel=1e-3)
     assert found["exaggeration (type M)"].value == pytest.approx(5.446, rel=1e-3)

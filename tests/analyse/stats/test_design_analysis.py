@@ -71,7 +71,7 @@ def test_power_counts_both_tails():
 
 def test_bad_input_is_refused():
     for effect, se in ((np.nan, 1.0), (1.0, 0.0), (1.0, np.inf), ([], [])):
-        with pytest.raises(AnalysisError, match="`effect` must be finite and `se` above 0"):
+        with pytest.raises(AnalysisError, match=r"`(effect|se)` must be (finite|above 0)"):
             design_analysis(effect, se)
     with pytest.raises(AnalysisError, match="`alpha` must lie"):
         two_sided_power(1.0, 1.0, alpha=0.0)

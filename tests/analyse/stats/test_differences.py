@@ -1,6 +1,7 @@
 """Paired differences against theory, hand-computed values and degenerate input."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -36,18 +37,69 @@ def test_arms_change_places_and_the_sign_changes():
     assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low))
 
 
-def test_t3_adds_the_variance_between_training_runs():
-    t2, t3 = (paired_difference(B, A, target=target) for target in ("T2", "T3"))
-    runs = [arm.mean(axis=(1, 2)).var(ddof=1) / 3 for arm in (B, A)]
+# A design whose variances are whole fractions: tasks .2 and .6 alternate, three runs differ by a constant.
+TASKS = np.tile([0.2, 0.6], 5)
+TREATMENT = np.array([-0.2, 0.0, 0.2])[:, None, None] + TASKS
+CONTROL = np.array([-0.1, -0.1, 0.2])[:, None, None] + np.zeros(10)
+TASK_VARIANCE = Fraction(1, 225)  # D is .4 -+ .2 over 10 tasks: .04 (10/9)/10
+RUN_PARTS = (Fraction(4, 100) / 3, Fraction(3, 100) / 3)  # variance of the run means of each arm over 3 runs
+
+
+def satterthwaite(variance, run_factor=1.0):
+    spread = TASK_VARIANCE**2 / 9 + run_factor * float(sum(part**2 for part in RUN_PARTS)) / 2
+    return float(variance**2 / spread)
+
+
+def test_t3_adds_the_variance_between_training_runs_of_both_arms():
+    t2, t3 = (paired_difference(TREATMENT, CONTROL, target=target) for target in ("T2", "T3"))
+    assert t2.value == t3.value == pytest.approx(0.4)
+    assert t2.se**2 == pytest.approx(float(TASK_VARIANCE)) and t2.df == 9
+    variance = TASK_VARIANCE + sum(RUN_PARTS)
+    assert variance == Fraction(1, 36)
+    assert t3.se == pytest.approx(1 / 6)
+    assert t3.df == pytest.approx(satterthwaite(variance)) and 5 < t3.df < 6
+    assert t3.high - t3.value == t3.value - t3.low == pytest.approx(stats.t(t3.df).ppf(0.975) / 6)
+    assert t3.p_one_sided == pytest.approx(stats.t(t3.df).sf(0.4 * 6))
+    assert t3.p_two_sided == pytest.approx(2 * stats.t(t3.df).sf(0.4 * 6))
+
+
+def test_t3_subtracts_the_part_of_the_run_variance_that_single_tasks_explain():
+    # Opposite on neighbouring tasks and in two runs: neither run means nor task means change.
+    interaction = 0.3 * np.array([1, -1, 0])[:, None, None] * np.tile([1, -1], 5)
+    noise = Fraction(20 * 9, 100) / (10**2 * 3 * 2) * Fraction(10, 9)  # sum of squares/(n^2 m (m - 1)), n/(n - 1)
+    assert noise == Fraction(1, 300)
+    between = sum(RUN_PARTS) - noise
+    for arms in ((TREATMENT + interaction, CONTROL), (TREATMENT, CONTROL + interaction)):
+        t2, t3 = (paired_difference(*arms, target=target) for target in ("T2", "T3"))
+        assert t2.se**2 == pytest.approx(float(TASK_VARIANCE))
+        assert t3.se**2 == pytest.approx(float(TASK_VARIANCE + between))
+        fraction_left = float(between / sum(RUN_PARTS))
+        assert t3.df == pytest.approx(satterthwaite(TASK_VARIANCE + between, fraction_left**0.25))
+
+
+def test_over_two_benchmarks_the_task_variance_halves_and_the_run_variance_does_not():
+    interaction = 0.3 * np.array([1, -1, 0])[:, None, None] * np.tile([1, -1], 5)
+    pair = Pair(TREATMENT + interaction, CONTROL)
+    t2, t3 = (mean_paired_difference([pair, pair], target=target) for target in ("T2", "T3"))
+    assert t2.se**2 == pytest.approx(float(TASK_VARIANCE) / 2) and t2.df == pytest.approx(18)
+    noise = Fraction(1, 300) / 2
+    assert t3.se**2 == pytest.approx(float(TASK_VARIANCE / 2 + sum(RUN_PARTS) - noise))
+
+
+def test_t3_on_random_scores_is_the_formula_of_its_docstring():
+    treatment = B + np.array([-0.1, 0.0, 0.1])[:, None, None]
+    control = A + np.array([-0.08, 0.02, 0.06])[:, None, None]
+    t2, t3 = (paired_difference(treatment, control, target=target) for target in ("T2", "T3"))
+    runs = [arm.mean(axis=(1, 2)).var(ddof=1) / 3 for arm in (treatment, control)]
     noise = 0.0
-    for means in (B.mean(axis=1), A.mean(axis=1)):
+    for means in (treatment.mean(axis=1), control.mean(axis=1)):
         residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
         noise += (residual**2).sum() / (2 * 24) / (3 * 25)
-    between = max(sum(runs) - noise, 0)
+    between = sum(runs) - noise
+    assert 0.2 * t2.se**2 < noise < between, "the data must show every term"
     assert t3.se**2 == pytest.approx(t2.se**2 + between, rel=1e-12)
     spread = t2.se**4 / 24 + (between / sum(runs)) ** 0.25 * sum(share**2 / 2 for share in runs)
-    assert t3.df == pytest.approx(t3.se**4 / spread)
-    assert t3.high - t3.value == pytest.approx(stats.t(t3.df).ppf(0.975) * t3.se)
+    assert t3.df == pytest.approx(t3.se**4 / spread) and 2 < t3.df < 24
 
 
 def test_run_variance_is_what_the_runs_show_beyond_their_noise():
@@ -89,7 +141,7 @@ def test_t1_with_one_training_run_is_the_noise_of_trials_alone():
     assert paired_difference(b, a, target="T1").se == pytest.approx(math.sqrt(noise), rel=1e-12)
 
 
-def test_t1_knows_nothing_of_the_spread_between_tasks():
+def test_t1_ignores_the_spread_between_tasks():
     spread = A[0] + np.linspace(0, 0.5, 25)
     assert paired_difference(spread, A[0], target="T1").se == pytest.approx(
         paired_difference(A[0], A[0], target="T1").se
@@ -130,7 +182,7 @@ def test_constant_gain_is_certain_for_these_tasks():
     assert (estimate.low, estimate.high, estimate.p_one_sided, estimate.p_two_sided) == (1, 1, 0, 0)
 
 
-def test_unscored_is_refused_excluded_or_failed_as_asked():
+def test_unscored_raises_excludes_or_fails():
     b = B.copy()
     b[1, 2, 7] = np.nan
     with pytest.raises(AnalysisError, match="1 scores are missing; choose"):
@@ -164,12 +216,12 @@ def test_unscored_is_refused_excluded_or_failed_as_asked():
         (np.ones(2), np.ones(2), {"clusters": [1]}, "one task per item"),
     ],
 )
-def test_what_the_data_cannot_support_is_one_clear_error(treatment, control, how, message):
+def test_data_that_support_no_estimate_are_refused(treatment, control, how, message):
     with pytest.raises(AnalysisError, match=message):
         paired_difference(treatment, control, **{"target": "T2", **how})
 
 
-def test_mean_over_benchmarks_weighs_them_equally_whatever_their_size():
+def test_benchmarks_have_equal_weights_at_any_size():
     small, large = Pair(B[:, :, :5], A[:, :, :5]), Pair(B[:, :, 5:], A[:, :, 5:])
     parts = [paired_difference(*pair[:2], target="T2") for pair in (small, large)]
     both = mean_paired_difference([small, large], target="T2")
@@ -192,7 +244,7 @@ def test_no_benchmark_is_an_error():
 
 
 @pytest.mark.parametrize("target, n_runs", [("T2", 1), ("T3", 5)])
-def test_interval_covers_the_truth_as_often_as_it_says(target, n_runs):
+def test_interval_has_nominal_coverage(target, n_runs):
     rng = np.random.default_rng(7)
     n, k, tau, n_studies = 60, 2, 0.05 if target == "T3" else 0.0, 600
     covered = 0

@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 from scipy import stats
 
@@ -39,13 +38,6 @@ def test_each_source_shrinks_with_its_own_number_only():
     assert variance(10, 3, 4, interaction2=0.4) == pytest.approx(0.01)
     assert variance(10, 3, 4, tau=0.2) == pytest.approx(0.02)
     assert variance(10, 3, 4) == 0.0
-
-
-def test_curve_holds_every_combination():
-    curve = dstudy.se_curve([50, 100], [1, 2, 5], [1, 3], **PARTS)
-    assert curve.shape == (2, 3, 2)
-    assert curve[1, 2, 0] == dstudy.standard_error(100, 5, 1, **PARTS)
-    assert all((np.diff(curve, axis=axis) < 0).all() for axis in range(3))
 
 
 def test_degrees_of_freedom_lie_between_those_of_runs_and_of_tasks():
@@ -150,6 +142,6 @@ def test_without_variance_the_smallest_design_will_do():
         (lambda: dstudy.allocate(math.inf, costs=Costs(1), limits=Limits(9), **PARTS), "`budget`"),
     ],
 )
-def test_senseless_designs_are_refused(call, match):
+def test_invalid_designs_are_refused(call, match):
     with pytest.raises(AnalysisError, match=match):
         call()

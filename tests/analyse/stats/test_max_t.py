@@ -163,7 +163,7 @@ def test_column_without_spread_has_a_defined_statistic():
     assert (band.low[1], band.high[1], band.low[2], band.high[2]) == (0, 0, 0.1, 0.1)
 
 
-def test_input_that_is_no_family_is_refused():
+def test_invalid_resamples_are_refused():
     x = np.zeros((10, 2))
     with pytest.raises(AnalysisError, match=r"must be .n_columns,. and `resamples`"):
         max_t([1.0], x)

@@ -1,4 +1,4 @@
-"""Bayesian paired intervals against integration on a grid, scipy's bivariate normal and simulation."""
+"""Bayesian paired intervals against integration on a grid and simulation."""
 
 import math
 
@@ -9,9 +9,7 @@ from scipy import special, stats
 from replication.analyse.stats.estimates.clustered import clustered_mean
 from replication.analyse.stats.estimates.differences import paired_difference
 from replication.analyse.stats.estimates.paired_bayes import (
-    bivariate_normal_cdf,
     compare_widths,
-    paired_posterior,
     paired_posterior_trials,
 )
 from replication.analyse.stats.estimates.proportions import beta_superiority
@@ -30,6 +28,13 @@ def simulated(theta_a, theta_b, share, rho, n_tasks, n_trials, seed):
     z = generator.multivariate_normal([0, 0], [[1, rho], [rho, 1]], n_tasks)
     chance = special.ndtr((special.ndtri([theta_a, theta_b]) + math.sqrt(share) * z) / math.sqrt(1 - share))
     return generator.binomial(n_trials, chance).T
+
+
+def one_trial(both, b_only, a_only, neither, **how):
+    """Posterior at one trial per task from the numbers of tasks that both arms passed, only B, only A, none."""
+    counts = both, b_only, a_only, neither
+    a, b = np.repeat([1, 0, 1, 0], counts), np.repeat([1, 1, 0, 0], counts)
+    return paired_posterior_trials(a, b, 1, 1, **how)
 
 
 def on_a_grid(both, b_only, a_only, neither, size=90):
@@ -58,61 +63,44 @@ def on_a_grid(both, b_only, a_only, neither, size=90):
 
 @pytest.mark.slow
 def test_posterior_is_that_of_integration_on_a_grid():
-    posterior = paired_posterior(*COUNTS, rng=rng(), n_draws=200_000)
+    # The latent correlation has another prior, rho sqrt(s_A s_B) instead of rho; with 89 tasks it matters little.
+    posterior = one_trial(*COUNTS, rng=rng(), n_draws=20_000)
     mean, low, high, greater = on_a_grid(*COUNTS)
-    assert (posterior.mean, posterior.p_b_greater) == pytest.approx((mean, greater), abs=0.003)
-    assert (posterior.low, posterior.high) == pytest.approx((low, high), abs=0.006)
-
-
-def test_prior_and_mode_proposals_give_one_posterior():
-    prior = paired_posterior(4, 5, 1, 9, rng=rng(), n_draws=200_000, proposal="prior")
-    mode = paired_posterior(4, 5, 1, 9, rng=rng(2), n_draws=200_000)
-    assert prior.ess > 5_000
-    assert mode.ess > 5 * prior.ess
-    assert prior[:3] == pytest.approx(mode[:3], abs=0.01)
-    assert prior.p_b_greater == pytest.approx(mode.p_b_greater, abs=0.015)
+    assert (posterior.mean, posterior.p_b_greater) == pytest.approx((mean, greater), abs=0.01)
+    assert (posterior.low, posterior.high) == pytest.approx((low, high), abs=0.02)
 
 
 def test_no_data_on_the_difference_is_centred():
     # One task that both passed: theta_A and theta_B change places, so the difference is centred.
-    posterior = paired_posterior(1, 0, 0, 0, rng=rng(), n_draws=50_000)
-    assert posterior.mean == pytest.approx(0, abs=0.01)
-    assert posterior.p_b_greater == pytest.approx(0.5, abs=0.01)
+    posterior = one_trial(1, 0, 0, 0, rng=rng())
+    assert posterior.mean == pytest.approx(0, abs=0.02)
+    assert posterior.p_b_greater == pytest.approx(0.5, abs=0.03)
 
 
 def test_arms_change_places_and_the_posterior_is_mirrored():
-    forward = paired_posterior(30, 12, 6, 41, rng=rng(), n_draws=100_000)
-    backward = paired_posterior(30, 6, 12, 41, rng=rng(2), n_draws=100_000)
-    assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low), abs=0.004)
-    assert backward.p_b_greater == pytest.approx(1 - forward.p_b_greater, abs=0.01)
+    forward = one_trial(30, 12, 6, 41, rng=rng())
+    backward = one_trial(30, 6, 12, 41, rng=rng(2))
+    assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low), abs=0.01)
+    assert backward.p_b_greater == pytest.approx(1 - forward.p_b_greater, abs=0.02)
 
 
 def test_pairing_sharpens_the_comparison():
-    paired = paired_posterior(35, 10, 2, 42, rng=rng())
+    paired = one_trial(35, 10, 2, 42, rng=rng())
     assert paired.p_b_greater > beta_superiority(37, 89, 45, 89) + 0.05
 
 
 def test_level_widens_the_interval():
-    narrow, wide = (paired_posterior(*COUNTS, rng=rng(), level=level) for level in (0.5, 0.99))
+    narrow, wide = (one_trial(*COUNTS, rng=rng(), level=level) for level in (0.5, 0.99))
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
     sd = (narrow.high - narrow.low) / (2 * stats.norm.ppf(0.75))
     assert wide.high - wide.low == pytest.approx(2 * stats.norm.ppf(0.995) * sd, rel=0.1)
 
 
-def test_full_agreement_of_the_arms_keeps_an_interval_around_zero():
-    posterior = paired_posterior(100, 0, 0, 100, rng=rng())
-    assert posterior.ess > 5_000
-    assert posterior.p_b_greater == pytest.approx(0.5, abs=0.03)
+def test_full_agreement_of_the_arms_gives_an_interval_around_zero():
+    posterior = one_trial(100, 0, 0, 100, rng=rng())
+    assert posterior.ess > 400
+    assert posterior.p_b_greater == pytest.approx(0.5, abs=0.06)
     assert 0.01 < posterior.high < 0.06
-
-
-def test_one_trial_and_the_trial_model_agree():
-    a, b = simulated(0.4, 0.55, 0.6, 0.8, 150, 1, seed=4)
-    table = [int(x) for x in ((a & b).sum(), (~a & b & 1).sum(), (a & ~b & 1).sum(), ((1 - a) & (1 - b)).sum())]
-    single = paired_posterior(*table, rng=rng())
-    trials = paired_posterior_trials(a, b, 1, 1, rng=rng())
-    assert trials.mean == pytest.approx(single.mean, abs=0.01)
-    assert (trials.low, trials.high) == pytest.approx((single.low, single.high), abs=0.02)
 
 
 def test_trial_model_is_near_the_classical_interval_where_tasks_are_many():
@@ -134,7 +122,7 @@ def test_trial_model_takes_other_trials_in_each_arm():
 
 def test_tasks_that_always_pass_or_always_fail_are_one_trial_each():
     a, b = np.repeat([0, 0, 1, 1], [41, 12, 6, 30]), np.repeat([0, 1, 0, 1], [41, 12, 6, 30])
-    once = paired_posterior(*COUNTS, rng=rng())
+    once = one_trial(*COUNTS, rng=rng())
     five_times = paired_posterior_trials(5 * a, 5 * b, 5, 5, rng=rng())
     assert five_times.high - five_times.low == pytest.approx(once.high - once.low, rel=0.15)
     assert five_times.mean == pytest.approx(once.mean, abs=0.02)
@@ -175,19 +163,16 @@ def test_trial_model_is_calibrated():
     assert hits / 60 == pytest.approx(0.8, abs=0.13)
 
 
-@pytest.mark.parametrize("trials", [False, True])
-def test_draws_repeat_with_the_seed(trials):
+def test_draws_repeat_with_the_seed():
     def run(seed):
-        if trials:
-            return paired_posterior_trials([0, 1, 2, 2], [1, 2, 2, 0], 2, 2, rng=rng(seed), n_draws=500)
-        return paired_posterior(3, 2, 1, 4, rng=rng(seed), n_draws=500)
+        return paired_posterior_trials([0, 1, 2, 2], [1, 2, 2, 0], 2, 2, rng=rng(seed), n_draws=500)
 
     assert run(1) == run(1)
     assert run(1) != run(2)
 
 
 def test_widths_are_compared_with_the_classical_interval():
-    posterior = paired_posterior(3, 1, 0, 6, rng=rng())
+    posterior = one_trial(3, 1, 0, 6, rng=rng())
     classical = paired_difference(
         np.repeat([0.0, 1.0, 1.0], [6, 1, 3]), np.repeat([0.0, 0.0, 1.0], [6, 1, 3]), target="T2"
     )
@@ -202,27 +187,22 @@ def test_widths_are_compared_with_the_classical_interval():
 
 def test_zero_width_classical_interval_always_differs():
     classical = paired_difference(np.ones(10), np.zeros(10), target="T2")
-    assert compare_widths(paired_posterior(0, 10, 0, 0, rng=rng()), classical) == (math.inf, True)
+    assert compare_widths(one_trial(0, 10, 0, 0, rng=rng()), classical) == (math.inf, True)
 
 
 @pytest.mark.parametrize(
     "call, match",
     [
-        (lambda: paired_posterior(0, 0, 0, 0, rng=rng()), "not all 0"),
-        (lambda: paired_posterior(1, -1, 0, 2, rng=rng()), "got 1, -1, 0, 2"),
-        (lambda: paired_posterior(1, 1, 0, 2.5, rng=rng()), "whole counts"),
-        (lambda: paired_posterior(*COUNTS, rng=rng(), level=1), "`level`"),
-        (lambda: paired_posterior(*COUNTS, rng=rng(), n_draws=10), "`n_draws` must be at least 100; got 10"),
-        (lambda: paired_posterior(*COUNTS, rng=rng(), proposal="grid"), "mode or prior; got 'grid'"),
+        (lambda: one_trial(*COUNTS, rng=rng(), level=1), "`level`"),
+        (lambda: one_trial(*COUNTS, rng=rng(), n_draws=10), "`n_draws` must be at least 100; got 10"),
         (lambda: paired_posterior_trials([], [], 2, 2, rng=rng()), "same tasks"),
         (lambda: paired_posterior_trials([1, 2], [1], 2, 2, rng=rng()), "same tasks"),
         (lambda: paired_posterior_trials([1, 3], [1, 2], 2, 2, rng=rng()), "`passes_a` must be whole numbers"),
         (lambda: paired_posterior_trials([1, 2], [1, math.nan], 2, 2, rng=rng()), "`passes_b`"),
         (lambda: paired_posterior_trials([0, 0], [0, 0], 2, 0, rng=rng()), "got trials 0"),
-        (lambda: bivariate_normal_cdf(0, 0, 1.1), "`rho` must lie"),
         (
-            lambda: compare_widths(paired_posterior(*COUNTS, rng=rng(), level=0.9), clustered_mean([0, 1, 1])),
-            "one level",
+            lambda: compare_widths(one_trial(3, 1, 0, 6, rng=rng(), level=0.9), clustered_mean([0, 1, 1])),
+            "same confidence level",
         ),
     ],
 )

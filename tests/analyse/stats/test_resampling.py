@@ -122,7 +122,7 @@ def test_many_tasks_take_wider_indices():
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_benchmarks_are_strata_with_equal_say(weights):
+def test_benchmarks_are_strata_with_equal_weights(weights):
     parts = [columns(150, 2, 1), 3 * columns(50, 2, 2) + 1]
     how = {"n_resamples": 20_000, "weights": weights}
     each = bootstrap_benchmarks(parts, rng=seeded(), **how)
@@ -213,7 +213,7 @@ def test_settings_out_of_range_are_refused():
         bootstrap_means(x, n_resamples=5, rng=seeded(), weights="exponential")
     with pytest.raises(AnalysisError, match="`block` must be at least 1"):
         bootstrap_means(x, n_resamples=5, rng=seeded(), block=0)
-    with pytest.raises(AnalysisError, match="at least 2 tasks; got 1"):
+    with pytest.raises(AnalysisError, match="`n_tasks` must be at least 2; got 1"):
         weight_matrix(1, 5, rng=seeded())
     with pytest.raises(AnalysisError, match="all with the same columns"):
         bootstrap_benchmarks([x, x[:, :2]], n_resamples=5, rng=seeded())

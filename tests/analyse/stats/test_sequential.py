@@ -65,7 +65,7 @@ def test_mirrored_values_give_mirrored_limits_and_equal_evidence():
     assert sequential.betting_e(x) == pytest.approx(sequential.betting_e(1 - x), rel=1e-9)
 
 
-def test_nothing_is_known_before_there_is_evidence_and_equal_values_are_bounded_by_what_they_are():
+def test_limits_are_0_and_1_before_there_is_evidence_and_close_in_on_constant_values():
     first = sequential.betting_sequence([0.5])
     assert (first.low[0], first.high[0]) == (0.0, 1.0)
     flat = sequential.betting_sequence([0.5] * 200, times=[200])
@@ -94,27 +94,15 @@ def test_differences_map_onto_the_unit_interval_and_back():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sequential.mixture_tuning(0, 0.05), "`v_opt` must be above 0; got 0"),
-        (lambda: sequential.mixture_tuning(10, 1.0), "`alpha` must lie between 0 and 1; got 1.0"),
-        (lambda: sequential.mixture_boundary(-1, 1, 0.05), "`v` must hold finite variances"),
-        (lambda: sequential.mixture_boundary(1, 0, 0.05), "`rho` must be above 0"),
-        (lambda: sequential.mixture_boundary(1, 1, 0.0), "`alpha` must lie"),
-        (lambda: sequential.mixture_log_e(math.nan, 1, 1), "`s` must hold finite sums"),
         (lambda: sequential.to_unit([0.1, math.nan]), "none missing"),
         (lambda: sequential.to_unit([3.0]), r"differences must be numbers in \[-1, 1\]"),
         (lambda: sequential.betting_e([]), r"got shape \(0,\)"),
         (lambda: sequential.betting_e([[0.5]]), r"got shape \(1, 1\)"),
         (lambda: sequential.betting_e([0.5, math.nan]), "none missing"),
-        (lambda: sequential.betting_e([0.5], 1.5), "`m` must be a mean"),
+        (lambda: sequential.betting_e([0.5], 1.5), r"`m` must lie in \[0, 1\]; got 1.5"),
         (lambda: sequential.betting_sequence([0.5], alpha=0), "`alpha` must lie"),
         (lambda: sequential.betting_sequence([0.5], times=[2]), "from 1 to 1"),
         (lambda: sequential.betting_sequence([0.5], times=[]), "`times` must be"),
-        (lambda: sequential.mcnemar_log_e(-1, 2), "whole numbers of at least 0"),
-        (lambda: sequential.mcnemar_log_e(1.5, 2), "whole numbers of at least 0"),
-        (lambda: sequential.mcnemar_log_e(1, 2, mixture="flat"), "`mixture` must be uniform or kt"),
-        (lambda: sequential.combine_e([], independent=True), "at least one e-value"),
-        (lambda: sequential.combine_e([-1.0], independent=False), "each at least 0"),
-        (lambda: sequential.combine_e([math.nan], independent=False), "each at least 0"),
     ],
 )
 def test_input_that_supports_no_evidence_is_refused(call, message):
@@ -125,7 +113,7 @@ def test_input_that_supports_no_evidence_is_refused(call, message):
 @pytest.mark.slow
 def test_peeking_after_every_task_calls_a_difference_that_is_not_there_in_at_most_one_of_twenty_runs():
     rng, n_runs, n = np.random.default_rng(0), 2000, 500
-    e_ever = naive_ever = missed = kt_ever = 0
+    e_ever = naive_ever = missed = 0
     for _ in range(n_runs):
         chance = rng.beta(1, 1, n)
         a, b = rng.random(n) < chance, rng.random(n) < chance
@@ -133,12 +121,11 @@ def test_peeking_after_every_task_calls_a_difference_that_is_not_there_in_at_mos
         e_ever += sequential.betting_e(sequential.to_unit(d)).max() >= 20
         ever = sequential.betting_sequence(sequential.to_unit(d), times=[n], running=True)
         missed += not ever.low[0] <= 0.5 <= ever.high[0]
-        kt_ever += sequential.mcnemar_log_e(np.cumsum(d > 0), np.cumsum(d < 0), mixture="kt").max() >= math.log(20)
         t = np.arange(2, n + 1)
         mean, squares = np.cumsum(d)[1:] / t, np.cumsum(d**2)[1:]
         error = np.sqrt(np.maximum(squares - t * mean**2, 1e-12) / (t - 1) / t)
         naive_ever += (np.abs(mean / error)[19:] > 1.96).any()
     monte_carlo = 2.33 * math.sqrt(0.05 * 0.95 / n_runs)
-    print(f"betting {e_ever / n_runs:.4f}, KT {kt_ever / n_runs:.4f}, t interval {naive_ever / n_runs:.4f}")
-    assert e_ever == missed and e_ever / n_runs <= 0.05 + monte_carlo and kt_ever / n_runs <= 0.05 + monte_carlo
+    print(f"betting {e_ever / n_runs:.4f}, t interval {naive_ever / n_runs:.4f}")
+    assert e_ever == missed and e_ever / n_runs <= 0.05 + monte_carlo
     assert naive_ever / n_runs > 0.2  # what peeking does to an interval made for one look

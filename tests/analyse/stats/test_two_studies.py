@@ -153,7 +153,7 @@ def test_bad_input_is_refused():
         q_test(np.nan, 1, 1, 1)
     with pytest.raises(AnalysisError, match="must be finite"):
         pooled([], [], [], [])
-    with pytest.raises(AnalysisError, match="`s_o` and `s_r` must be above 0"):
+    with pytest.raises(AnalysisError, match="`s_o` must be above 0"):
         pooled(1, 0, 1, 1)
     with pytest.raises(AnalysisError, match="shapes that broadcast"):
         pooled([1, 2, 3], 1, [1, 2], 1)

@@ -5,12 +5,13 @@ import re
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from parts import first_tasks, split_of
+from parts import split_of
 
 from replication import settings
 from replication.collect import build
 from replication.collect.benchmarks import suite
 from replication.collect.benchmarks.suite.words import SPLITS
+from replication.collect.interfaces import Selection
 from replication.collect.training import calibration, corpora
 from replication.collect.training.calibration import Measurement
 from replication.errors import ConfigError
@@ -63,7 +64,7 @@ def test_tasks_of_training_and_calibration_are_none_of_evaluation(name):
     # By construction: every task is built around made-up names, and a name belongs to one split.
     bench, hashes, words = suite.load(name), {}, {}
     for split in SPLITS:
-        tasks = [task for level in (1, 2) for task in first_tasks(bench, split, level, 100, 2)]
+        tasks = bench.tasks(Selection(split=split, n_tasks=200, seed=2, levels=(1, 2)))
         hashes[split] = {task.content_hash for task in tasks}
         words[split] = {word for task in tasks for word in re.split("[^a-z]", task.prompt) if NAME.fullmatch(word)}
     assert not hashes["evaluation"] & (hashes["train"] | hashes["calibration"])
@@ -76,6 +77,6 @@ def test_tasks_of_training_and_calibration_are_none_of_evaluation(name):
 def test_study_and_corpora_never_name_another_split(cfg):
     assert {choice.split for choice in cfg.benchmarks.values()} == {"evaluation"}
     for phase in (p for run in build.training_runs(cfg) for p in run.phases if p.corpus == "episodes"):
-        drafts = list(corpora._drafts(phase.benchmarks, "episodes", 0, 0))
-        assert {task.attributes["split"] for _, _, task, _ in drafts} == {"train"}
+        drawn = list(corpora._draw_tasks(phase.benchmarks, "episodes", 0, 0))
+        assert {item.task.attributes["split"] for item in drawn} == {"train"}
         break

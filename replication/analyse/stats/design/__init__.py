@@ -1,1 +1,1 @@
-"""What a design costs and can detect, and rules for stopping; no results are read here."""
+"""Designs before results: power, variance components, cost, stopping rules; no estimates of differences."""

@@ -1,1 +1,1 @@
-"""One mean, difference or ratio with its interval; comparisons of several belong in `families`."""
+"""Point estimates with intervals: a mean, difference or ratio on one set of tasks; several at once are in `families`."""

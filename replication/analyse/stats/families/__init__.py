@@ -1,1 +1,1 @@
-"""Several benchmarks, scales or hypotheses at once: pooling, trends, multiplicity."""
+"""Several benchmarks, scales or hypotheses at once: pooling, trends, multiplicity; single differences are in `estimates`."""

@@ -1,1 +1,1 @@
-"""Tests and bands from resampled tasks, all columns by the same weights."""
+"""Resampling of tasks with shared weights, with tests and bands from the resamples; formula intervals are in `estimates`."""

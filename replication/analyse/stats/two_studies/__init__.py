@@ -1,1 +1,1 @@
-"""An original against its replication: the criteria of replication and what they are made of."""
+"""An original against its replication: the replication criteria and their tests; several studies are in `families`."""

@@ -43,7 +43,7 @@ def sceptical_z(z_o: ArrayLike, z_r: ArrayLike, c: ArrayLike) -> NDArray[np.floa
     """Compute z_S >= 0, the root of (z_o^2/z_S^2 - 1)(z_r^2/z_S^2 - 1) = c; never above |z_o| or |z_r|.
 
     z_S^2 = z_o^2 z_r^2/(A + sqrt(A^2 + (c - 1) z_o^2 z_r^2)), A the mean of the squares: Held's closed form, rationalised
-    so that c = 1 needs no case of its own.
+    so that c = 1 needs no separate case.
     """
     z_o, z_r, c = checked_z(z_o, z_r, c)
     product, mean = np.square(z_o * z_r), (np.square(z_o) + np.square(z_r)) / 2

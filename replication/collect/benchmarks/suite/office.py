@@ -25,8 +25,8 @@ read; no call failed; the report has the requested form and nothing else; the ep
 requested entry was made, every check and point is 0. The value is the penalised score; both are in the details.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, NamedTuple
 
 from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
 from replication.collect.benchmarks.suite.kit import NUMBER, act, by_name, text, tool, validate_call
@@ -91,7 +91,7 @@ class World:
 
     def step(self, call: Call) -> str:
         """Run one call; errors are returned as text."""
-        result = validate_call(call, BY_NAME) or getattr(self, f"_{call.name}")(**call.arguments)
+        result = validate_call(call, BY_NAME) or self._RUN[call.name](self, **call.arguments)
         self.failed = self.failed or result.startswith("error")
         return result
 
@@ -134,6 +134,11 @@ class World:
     def _report(self, line: str) -> str:
         self.line = line
         return "ok"
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "list": _list, "read": _read, "set": _set, "order": _order, "report": _report,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 def generate(lexicon: Lexicon, level: int) -> GeneratedTask:
