@@ -25,9 +25,9 @@ COLUMNS = 4
 def draw(cells: pd.DataFrame, rows: pd.DataFrame, shown: tuple[float, float], alpha: float = 0.05) -> Figure:
     """Draw two-sided p over the plane of task correlation and between-task share, one panel per row, T2.
 
-    cells : every row at every (icc, rho) of a rectangle, as `stats.fragility.grid` returns it at the stated runs; columns
+    cells : every row at every (icc, rho) of a rectangle, as `row_tests.grid` returns it at the stated runs; columns
         benchmark, icc, rho, delta (fraction), p_two_sided. Between the cells p is interpolated.
-    rows : one line per panel, in order, as `stats.audit.compare` returns them; columns benchmark, name, n, k, runs_stated,
+    rows : one line per panel, in order, as `rows.compare` returns them; columns benchmark, name, n, k, runs_stated,
         upper_bound (starred: p is at most what is drawn). shown : the (icc, rho) that a dot marks in each panel.
     """
     edges = sorted({*EDGES, alpha})

@@ -13,7 +13,7 @@ from replication.text import bare, fixed
 def draw(curve: pd.DataFrame, tipping: pd.DataFrame, setting: str = "stated runs", alpha: float = 0.05) -> Figure:
     """Draw each row's tipping SD, the number of significant rows, and the all-rows p against the checkpoint SD.
 
-    curve : as `stats.fragility.tipping_curve` returns it, sorted by tau, finely spaced: a count holds until the next tau;
+    curve : as `families.tipping_curve` returns it, sorted by tau, finely spaced: a count holds until the next tau;
         columns tau (fraction, SD between checkpoints of one arm), n_raw, n_holm, iut_p (one-sided).
     tipping : one line per row; columns name and `setting`, the SD in fractions that lifts its two-sided p to alpha (0: p is
         above alpha without any).

@@ -168,10 +168,12 @@ def test_ratio_of_costs_is_decided_by_the_ends_of_its_interval(make_scores):
     assert decided("E", study(scores), alpha=p * INSIDE).outcome == "replicated"
     assert decided("E", study(scores), alpha=p * OUTSIDE).outcome == "inconclusive"
     dearer = scores.assign(
-        n_prompt_tokens=np.where(scores["arm"] == "general", 2, 1) * scores["n_prompt_tokens"],
-        n_completion_tokens=np.where(scores["arm"] == "general", 2, 1) * scores["n_completion_tokens"],
+        n_prompt_tokens=np.where(scores["arm"] == "general", 1.25, 1) * scores["n_prompt_tokens"],
+        n_completion_tokens=np.where(scores["arm"] == "general", 1.25, 1) * scores["n_completion_tokens"],
     )
-    assert decided("E", study(dearer)).outcome == "not_replicated"
+    p = decided("E", study(dearer)).estimate.p_two_sided
+    assert decided("E", study(dearer), alpha=p * INSIDE).outcome == "not_replicated"
+    assert decided("E", study(dearer), alpha=p * OUTSIDE).outcome == "inconclusive"
 
 
 # --- published numbers ------------------------------------------------------------------------------------------------
