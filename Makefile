@@ -106,7 +106,7 @@ lock: ## Recompile requirements/*.lock after a change of *.in (needs uv)
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_gpu)" $(lock_gpu) -q
 
 clean: ## Remove figures, paper.pdf and caches; results/ (the store), paper/data and .venv stay
-	rm -rf outputs multirun wandb paper/figures paper/tables paper/paper.pdf
+	rm -rf outputs multirun wandb paper/figures paper/tables paper/paper.pdf paper/.build.json
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

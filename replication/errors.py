@@ -1,4 +1,4 @@
-"""One exception per boundary; every message says what, what we got, what is allowed, what to do."""
+"""One exception per boundary; a message states the problem, the value, the allowed values and the remedy."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class ReplicationError(Exception):
-    """Base of all errors that a user can mend; entry points print its text and exit with code 2."""
+    """Base of all errors that a user can correct; entry points print its text and exit with code 2."""
 
 
 class ConfigError(ReplicationError):
@@ -31,7 +31,7 @@ class EngineError(ReplicationError):
 
 
 class EnvironmentFault(ReplicationError):
-    """A simulator broke; the episode is unscored, the run goes on."""
+    """A simulator broke; the episode is unscored, the run continues."""
 
 
 class HarnessError(ReplicationError):
@@ -43,11 +43,11 @@ class TrainingError(ReplicationError):
 
 
 class AnalysisError(ReplicationError):
-    """The data at hand cannot support the estimate that was asked for."""
+    """The data cannot support the requested estimate."""
 
 
 def one_line(error: BaseException) -> str:
-    """Say which boundary failed and how, for the last line a user reads."""
+    """Return the last line that a user reads: the boundary that failed and the reason."""
     return f"error ({type(error).__name__}): {error}"
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DIGITS = 10
 """Significant digits of the numbers in published data: equal on every CPU, finer than any printed value."""
+DECIMALS = 14
+"""Decimals at most where digits are limited: below that a value that is 0 in theory is rounding error of the CPU."""
 
 
 def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
@@ -79,7 +81,9 @@ def significant(value: Json, digits: int = DIGITS) -> Json:
 
 
 def _significant(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else value
+    if not math.isfinite(value) or float(value).is_integer():
+        return value + 0.0  # counts are exact, and 0 has no sign
+    return round(float(f"{value:.{digits}g}"), DECIMALS) + 0.0
 
 
 def _sync_folder(folder: Path) -> None:

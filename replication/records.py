@@ -9,11 +9,9 @@ import dataclasses
 import functools
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 SCHEMA_VERSION = 2
 """Version of the records on disk, written into each; raised when a field is added, removed or changes meaning.
@@ -23,7 +21,7 @@ the training record have a version. 1: untyped labels.
 """
 
 Json = Any
-"""What json.dumps takes: None, bool, int, float, str, and lists and dicts of them."""
+"""A JSON value: None, bool, int, float, str, and lists and dicts of them."""
 
 StopReason = Literal[
     "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
@@ -33,7 +31,7 @@ StopReason = Literal[
 UNSCORED_REASONS = ("engine_error", "environment_error")
 
 Target = Literal["T1", "T2", "T3"]
-"""What an interval speaks about: T1 these tasks, T2 tasks like these, T3 the training method."""
+"""Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
 
 Proposition = Literal["A", "B", "C", "D", "E", "P"]
 """Propositions under test; P is about the published table itself."""
@@ -72,64 +70,6 @@ def _omitted(item: "dataclasses.Field[Any]", value: Any) -> bool:
 def to_json(record: Any) -> dict[str, Json]:
     """Turn a record into plain dicts and lists, tuples as lists."""
     return json.loads(canonical_json(record))
-
-
-R = TypeVar("R")
-
-
-def from_json(kind: type[R], value: Json) -> R:
-    """Build a record from plain dicts and lists: the inverse of `to_json`, and strict.
-
-    Every field must be present, none may be unknown, and each value must have the field's type; ValueError otherwise.
-    """
-    return _read(kind, value, kind.__name__)
-
-
-_hints = functools.cache(typing.get_type_hints)
-
-
-def _read(hint: Any, value: Json, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint):
-        return _read_record(hint, value, where)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (one for one in arguments if one is not type(None))
-        return _read(hint, value, where)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _read(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
-    if origin is tuple and isinstance(value, list):
-        inner_hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(inner_hints) == len(value):
-            pairs = enumerate(zip(inner_hints, value, strict=True))
-            return tuple(_read(inner_hint, inner, f"{where}[{at}]") for at, (inner_hint, inner) in pairs)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise ValueError(f"`{where}` must be {getattr(hint, '__name__', hint)}; got {value!r:.80}")
-
-
-def _read_record(kind: Any, value: Json, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"`{where}` must be an object; got {value!r:.80}")
-    names = {f.name for f in dataclasses.fields(kind)}
-    optional = {f.name for f in dataclasses.fields(kind) if f.metadata.get("omit_default")}
-    unknown, missing = sorted(value.keys() - names), sorted(names - optional - value.keys())
-    if unknown or missing:
-        lists = [
-            f"{word} {', '.join(map(repr, keys))}"
-            for word, keys in (("unknown", unknown), ("missing", missing))
-            if keys
-        ]
-        raise ValueError(f"`{where}` has keys that do not fit: {'; '.join(lists)}")
-    hints = _hints(kind)
-    return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names & value.keys()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +117,7 @@ class Message:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     calls: tuple[Call, ...] = ()
-    """What the scaffold read in an assistant's reply; graders replay these and never parse text themselves."""
+    """Calls that the scaffold parsed from an assistant's reply; graders replay these and never parse text."""
     answer: str | None = None
     """The final answer in an assistant's reply, if it gave one."""
 
@@ -225,7 +165,7 @@ class RunSpec:
 
     @functools.cached_property
     def run_id(self) -> str:
-        """Readable name plus hash; a valid folder name whatever the model is called."""
+        """Readable name plus hash; a valid folder name for every model name."""
         readable = "".join(
             c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in f"{self.model}-{self.benchmark}"
         )[-60:]
@@ -341,7 +281,7 @@ class TrainedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyIndex:
-    """studies/<study>.json: the runs of a collected study, and what its verdicts must mention."""
+    """studies/<study>.json: the runs of a collected study, and the deviations of its verdicts."""
 
     schema_version: int = SCHEMA_VERSION
     study: str
@@ -370,13 +310,13 @@ class StudyIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One turn asked of an engine."""
+    """A request to an engine for one turn."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     """Only for scaffolds that use the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
-    """JSON schema that the reply is held to; None leaves it free."""
+    """JSON schema that the reply must satisfy; None leaves it free."""
     sampling: Sampling
     seed: int
     """Of this turn: a stable hash of (run seed, task, trial, turn)."""
@@ -384,7 +324,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What an engine returned for one turn."""
+    """The reply of an engine for one turn."""
 
     text: str
     finish: Literal["stop", "length", "context"]
@@ -407,7 +347,7 @@ class Episode:
     """Text of an engine's or environment's failure; never an answer."""
     n_turns: int
     n_malformed: int
-    """Replies that held no usable call."""
+    """Replies without a usable call."""
     n_prompt_tokens: int
     n_completion_tokens: int
     seeds: tuple[int, ...]
@@ -432,14 +372,14 @@ class Score:
     value: float | None
     """In [0, 1]; None is unscored, which counts as 0 only under the policy `fail`."""
     grader: str
-    """Name and version of what graded."""
+    """Name and version of the grader."""
     details: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, episode: Episode, grader: str, value: float | None, details: Mapping[str, Json] | None = None
     ) -> "Score":
-        """Make the score of an episode."""
+        """Build the score of an episode."""
         return cls(
             run_id=episode.run_id, task_id=episode.task_id, task_hash=episode.task_hash, trial=episode.trial, value=value,
             grader=grader, details=details or {},
@@ -508,11 +448,11 @@ class Verdict:
     statement: str
     study: str
     scope: str
-    """What the answer is about: models, scales, benchmarks, tasks."""
+    """Models, scales, benchmarks and tasks that the answer is about."""
     target: Target
     outcome: Outcome
     overall: Outcome
-    """Of the claim in this study, over all targets: what they agree on, else inconclusive."""
+    """Of the claim in this study, over all targets: their common outcome, else inconclusive."""
     reason: str
     original: Estimate | None = None
     replication: Estimate | None = None

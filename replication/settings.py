@@ -37,37 +37,37 @@ class Study:
 
 @dataclass
 class Phase:
-    """A stretch of training."""
+    """A stretch of training on one corpus."""
 
     corpus: str = MISSING  # general, episodes, transitions or predictions; the last two also _shuffled
-    n_tokens: int = MISSING  # compute budget, in tokens' worth of 6 x parameters FLOPs
-    lr: float = MISSING
-    domain: str = "all"  # all benchmarks of the study, or in: those open to the warm-up
+    n_tokens: int = MISSING  # compute budget, in tokens of 6 x parameters FLOPs each
+    lr: float = MISSING  # peak rate of Muon
+    domain: str = "all"  # all: every benchmark of the study; in: in-domain benchmarks only
 
 
 @dataclass
 class Arm:
-    """A training condition; its phases start from the base of the scale, in this order."""
+    """A training condition: phases in order, from the base of the scale."""
 
     phases: list[Phase] = field(default_factory=list)
-    scales: list[str] = field(default_factory=list)  # where it is trained; empty means everywhere
-    training_seeds: list[int] = field(default_factory=list)  # empty means those of the study
+    scales: list[str] = field(default_factory=list)  # scales at which the arm is trained; empty means all
+    training_seeds: list[int] = field(default_factory=list)  # empty means `study.training_seeds`
 
 
 @dataclass
 class Base:
-    """How the base of a scale is made, once."""
+    """Training of the base of a scale, from which all its arms start."""
 
-    path: str = MISSING
+    path: str = MISSING  # folder of the checkpoint, relative to the package
     n_tokens: int = MISSING
     lr: float = MISSING
     seed: int = 0
-    n_tokenizer_blocks: int = MISSING
+    n_tokenizer_blocks: int = MISSING  # blocks of the general corpus that the tokenizer is trained on
 
 
 @dataclass
 class Scale:
-    """Size of an organism and where its base is."""
+    """Dimensions of an organism, its base, and the calibrated levels of its tasks."""
 
     hidden: int = MISSING
     layers: int = MISSING
@@ -78,7 +78,7 @@ class Scale:
     vocabulary: int = MISSING
     context: int = MISSING
     base: Base = field(default_factory=Base)
-    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark: calibrated, in place of its own
+    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark; replaces the benchmark's
 
 
 @dataclass
@@ -144,8 +144,8 @@ class Sampling:
 
 @dataclass
 class Engine:
-    """How models are served. All of it is part of a run's identity, but `concurrency`, `processes` and the options that
-    the kind lists as `speed_only`: these change the speed, and are in the run's manifest."""
+    """How models are served; part of a run's identity, except `concurrency`, `processes` and the options that the kind lists
+    as `speed_only`. The run's manifest has those options as the engine describes them."""
 
     kind: str = MISSING  # a module of replication/collect/engines
     dtype: str = MISSING  # of the weights
@@ -175,7 +175,7 @@ class Ingest:
 
 @dataclass
 class Rl:
-    """How phases on the corpus `predictions` learn: GRPO with GSPO's sequence-level ratio."""
+    """Reinforcement learning on the corpora of predictions: GRPO with the sequence-level ratio of GSPO."""
 
     n_prompts: int = MISSING  # per step
     group_size: int = MISSING  # replies per prompt
@@ -185,7 +185,7 @@ class Rl:
     clip_low: float = MISSING
     clip_high: float = MISSING
     kl_weight: float = MISSING
-    exact_weight: float = MISSING  # of exact match in the reward; the rest is token F1
+    exact_weight: float = MISSING  # of exact match in the reward; token F1 has the rest
 
 
 @dataclass
@@ -198,19 +198,19 @@ class Probe:
 
 @dataclass
 class Calibration:
-    """How levels are chosen: on the calibration split, by one arm, before the evaluation split is touched."""
+    """Choice of the levels from the scores of one arm on the calibration split, before any evaluation."""
 
     arm: str = "agent_sft"
-    training_seed: int = 1000  # never one of a study's
-    low: float = 0.3
+    training_seed: int = 1000  # outside every study
+    low: float = 0.3  # bounds of the target mean score
     high: float = 0.8
     n_tasks: int = 60  # per level
-    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # tried
+    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # candidates
 
 
 @dataclass
 class Training:
-    """How every arm is trained."""
+    """Optimization settings, the same for every arm."""
 
     device: str = MISSING  # cpu or cuda
     workers: int = MISSING  # training runs side by side, one CPU thread each
@@ -221,7 +221,7 @@ class Training:
     weight_decay: float = MISSING
     clip: float = MISSING
     precision: str = MISSING  # float32 or bfloat16
-    compile: bool = MISSING  # a minute to start, then faster; needs a C++ compiler on the CPU
+    compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
     save_every_s: float = MISSING
     rl: Rl = field(default_factory=Rl)
 
@@ -326,7 +326,7 @@ class Plan:
 
 @dataclass
 class Tracking:
-    """Curves for wandb, a second view; the package's own files are the record."""
+    """Learning curves in wandb; the package's own files are the record."""
 
     mode: str = "offline"  # offline, online or disabled
     project: str = "replication"
@@ -400,12 +400,11 @@ def checked(cfg: Any) -> Root:
     lacking = sorted(OmegaConf.missing_keys(cfg))
     if lacking:
         raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
-    root = cast(Root, OmegaConf.to_object(cfg))
+    root = OmegaConf.to_object(cfg)
+    assert isinstance(root, Root)
     unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
-        raise ConfigError(
-            f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Mend conf/ or the command line."
-        )
+        raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)

@@ -104,22 +104,22 @@ def size(params_b: float) -> str:
 
 
 def count(value: float) -> str:
-    """Write a count with a comma between thousands."""
+    """Format a count with a comma between thousands."""
     return f"{value:,.0f}"
 
 
 def amount(value: float) -> str:
-    """Write an amount with three significant digits."""
+    """Format an amount with three significant digits."""
     return f"{value:,.3g}"
 
 
 def money(value: float) -> str:
-    """Write a price with two decimals and a comma between thousands."""
+    """Format a price with two decimals and a comma between thousands."""
     return f"{value:,.2f}"
 
 
 def hours(value: float) -> str:
-    """Write a duration in hours, below one hour in minutes."""
+    """Format a duration in hours, below one hour in minutes."""
     return f"{value:,.1f} h" if value >= 1 else f"{60 * value:,.1f} min"
 
 

@@ -1,9 +1,11 @@
 """Parts that several test files build runs from: suite jobs, scripted models, and records with defaults."""
 
+import zlib
 from collections.abc import Callable, Sequence
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
+from replication.collect.interfaces import Selection
 from replication.collect.runner import Job
 from replication.collect.scaffolds.native import SYNTAXES
 from replication.records import Labels, Request, RunSpec, Sampling, StudyIndex, Task, TrainingRecord, stable_seed
@@ -27,7 +29,7 @@ def make_job(
         benchmark_version=bench.version, scaffold=chosen.name, scaffold_version=chosen.version, max_turns=max_turns,
         max_episode_tokens=max_episode_tokens, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,
     )  # fmt: skip
-    tasks = bench.tasks("evaluation", level, n_tasks, seed)
+    tasks = bench.tasks(Selection(split="evaluation", n_tasks=n_tasks, seed=seed, levels=(level,)))
     return Job(spec=spec, labels=labels_of(spec), benchmark=bench, scaffold=chosen, tasks=tasks, n_trials=n_trials)
 
 
@@ -58,12 +60,21 @@ def index_of(study: str, **changes) -> StudyIndex:
 
 def expert_replies(job: Job) -> dict[str, list[str]]:
     """Write each task's expert as this scaffold's model would; by prompt."""
-    found = {}
+    replies = {}
     for task in job.tasks:
-        seed = int(task.id.rsplit("/", 1)[1].split("-")[0])
-        draft = job.benchmark.draft(task.split, task.level, task.index, seed)
-        found[task.prompt] = [job.scaffold.write(action) for action in draft.expert]
-    return found
+        generated = job.benchmark.generate(**suite.place_of(task))
+        replies[task.prompt] = [job.scaffold.write(action) for action in generated.expert]
+    return replies
+
+
+def first_tasks(bench: suite.SuiteBenchmark, split: str, level: int, n: int, seed: int) -> list[Task]:
+    """Return the first `n` tasks of a split at a level."""
+    return [item.task for item in bench.items(split, level, n, seed)]
+
+
+def split_of(name: str) -> str:
+    """Return the split of a made-up name, which is its CRC-32 modulo 4."""
+    return {0: "train", 1: "train", 2: "calibration", 3: "evaluation"}[zlib.crc32(name.encode()) % 4]
 
 
 def n_turns_so_far(request: Request) -> int:

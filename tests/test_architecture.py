@@ -1,9 +1,11 @@
 """The layout of README holds: the import law, late imports of heavy packages, the tree, and the size of each part."""
 
 import ast
+import fnmatch
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,8 @@ ALLOWED = {part: WAIST[:i] for i, part in enumerate(WAIST)} | {
 KINDS = ("engines", "benchmarks", "scaffolds")
 HEAVY = {"torch", "vllm", "transformers", "wandb", "tokenizers", "safetensors"}
 MAX_LINES, MAX_FUNCTION = 400, 60
+DATA_LIKE = {"records": "fields of records", "settings": "fields of conf/"}
+"""Modules that may be longer: declarations with one line of documentation each."""
 
 
 def dotted(path: Path) -> str:
@@ -153,7 +157,7 @@ def test_readme_shows_the_tree_of_the_package():
 def test_every_path_in_the_documents_exists(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:replication|conf|tests|requirements|notebooks)/[\w./*]*)`", text)
-    missing = [path for path in paths if not any(ROOT.glob(path))]
+    missing = [path for path in paths if not any(ROOT.glob(path)) and not re.search("NAME|KIND", path)]
     assert len(paths) > 10 and not missing
 
 
@@ -162,6 +166,12 @@ def test_every_random_generator_has_a_seed(path):
     calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
     unseeded = [call.lineno for call in calls if ast.unparse(call) in ("np.random.default_rng()", "default_rng()")]
     assert not unseeded
+
+
+def test_names_that_the_search_for_unused_code_ignores_exist():
+    ignored = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["vulture"]["ignore_names"]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)))
+    assert ignored and not [name for name in ignored if not fnmatch.filter(words, name)]
 
 
 @each()
@@ -180,7 +190,8 @@ def test_every_folder_with_code_is_a_package_that_says_what_belongs_in_it(path):
 
 @each()
 def test_a_module_is_at_most_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    n_lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert n_lines <= MAX_LINES or dotted(path) in DATA_LIKE, f"{n_lines} lines; split `{dotted(path)}`"
 
 
 @each()

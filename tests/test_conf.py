@@ -116,10 +116,10 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
         labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
     (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
-    levels = [task.level for task in job.tasks]
+    levels = [task.attributes["level"] for task in job.tasks]
     assert (levels.count(1), levels.count(2)) == (6, 4) and len({task.id for task in job.tasks}) == 10
     (probe,) = [job for job in build.probe_jobs(cfg, served) if job.spec.benchmark == "terminal"]
-    assert {task.split for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
+    assert {task.attributes["split"] for task in probe.tasks} == {"evaluation"} and probe.spec.sampling.temperature == 0
     assert probe.spec.run_id != job.spec.run_id
 
 

@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 from parts import expert_script, noisy_script, prompt_of, training_record
 
 from replication import settings
-from replication.collect import build, runner, serve
+from replication.collect import build, gather, runner, serve
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.training.runs import RECORD, WEIGHTS, weights_sha256
-from replication.commands import gather, paper, run
+from replication.commands import paper, run
 from replication.files import write_json
 from replication.records import to_json
 
@@ -58,7 +58,7 @@ def play(cfg):
             lambda request, scripts=scripts: scripts.get(prompt_of(request), lambda _: "ok")(request)
         )
         runner.collect(store, engine, jobs, concurrency=8, title="test")
-    gather.write(cfg, work)
+    gather.gather(cfg, work, None)
 
 
 def build_paper(cfg, out: Path):

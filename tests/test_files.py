@@ -43,9 +43,14 @@ def test_json_refuses_nan(tmp_path):
 
 
 def test_floats_are_rounded_to_significant_digits_at_every_depth_and_integers_are_not(tmp_path):
-    value = {"a": [1 / 3, {"b": 2e-20 / 3}], "n": 12345678901234567890, "t": True, "s": "0.33333333333333"}
+    value = {"a": [1 / 3, {"b": 2e-9 / 3, "c": -2e-17}], "n": 12345678901234567890, "t": True, "s": "0.33333333333333"}
     written = json.loads(files.write_json(tmp_path / "one.json", value, digits=4).read_text())
-    assert written == {"a": [0.3333, {"b": 6.667e-21}], "n": 12345678901234567890, "t": True, "s": "0.33333333333333"}
+    assert written == {
+        "a": [0.3333, {"b": 6.667e-10, "c": 0.0}],
+        "n": 12345678901234567890,
+        "t": True,
+        "s": "0.33333333333333",
+    }
 
 
 def test_the_last_bits_of_a_float_change_no_csv(tmp_path):

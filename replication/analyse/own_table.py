@@ -13,6 +13,7 @@ from replication.analyse.evidence.reading import check_columns, line_of, read_te
 from replication.analyse.stats.printed.rows import compare
 from replication.analyse.table_audit import Grid, TableAudit, audit_rows
 from replication.errors import AnalysisError, EvidenceError
+from replication.text import plain
 
 REQUIRED = ("benchmark", "arm", "value_percent", "n_tasks", "runs")
 OPTIONAL = ("n_clusters", "score_type", "source", "date_read")
@@ -108,7 +109,7 @@ def _benchmarks(scores: pd.DataFrame, treatment: str, control: str, name: str) -
     if repeated.any():
         row = scores[repeated].iloc[0]
         raise EvidenceError(
-            f"{name}, columns `arm`, `benchmark`, `metric`: {row.arm}, {row.benchmark}, {row.metric} stands in several "
+            f"{name}, columns `arm`, `benchmark`, `metric`: {row.arm}, {row.benchmark}, {row.metric} is in several "
             f"tables; keep one."
         )
     chosen, left_out = [], []
@@ -161,7 +162,7 @@ def _check_parts(part: pd.DataFrame, benchmark: str, name: str) -> None:
             )
         if abs(rows["weight"].sum() - 1) > 1e-6:
             raise EvidenceError(
-                f"{name}, column `weight`: the parts of {benchmark} in `{arm}` sum to {rows['weight'].sum():g}, not 1."
+                f"{name}, column `weight`: the parts of {benchmark} in `{arm}` sum to {plain(rows['weight'].sum())}, not 1."
             )
     weighted = part.dropna(subset="weight")
     if weighted.empty or weighted.groupby("metric")["arm"].nunique().min() < 2:

@@ -95,7 +95,7 @@ def analyse(audit: TableAudit, published: pd.DataFrame, settings: AnalysisSettin
 
 
 def tables(r: Reanalysis) -> dict[str, pd.DataFrame]:
-    """Name the tables that are written beside the figures."""
+    """Return every table of the reanalysis by the name of its CSV file."""
     import pandas as pd
 
     return {

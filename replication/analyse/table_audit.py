@@ -33,7 +33,9 @@ class Grid:
         """Return this grid with what the claim's own parameters fix."""
         own = claim.parameters
         return Grid(
-            alpha=own.get("alpha", self.alpha), iccs=tuple(own.get("icc", self.iccs)), rhos=tuple(own.get("rho", self.rhos))
+            alpha=own.get("alpha", self.alpha),
+            iccs=tuple(own.get("icc", self.iccs)),
+            rhos=tuple(own.get("rho", self.rhos)),
         )
 
 

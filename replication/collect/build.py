@@ -56,7 +56,7 @@ def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -
 
 
 def bases(cfg: settings.Root) -> list[TrainingRun]:
-    """List the training runs that make the bases of the scales."""
+    """List the training runs of the bases, one per scale."""
     return [
         TrainingRun(
             arm="base", scale=name, training_seed=scale.base.seed, shape=_shape(scale), base=None,
@@ -68,12 +68,12 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
 
 
 def training_folder(cfg: settings.Root, run: TrainingRun) -> Path:
-    """Say where the checkpoint of a training run is."""
+    """Return the folder of a training run's checkpoint."""
     return Path(cfg.paths.results) / "training" / run.name
 
 
 def base_folder(scale: settings.Scale) -> Path:
-    """Say where the base of a scale is; relative paths start at the package."""
+    """Return the folder of a scale's base; relative paths start at the package."""
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
@@ -211,7 +211,7 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
             f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
             f"Add the model to `models` of the study, or fix the name."
         )
-    (model,) = served(dataclasses.replace(cfg, arms={}, models={source.model: cfg.models[source.model]}))
+    model = _public(source.model, cfg.models[source.model])
     spec = RunSpec(
         **_served_with(cfg, model), benchmark=source.benchmark, benchmark_version=source.benchmark_version,
         scaffold=source.scaffold, scaffold_version=source.scaffold_version, max_turns=None, max_episode_tokens=None,
@@ -258,7 +258,7 @@ def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
 
 def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
     if phase.domain not in ("all", "in"):
-        raise ConfigError(f"`domain` of a phase is {phase.domain!r}; allowed: all, in. Mend conf/arm/.")
+        raise ConfigError(f"`domain` of phase `{phase.corpus}` is {phase.domain!r}; allowed: all, in. Fix conf/arm/.")
     chosen = tuple(
         (name, tuple(scale.levels.get(name, options.levels)))
         for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
@@ -266,7 +266,10 @@ def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> 
         for _ in range(options.weight)
     )
     if phase.corpus != "general" and not chosen:
-        raise ConfigError(f"phase `{phase.corpus}` has no benchmark of domain `{phase.domain}` to draw from.")
+        raise ConfigError(
+            f"phase `{phase.corpus}` with `domain` {phase.domain!r} has no benchmark to draw from; the study has "
+            f"{', '.join(f'`{name}`' for name in sorted(cfg.benchmarks)) or 'none'}. Add one to conf/study/."
+        )
     return PhasePlan(
         corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else chosen, n_tokens=phase.n_tokens,
         lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,

@@ -1,9 +1,10 @@
-"""Play one episode: the loop, on one screen, knowing only the interfaces.
+"""Play one episode: the loop, on one screen, which uses only the interfaces.
 
-`play` is a generator: it yields a Request and receives a Reply. Any driver can advance it: the runner awaits an engine
-with many episodes in flight, a test sends fixed texts.
+`play` is a generator, so any driver can advance it: the runner awaits an engine with many episodes in flight, a test sends
+fixed texts.
 """
 
+import functools
 import time
 from collections.abc import Generator
 
@@ -11,12 +12,14 @@ from replication.collect.interfaces import Action, Environment, Scaffold
 from replication.errors import EngineError, EnvironmentFault
 from replication.records import Episode, Message, Reply, Request, RunSpec, StopReason, Task, stable_seed
 
+Turns = Generator[Request, Reply, Episode]
+"""Yields a request per turn, receives its reply, and returns the episode."""
 
-def play(
-    spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold
-) -> Generator[Request, Reply, Episode]:
+
+def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold) -> Turns:
     """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
     messages, options = scaffold.open(task), scaffold.request_options(task)
+    request = functools.partial(Request, tools=options.tools, schema=options.schema, sampling=spec.sampling)
     assert spec.max_turns is not None and spec.max_episode_tokens is not None, "a harness plays its own episodes"
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
@@ -27,10 +30,7 @@ def play(
     for turn in range(spec.max_turns):
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
-            reply = yield Request(
-                messages=tuple(messages), tools=options.tools, schema=options.schema, sampling=spec.sampling,
-                seed=seeds[-1],
-            )  # fmt: skip
+            reply = yield request(messages=tuple(messages), seed=seeds[-1])
         except EngineError as failure:
             stop, error = "engine_error", str(failure)
             break

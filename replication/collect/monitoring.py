@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from replication import settings
 from replication.collect import build, runner
@@ -27,13 +27,15 @@ Stop = Callable[[str, Scores], str]
 deterministic."""
 
 
-class StoppingRule(NamedTuple):
+class StoppingRule(Protocol):
     """A stopping rule as a command hands it over."""
 
-    parameters: dict[str, Json]
-    """Written into the record of looks, which refuses another rule later; `alpha`, `sesoi` and `block` among them."""
-    looks: Callable[[Sequence[float]], list[dict[str, Json]]]
-    """Task differences, treatment minus control, in [-1, 1] -> one record per look: n_tasks, decision and so on."""
+    @property
+    def parameters(self) -> Mapping[str, Json]:
+        """Return the settings for the record of looks, which refuses another rule later; `block` is one of them."""
+
+    def looks(self, differences: Sequence[float]) -> list[dict[str, Json]]:
+        """Return one record per look at task differences, treatment minus control, in [-1, 1]: n_tasks, decision ..."""
 
 
 class Arms(NamedTuple):
@@ -93,9 +95,10 @@ def after_monitoring(cfg: settings.Root, work: Sequence[Assignment], rule: Stopp
     work, path = _in_order(cfg, work), _path(cfg)
     groups = {name: arms for named in _groups(cfg, work).values() for name, arms in named.items()}
     record = _record(cfg, groups, rule, path)
-    n_tasks, stops = {}, []
+    n_tasks: dict[str, int] = {}
+    stops = []
     for name, group in record["groups"].items():
-        last = group["looks"][-1] if group["looks"] else {"n_tasks": 0, "decision": "continue"}
+        last: dict[str, Json] = group["looks"][-1] if group["looks"] else {"n_tasks": 0, "decision": "continue"}
         n_tasks[name], n_planned = last["n_tasks"], group["n_planned"]
         if n_tasks[name] == n_planned:
             continue

@@ -55,11 +55,13 @@ def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
     ]
 
 
-def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str, line: int = 0) -> int:
+def collect(
+    store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str, position: int = 0
+) -> int:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns the number played.
 
     Raises EngineError when the engine is lost; everything finished by then is stored, and the same call resumes.
-    `line` is the position of the progress bar among those of other processes.
+    `position` is the row of the progress bar among those of other processes.
     """
     with contextlib.ExitStack() as stack:
         writers = {
@@ -70,7 +72,7 @@ def collect(store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: i
         }
         items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
         _grade_ungraded(jobs, writers)
-        n_played = asyncio.run(_play_all(engine, items, writers, concurrency, title, line))
+        n_played = asyncio.run(_play_all(engine, items, writers, concurrency, title, position))
     for job in jobs:
         _check_repeats(store, job)
     return n_played
@@ -99,14 +101,14 @@ def _grade_ungraded(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> No
 
 
 async def _play_all(
-    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str, line: int
+    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str, position: int
 ) -> int:
     queue: Iterator[Item] = iter(items)
     played = failed = n_tokens = 0
     started = time.monotonic()
     lost: EngineError | None = None
 
-    with progress.bar(len(items), title, "episode", position=line) as bar:
+    with progress.bar(len(items), title, "episode", position=position) as bar:
 
         async def work() -> None:
             nonlocal played, failed, n_tokens, lost

@@ -64,14 +64,14 @@ def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
     return [todo[i::n] for i in range(n)]
 
 
-def _play_share(cfg: settings.Root, share: Iterable[Assignment], line: int) -> int:
+def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int) -> int:
     store, n_played = store_of(cfg), 0
     engine = build.engine(cfg)
     try:
         for model, jobs in share:
             engine.load(model.ref)
             n_played += runner.collect(
-                store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, line=line
+                store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, position=position
             )
     finally:
         engine.close()

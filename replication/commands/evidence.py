@@ -1,7 +1,7 @@
-"""Print the evidence tables with their sources, or check a table of one's own.
+"""Print the tables of published numbers with their sources, or check a table of the user.
 
 python -m replication evidence                        every table
-python -m replication evidence pairs drift            these
+python -m replication evidence pairs drift            these tables
 python -m replication evidence check pairs mine.csv   read mine.csv as a table of that kind; exit 2 names row and column
 """
 
@@ -29,7 +29,7 @@ COLUMNS = {
     "drift": "id claim paper press outlet drift needed exists",
     "unspecified": "benchmark setting stated known nearest certainty note",
 }
-"""What is printed of each table; the files hold all columns."""
+"""Columns that are printed of each table; the files have all."""
 
 
 @exit_on_error
@@ -38,14 +38,14 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["check"]:
         if len(arguments) != 3:
             raise EvidenceError("`check` takes the kind of table and a file, such as `check pairs mine.csv`.")
-        _, load = TABLES[_known(arguments[1])]
+        _, load = TABLES[_checked(arguments[1])]
         table = load(Path(arguments[2]))
         print(f"{arguments[2]}: {len(table)} rows, a valid table of `{arguments[1]}`.")
         return
-    names = [_known(name) for name in arguments] or list(TABLES)
+    names = [_checked(name) for name in arguments] or list(TABLES)
     try:
         print("\n\n".join(page(name) for name in names), flush=True)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -63,7 +63,7 @@ def page(name: str, width: int = WIDTH) -> str:
     return "\n".join(lines)
 
 
-def _known(name: str) -> str:
+def _checked(name: str) -> str:
     if name not in TABLES:
         raise EvidenceError(f"table `{name}` is unknown; there are {', '.join(TABLES)}, and `check KIND FILE.csv`.")
     return name
@@ -76,7 +76,7 @@ def _cell(value: object) -> str:
 
 
 def _grid(table: pd.DataFrame, width: int) -> list[str]:
-    """Wrap cells so that a row fits: columns get what they need, the widest give way first."""
+    """Wrap cells so that a row fits: the widest columns are narrowed first."""
     heads = [column.removesuffix("_percent").replace("_", " ") for column in table]
     cells = [heads, *table.to_numpy().tolist()]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
@@ -100,8 +100,9 @@ def _grid(table: pd.DataFrame, width: int) -> list[str]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Wrap at spaces and after the slashes, underscores and hyphens of names, not inside dates; cut what is longer."""
-    lines, line = [], ""
+    """Wrap at spaces and after the slashes, underscores and hyphens of names, not inside dates; cut longer pieces."""
+    lines: list[str] = []
+    line = ""
     for piece in _pieces(text):
         if len((line + piece).rstrip()) > width:
             lines, line, piece = [*lines, line.rstrip()] if line.strip() else lines, "", piece.lstrip()

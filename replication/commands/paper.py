@@ -9,7 +9,7 @@ shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from replication import settings
 from replication.files import DIGITS, write_json
@@ -63,7 +63,7 @@ def main(cfg: settings.Root) -> None:
     paper, results, claims = settings.paper_folder(cfg.paths, cfg.study.name), Path(cfg.paths.results), CLAIMS
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
-    study = {"study": cfg.study.name, "kind": cfg.study.kind}
+    study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}
     configured = {**study, "analysis": dataclasses.asdict(cfg.analysis)}
     inputs = stamp.inputs(paper, settings=configured, claims=claims, study=cfg.study.name, results=results)
     outputs = stamp.unchanged_outputs(paper, inputs)

@@ -1,7 +1,7 @@
 """Run a whole study: `python -m replication replicate study=controlled`; the command behind `make replicate`.
 
-Stages are processes of their own, so that training and serving never share memory or threads; each skips what is
-there, so the same command resumes after any interruption.
+Each stage is a separate process, so that training and serving never share memory or threads. A stage keeps existing
+results, so the same command resumes after any interruption.
 """
 
 import subprocess

@@ -14,7 +14,7 @@ from replication.errors import ConfigError
 def main(cfg: settings.Root) -> None:
     """Play missing episodes, grade, and write the study's index."""
     from replication.collect import monitoring, serve
-    from replication.commands import gather
+    from replication.collect.gather import gather
 
     if cfg.serve.only and cfg.monitor.enabled:
         raise ConfigError(
@@ -25,11 +25,14 @@ def main(cfg: settings.Root) -> None:
     if not work:
         print("run: this study serves no model")
         return
-    planned = work
+    planned, rule = work, None
     if cfg.monitor.enabled:
-        planned = monitoring.collect_monitored(cfg, work, gather.stopping_rule(cfg)).work
+        from replication.analyse import stopping
+
+        rule = stopping.from_conf(cfg.monitor)
+        planned = monitoring.collect_monitored(cfg, work, rule).work
     serve.play_missing(cfg, planned)
     if cfg.serve.only:
         print("run: the index is written by `python -m replication gather` when all checkpoints are played")
     else:
-        gather.write(cfg, work)
+        gather(cfg, work, rule)

@@ -73,9 +73,9 @@ def show(choice: Choice) -> None:
     print(f"{task.id}  content {task.content_hash}  scaffold {scaffold.name}  {' '.join(generated.tags)}")
     options = scaffold.request_options(task)
     if options.tools:
-        _print("tools, in the slot of the chat template", listing(options.tools))
+        _print("tools, in the chat template", listing(options.tools))
     if options.schema is not None:
-        _print("schema that replies are held to", json.dumps(options.schema, ensure_ascii=False))
+        _print("schema of all replies", json.dumps(options.schema, ensure_ascii=False))
 
     playing = choice.mode == "play"
     if playing:

@@ -62,13 +62,15 @@ def _fragility(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import fragility
 
     at = (results.settings.icc, results.settings.rho)
-    return {"fragility": fragility.draw(results.tables.audit.fragility_map, results.tables.audit.rows, at)}
+    audited = results.tables.audit
+    return {"fragility": fragility.draw(audited.fragility_map, audited.rows, at, results.settings.alpha)}
 
 
 def _tipping(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import tipping
 
-    return {"tipping": tipping.draw(results.tables.audit.tipping_steps, results.tables.audit.tipping)}
+    audited = results.tables.audit
+    return {"tipping": tipping.draw(audited.tipping_steps, audited.tipping, alpha=results.settings.alpha)}
 
 
 def _grim(results: Results) -> dict[str, Figure]:

@@ -1,12 +1,10 @@
 """Print the plan of a study as plain text for the terminal."""
 
-from collections.abc import Sequence
-
 from replication import settings
 from replication.analyse.planning.designs import Option
 from replication.analyse.planning.plan import Plan
 from replication.analyse.planning.precision import Precision
-from replication.text import amount, count, hours, money, percent
+from replication.text import amount, count, hours, money, percent, table
 
 WIDTH = 32
 """Width of the first column of the list of designs."""
@@ -32,7 +30,7 @@ def report(cfg: settings.Root, plan: Plan) -> str:
 def _volumes(plan: Plan) -> list[str]:
     totals = [sum(column) for column in zip(*plan.volumes.values(), strict=True)]
     rows = [[name, *map(count, volume)] for name, volume in [*plan.volumes.items(), ("all", totals)]]
-    return _table(["benchmark", "episodes", "predictions", "prompt tokens", "new tokens"], rows)
+    return table(["benchmark", "episodes", "predictions", "prompt tokens", "new tokens"], rows, indent="  ")
 
 
 def _costs(cfg: settings.Root, plan: Plan) -> list[str]:
@@ -54,7 +52,7 @@ def _precision(cfg: settings.Root, plan: Plan) -> list[str]:
     rows = [[name, str(n_tasks.get(name, sum(n_tasks.values()))), *_cells(one)] for name, one in plan.precision.items()]
     rows.append(["all of them", "", "", "", _power(plan.joint_t2), "", "", _power(plan.joint_t3)])
     power = f"power {percent(cfg.plan.sesoi)}"
-    return _table(["benchmark", "tasks", "T2 half", "T2 MDE", power, "T3 half", "T3 MDE", power], rows)
+    return table(["benchmark", "tasks", "T2 half", "T2 MDE", power, "T3 half", "T3 MDE", power], rows, indent="  ")
 
 
 def _cells(one: Precision) -> list[str]:
@@ -98,11 +96,3 @@ def _points(fraction: float | None) -> str:
 
 def _power(fraction: float | None) -> str:
     return "none" if fraction is None else f"{percent(fraction, 0)} %"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    return [
-        "  " + "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-        for row in [head, *rows]
-    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from replication.publish.readme import replace_block
 
-WIDTH = 24
+WIDTH = 26
 """Columns before the phrase."""
 END = r"[.;] |(?<=.{30}): "
 """End of a phrase; a colon after a few words, as in `Engines: ...`, opens a definition and ends nothing."""

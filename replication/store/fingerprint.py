@@ -1,9 +1,10 @@
 """Identity of a collected study: a hash of its index and of every stored line that the analysis reads."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from replication.store.index import index_path, read_index
 
 LINES = ("manifest.json", "episodes.jsonl", "scores.jsonl")
 """Files of a run that score tables are made from; trajectories are not read."""
@@ -22,10 +23,10 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 def collected(study: str, results: Path) -> str | None:
     """Hash a study in the store; None where it has no index under `results`."""
-    path = results / "studies" / f"{study}.json"
+    path = index_path(results, study)
     if not path.exists():
         return None
-    index = json.loads(path.read_text(encoding="utf-8"))
-    runs = [*index["run_ids"], *index.get("probe_run_ids", [])]
+    index = read_index(results, study)
+    runs = [*index.run_ids, *index.probe_run_ids]
     lines = [results / "store" / run / name for run in runs for name in LINES]
-    return hash_files([path, *lines, *(Path(run["curve"]) for run in index["training"])])
+    return hash_files([path, *lines, *(Path(run.curve) for run in index.training)])

@@ -23,7 +23,7 @@ class Frozen(NamedTuple):
     """A study as frozen under paper/data/<study>."""
 
     scores: pd.DataFrame
-    """The score table of agents; the probe has a table of its own."""
+    """The score table of agents; the probe has a separate table."""
     training: pd.DataFrame
     """One row per training run, columns `TRAINING`."""
     curves: pd.DataFrame
@@ -31,7 +31,7 @@ class Frozen(NamedTuple):
     about: StudyIndex
     """manifest.json: the index, whose training runs are in `training` and `curves`."""
     probe: pd.DataFrame | None
-    """Observation predictions, columns `PROBE`; None where no checkpoint was asked for any."""
+    """Observation predictions, columns `PROBE`; None where the study has no probe."""
 
 
 FILES = ("scores.csv", "training.csv", "curves.csv", "manifest.json")
@@ -48,8 +48,9 @@ TRAINING = (
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store into `data`/`study`; numbers are exact, not rounded.
+    """Copy a collected study out of the store into `data`/`study`.
 
+    Scores are exact, not rounded to digits, because tests by sign flips count ties.
     Without an index nothing is written; AnalysisError if the study is not frozen either.
     """
     folder = data / study

@@ -33,6 +33,16 @@ def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedR
     return PlannedRun(spec.run_id, spec.scaffold == "probe", keys)
 
 
+def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
+    """Describe a run of an official harness; `ingest` stores it only if it is whole, with or without all scores."""
+    if spec.run_id not in store.runs():
+        raise StoreError(
+            f"run `{spec.run_id}` of an official harness is not in `{store.root}`. Store it with "
+            f"`python -m replication ingest study={study}`."
+        )
+    return PlannedRun(spec.run_id, False, frozenset())
+
+
 def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> None:
     """Raise StoreError, with a list, unless the store has every episode of these runs and has checked their repeats."""
     stored = set(store.runs())

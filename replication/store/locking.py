@@ -119,7 +119,7 @@ def _holder(fd: int) -> str:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a StoreError that names the file and what to do."""
+    """Turn an OSError inside the block into a StoreError that names the file and the remedy."""
     try:
         yield
     except OSError as error:

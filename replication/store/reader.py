@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import types
+import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from replication.errors import ReplicationError, StoreError
-from replication.records import SCHEMA_VERSION, from_json
+from replication.records import SCHEMA_VERSION, Json
 
 R = TypeVar("R")
 
@@ -33,3 +38,58 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[Replicati
         return from_json(kind, value)
     except ValueError as problem:
         raise error(f"`{path}` is not a {kind.__name__} of this package: {problem}. {remedy}") from None
+
+
+def from_json(kind: type[R], value: Json) -> R:
+    """Build a record from plain dicts and lists: the inverse of `to_json`, and strict.
+
+    Every field must be present, none may be unknown, and each value must have the field's type; ValueError otherwise.
+    """
+    return _read(kind, value, kind.__name__)
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+def _read(hint: Any, value: Json, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _read_record(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (one for one in arguments if one is not type(None))
+        return _read(hint, value, where)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _read(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
+    if origin is tuple and isinstance(value, list):
+        inner_hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(inner_hints) == len(value):
+            pairs = enumerate(zip(inner_hints, value, strict=True))
+            return tuple(_read(inner_hint, inner, f"{where}[{at}]") for at, (inner_hint, inner) in pairs)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise ValueError(f"`{where}` must be {getattr(hint, '__name__', hint)}; got {value!r:.80}")
+
+
+def _read_record(kind: Any, value: Json, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"`{where}` must be an object; got {value!r:.80}")
+    names = {f.name for f in dataclasses.fields(kind)}
+    optional = {f.name for f in dataclasses.fields(kind) if f.metadata.get("omit_default")}
+    unknown, missing = sorted(value.keys() - names), sorted(names - optional - value.keys())
+    if unknown or missing:
+        lists = [
+            f"{word} {', '.join(map(repr, keys))}"
+            for word, keys in (("unknown", unknown), ("missing", missing))
+            if keys
+        ]
+        raise ValueError(f"`{where}` has keys that do not fit: {'; '.join(lists)}")
+    hints = _hints(kind)
+    return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names & value.keys()})

@@ -1,4 +1,4 @@
-"""A store of runs in a folder: open one for writing, read what was stored."""
+"""A folder of runs: open one for writing, read episodes, trajectories and scores."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob(f"*/{MANIFEST}") if _RUN_ID.fullmatch(p.parent.name))
 
     def manifest(self, run_id: str) -> Manifest:
-        """Read what was run, from which tasks, by which engines."""
+        """Read the manifest of a run: spec, labels, tasks, engines and checks."""
         path = self._folder(run_id) / MANIFEST
         try:
             signature = _signature(path)

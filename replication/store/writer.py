@@ -131,7 +131,7 @@ class RunWriter:
     def flush(self) -> None:
         """Wait until all appended data is on the disk; done at least once per `FSYNC_S` and on leaving the block."""
         if self._dirty:
-            for file in self._files:  # frames first: no line on disk before what it points to
+            for file in self._files:  # frames first: no line on disk before its frame
                 file.sync()
             self._dirty = False
         self._synced_s = time.monotonic()

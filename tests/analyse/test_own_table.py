@@ -193,7 +193,7 @@ def test_same_score_in_two_tables_is_refused(tmp_path):
     path = tmp_path / "o.csv"
     text = full(("p", 1, 100))
     path.write_text(text + text.splitlines()[1].replace("t,x", "u,x") + "\n")
-    with pytest.raises(EvidenceError, match="x, o, p stands in several tables"):
+    with pytest.raises(EvidenceError, match="x, o, p is in several tables"):
         of(path)
 
 

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 
 from replication import settings
 from replication.collect import build, engines
-from replication.collect.engines import scripted, vllm
+from replication.collect.engines import vllm
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
-from replication.records import Sampling
+from replication.records import Labels
 
 SPEED_ONLY = {"concurrency", "processes"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
@@ -29,39 +29,37 @@ def cfg():
 
 
 def run_id(cfg) -> str:
-    model = build.Served(
-        ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"),
-        labels={"arm": "base", "scale": "xs", "params_b": 0.001, "training_seed": 0},
-    )
+    labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
+    model = build.Served(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
     (job,) = build.jobs(cfg, model)
     return job.spec.run_id
 
 
-def changed(value):
-    """Another value of the same type."""
-    if isinstance(value, dict):
+def changed(name, value):
+    """Another value of a setting."""
+    if name == "options":
         return value | {"llm": value["llm"] | {"quantization": "fp8"}}
-    return {str: "bfloat16", int: 7, float: 0.25}[type(value)]
+    return {"kind": "scripted", "dtype": "bfloat16"}[name] if isinstance(value, str) else value + 1
 
 
-@pytest.mark.parametrize("part", [settings.Engine, settings.Sampling, settings.Scaffold])
-def test_every_setting_of_engine_sampling_and_scaffold_changes_the_run_id_or_is_listed_as_speed_only(cfg, part):
-    before = run_id(cfg)
+@pytest.mark.parametrize(("group", "part"), [("engine", settings.Engine), ("sampling", settings.Sampling)])
+def test_every_setting_of_engine_and_sampling_changes_the_run_id_or_is_listed_as_speed_only(cfg, group, part):
+    before, whole = run_id(cfg), getattr(cfg, group)
+    unchanged = set()
     for field in dataclasses.fields(part):
-        owner = {"Engine": cfg.engine, "Sampling": cfg.sampling, "Scaffold": cfg.scaffolds["compact"]}[part.__name__]
-        if field.name == "kind":
-            other, options = "scripted", {}
-        else:
-            other, options = changed(getattr(owner, field.name)), cfg.engine.options
-        old = getattr(owner, field.name), cfg.engine.options
-        cfg.engine.options = options
-        setattr(owner, field.name, other)
-        same = run_id(cfg) == before
-        cfg.engine.options = old[1]
-        setattr(owner, field.name, old[0])
-        assert same == (part is settings.Engine and field.name in SPEED_ONLY), f"{part.__name__}.{field.name}"
-    assert run_id(cfg) == before
-    assert {f.name for f in dataclasses.fields(settings.Sampling)} == {f.name for f in dataclasses.fields(Sampling)}
+        changes = {field.name: changed(field.name, getattr(whole, field.name))}
+        changes |= {"options": {}} if field.name == "kind" else {}  # options are of one kind
+        if run_id(dataclasses.replace(cfg, **{group: dataclasses.replace(whole, **changes)})) == before:
+            unchanged.add(field.name)
+    assert unchanged == (SPEED_ONLY if part is settings.Engine else set())
+    assert all(f"`{name}`" in settings.Engine.__doc__ for name in SPEED_ONLY)
+
+
+def test_every_limit_of_a_scaffold_changes_the_run_id(cfg):
+    before, limits = run_id(cfg), cfg.scaffolds["compact"]
+    for field in dataclasses.fields(settings.Scaffold):
+        other = dataclasses.replace(limits, **{field.name: getattr(limits, field.name) + 1})
+        assert run_id(dataclasses.replace(cfg, scaffolds={"compact": other})) != before, field.name
 
 
 def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
@@ -109,5 +107,5 @@ def test_every_engine_of_conf_is_built_and_starts_nothing(file):
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=[f"engine={file}"]))
     engine = build.engine(cfg)
-    assert isinstance(engine, {"vllm": vllm.VllmEngine, "scripted": scripted.ScriptedEngine}[cfg.engine.kind])
+    assert type(engine).__module__ == f"replication.collect.engines.{cfg.engine.kind}"
     engine.close()

@@ -13,9 +13,11 @@ from hydra import compose, initialize_config_dir
 from replication import settings
 from replication.collect import build
 from replication.collect.ingest import ingest
+from replication.commands import gather
 from replication.commands import ingest as command
 from replication.errors import ConfigError, HarnessError, StoreError
 from replication.store import Store
+from replication.store.index import read_index
 
 OVERRIDES = [
     "study=reanalysis", "engine=vllm_gpu", "sampling.temperature=1.0", "sampling.max_tokens=512",
@@ -35,10 +37,14 @@ def overrides(folder: Path, **changes) -> list[str]:
     ]
 
 
-def jobs(folder: Path, **changes):
+def composed(*overrides: str) -> settings.Root:
     settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        return build.harness_jobs(settings.checked(compose("config", overrides=overrides(folder, **changes))))
+        return settings.checked(compose("config", overrides=list(overrides)))
+
+
+def jobs(folder: Path, **changes):
+    return build.harness_jobs(composed(*overrides(folder, **changes)))
 
 
 @pytest.fixture
@@ -187,9 +193,7 @@ def test_unknown_model_of_an_entry_is_named(tmp_path):
 
 def test_command_stores_the_results_of_every_entry_and_a_study_without_any_is_an_error(job, tmp_path, capsys):
     write(job)
-    settings.register()
-    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        cfg = settings.checked(compose("config", overrides=[*overrides(tmp_path), f"paths.results={tmp_path}"]))
+    cfg = composed(*overrides(tmp_path), f"paths.results={tmp_path}")
     command.main(cfg)
     assert "6 results added, 1 without a score" in capsys.readouterr().out
     assert values(Store(tmp_path / "store"), job) == SCORES
@@ -205,3 +209,17 @@ def test_wrong_results_on_the_command_line_are_one_clear_error(job, tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, env=env)
     assert done.returncode == 2 and "error (StoreError)" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_ingested_runs_are_part_of_the_study_index_and_one_that_is_missing_is_named(job, tmp_path):
+    cfg = composed(*overrides(tmp_path), f"paths.results={tmp_path}")
+    with pytest.raises(
+        StoreError, match=r"run `m-swe-agent-.*` of an official harness is not in .* ingest study=reanalysis"
+    ):
+        gather.main(cfg)
+    write(job)
+    command.main(cfg)
+    gather.main(cfg)
+    index = read_index(tmp_path, "reanalysis")
+    assert index.run_ids == (job.run.spec.run_id,) and index.engine["harness"] == "csv"
+    assert len(Store(tmp_path / "store").score_table(index.run_ids)) == 6

@@ -17,7 +17,7 @@ from replication.analyse.stats.design import monitor
 from replication.analyse.tables.arms import pairs
 from replication.collect import build, monitoring, runner
 from replication.collect.engines.scripted import ScriptedEngine
-from replication.commands import run
+from replication.commands import gather, run
 from replication.errors import AnalysisError, ConfigError, EngineError, StoreError
 from replication.records import stable_seed
 from replication.store import Store
@@ -315,6 +315,21 @@ def test_study_that_was_interrupted_resumes_to_the_identical_trajectory(cfg, mon
     pretend_trained(cfg)
     collected(cfg, monkeypatch, failing)
     assert read(cfg, ".monitor") == resumed
+
+
+def test_index_gathered_later_has_the_stops_and_one_of_unfinished_monitoring_is_refused(cfg, monkeypatch):
+    collected(cfg, monkeypatch, {EXPERT: 0, CONTROL: 9})
+    path = Path(cfg.paths.results) / "studies" / f"{cfg.study.name}.json"
+    before = path.read_bytes()
+    path.unlink()
+    gather.main(cfg)
+    assert path.read_bytes() == before
+    monitored = path.with_name(f"{cfg.study.name}.monitor.json")
+    record = json.loads(monitored.read_text())
+    record["groups"]["xs/calling"]["looks"][-1]["decision"] = "continue"
+    monitored.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"monitoring of `xs/calling` has not ended: \d+ of 40 tasks are played"):
+        gather.main(cfg)
 
 
 def test_rule_or_plan_that_changes_after_a_look_is_refused(cfg, monkeypatch):

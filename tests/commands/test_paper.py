@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 from parts import index_of, labels_of, training_record
 
 from replication import settings
 from replication.commands import paper
 from replication.errors import AnalysisError
+from replication.publish.outputs import OUTPUTS, FigureOutput
 from replication.records import Episode, RunSpec, Sampling, Score, Task, TrainedRun
 from replication.store import Store
 from replication.store import frozen as frozen_data
@@ -48,10 +50,8 @@ def fill(store, table, scaffold, details=()):
             max_turns=8, max_episode_tokens=512, sampling=Sampling(temperature=0.0, max_tokens=64), seed=0,
         )  # fmt: skip
         tasks = {
-            id_: Task(
-                id=id_, benchmark=spec.benchmark, split="evaluation", level=1, index=i, prompt=id_, tools=(), setup={}
-            )
-            for i, id_ in enumerate(part["task_id"].unique())
+            id_: Task(id=id_, benchmark=spec.benchmark, prompt=id_, tools=(), setup={}, attributes={"level": 1})
+            for id_ in part["task_id"].unique()
         }
         labels = labels_of(spec, arm=first["arm"], scale=first["scale"], params_b=float(first["params_b"]),
                            training_seed=int(first["training_seed"]))  # fmt: skip
@@ -222,6 +222,43 @@ def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich
     assert [(row["arm"], row["scale"]) for row in printed["arms"]][:2] == [("base", "xs"), ("agent_sft", "xs")]
 
 
+def test_every_listed_figure_is_drawn_and_every_drawn_one_is_listed_once(rich):
+    _, out, _ = rich
+    drawn = [path.relative_to(out).as_posix() for path in (out / "figures").iterdir()]
+    figures = [output for output in OUTPUTS if isinstance(output, FigureOutput)]
+    assert {path: sum(figure.matches(path) for figure in figures) for path in drawn} == dict.fromkeys(drawn, 1)
+    assert [figure.path for figure in figures if not any(map(figure.matches, drawn))] == []
+
+
+def test_every_written_table_is_listed_once(rich):
+    built, out, _ = rich
+    written = [path.relative_to(out).as_posix() for path in built.outputs if path.suffix in (".csv", ".json")]
+    assert {path: sum(output.matches(path) for output in OUTPUTS) for path in written} == dict.fromkeys(written, 1)
+
+
+def test_paper_is_not_built_again_where_nothing_has_changed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        cfg = settings.checked(compose("config", overrides=["study=reanalysis"]))
+    paper.main(cfg)
+    first = capsys.readouterr().out
+    files = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file() and "data" in path.parts}
+    assert (tmp_path / "outputs/reanalysis/paper.pdf").exists() and not (tmp_path / "paper").exists()
+    paper.main(cfg)
+    second = capsys.readouterr().out
+    assert second.startswith("nothing has changed since the last build of outputs/reanalysis")
+    assert second.endswith(first)
+    assert files and {path: path.stat().st_ino for path in files} == files
+
+
+def test_only_the_study_of_the_readme_is_built_in_paper():
+    paths = settings.Paths(readme_study="controlled")
+    assert settings.paper_folder(paths, "controlled") == Path("paper")
+    assert settings.paper_folder(paths, "reanalysis") == Path("outputs/reanalysis")
+    assert settings.paper_folder(settings.Paths(paper="paper", readme_study="controlled"), "mine") == Path("paper")
+
+
 def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, make_curves):
     # one task of eighty lost: -1.25 points, which rounds half to even or half away from zero
     scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, n_tasks=80, n_trials=1, n_runs=2)
@@ -273,9 +310,10 @@ def test_every_figure_of_the_paper_has_a_caption_that_states_level_and_method(ri
 def test_no_decimal_number_is_typed_into_the_prose():
     body = (ROOT / "paper/paper.typ").read_text().partition("= What was claimed")[2]
     assert typed_decimals(body) == []
-    assert typed_decimals(body.replace("point upwards.", "point upwards, by 7.1 points.")) == ["7.1"]
+    for typed, decimal in (("7.1 points", "7.1"), ("$p = .031$", ".031"), ("alpha of .05", ".05"), ("(.5)", ".5")):
+        assert typed_decimals(body.replace("point upwards.", f"point upwards, {typed}.", 1)) == [decimal]
 
 
 def typed_decimals(body):
-    """Decimals outside code, dimensions, equations and file names."""
-    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))
+    """Decimals outside dimensions and file names, with or without a zero before the point."""
+    return re.findall(r"(?<![\w.])\d*\.\d+(?!\w|\.\d)", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))

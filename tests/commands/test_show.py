@@ -34,7 +34,7 @@ def run_show(*arguments, stdin=""):
 @every_scaffold
 def test_show_prints_prompt_tools_and_an_expert_that_scores_one(capsys, task, scaffold, syntax):
     text = shown(capsys, f"task={task}", "level=5", "seed=7", f"scaffold={scaffold}", f"tool_syntax={syntax}")
-    made = suite.load(task).task("evaluation", 5, 0, 7)
+    made = suite.load(task).item("evaluation", 5, 0, 7).task
     assert text.startswith(f"{made.id}  content {made.content_hash}  scaffold {scaffold}")
     assert f"\n--- user\n{made.prompt}\n" in text
     assert all(tool.name in text for tool in made.tools)
@@ -48,8 +48,8 @@ def test_show_is_the_same_twice_and_another_seed_or_index_is_another_task(capsys
 
 
 def test_slots_that_are_no_message_are_shown_too(capsys):
-    assert "--- tools, in the slot of the chat template" in shown(capsys, "scaffold=native")
-    assert '--- schema that replies are held to\n{"anyOf"' in shown(capsys, "scaffold=json")
+    assert "--- tools, in the chat template" in shown(capsys, "scaffold=native")
+    assert '--- schema of all replies\n{"anyOf"' in shown(capsys, "scaffold=json")
     assert "<function=" in shown(capsys, "scaffold=native", "tool_syntax=qwen3_coder")
 
 

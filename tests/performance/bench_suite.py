@@ -1,7 +1,7 @@
-"""Tasks made and steps taken in a second, of every environment at every level, on one core.
+"""Tasks generated and steps executed per second, for every environment and level, on one core.
 
-Making a task is its draft and content hash; the answer key is made when it is looked into, which is measured apart.
-Steps are those of experts. Each figure is the best of three rounds. A mark stands where tasks or steps are too slow.
+A task is generated with its content hash; its answer key is computed on first access, which is measured separately.
+Steps are those of experts. Each figure is the best of three rounds. `<` marks rates below the minimum.
 Run: python tests/performance/bench_suite.py [n_tasks]
 """
 
@@ -13,21 +13,21 @@ from collections.abc import Callable
 from replication.collect.benchmarks import suite
 
 MIN_TASKS, MIN_STEPS = 1_000, 20_000
-"""Wanted in a second."""
+"""Per second."""
 
 
 def rate(n: int, work: Callable[[], None]) -> float:
-    """Give how many of `n` things are done in a second of processor time."""
+    """Return how many of `n` items are processed per second of processor time."""
     started = time.process_time()
     work()
     return n / (time.process_time() - started)
 
 
 def best_rates(bench: suite.SuiteBenchmark, level: int, n: int) -> tuple[float, float, float]:
-    """Give tasks, keys and steps in a second."""
+    """Return tasks, keys and steps per second."""
     rates = []
     for seed in range(3):
-        # Nothing is kept while tasks are made, as when a corpus is written.
+        # Tasks are not stored, as when a corpus is written.
         tasks = rate(n, lambda seed=seed: deque(bench.items("evaluation", level, n, seed), maxlen=0))
         kept = list(bench.items("evaluation", level, max(n // 10, 1), seed))
         keys = rate(len(kept), lambda kept=kept: [len(draft.key) for _, draft in kept])

@@ -21,13 +21,14 @@ PUBLISHED = dataclasses.replace(reanalysis.study_data(CLAIMS, analysis_settings.
 VERDICTS = decide(CLAIMS, PUBLISHED)
 
 
-def estimate(value, low, high, method="t"):
+def estimate(value, low, high, kind="difference"):
     return Estimate(
         value=value,
         low=low,
         high=high,
         level=0.95,
-        method=method,
+        method="t",
+        kind=kind,
         target="T2",
         n_tasks=1,
         n_trials=1,
@@ -41,7 +42,7 @@ def test_points_are_signed_with_one_decimal():
 
 
 def test_cost_ratio_prints_as_a_factor():
-    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), method="log ratio of cost")
+    ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), kind="log_ratio")
     assert points(ratio) == "×0.50 [0.40, 0.62]"
 
 

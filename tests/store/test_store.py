@@ -62,15 +62,15 @@ def make_spec(seed: int = 0, model: str = "org/model") -> RunSpec:
 
 def make_tasks(n: int, prompt: str = "List the files.") -> list[Task]:
     return [
-        Task(id=f"terminal/evaluation/{i % 3}/{i}", benchmark="terminal", split="evaluation", level=i % 3, index=i,
-             prompt=f"{prompt} {i}", tools=(), setup={"files": [i]})
+        Task(id=f"terminal/evaluation/{i % 3}/{i}", benchmark="terminal", prompt=f"{prompt} {i}", tools=(),
+             setup={"files": [i]}, attributes={"level": i % 3, "index": i})
         for i in range(n)
     ]  # fmt: skip
 
 
 def make_episode(spec: RunSpec, task: Task, trial: int = 0, text: str = "done", **changes) -> Episode:
     """Everything but the wall time is a function of the arguments, as with a deterministic model."""
-    n = task.index + trial
+    n = task.attributes["index"] + trial
     fields = dict(
         run_id=spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=trial,
         trajectory=(Message(role="user", content=task.prompt), Message(role="assistant", content=f"{text} {n}")),

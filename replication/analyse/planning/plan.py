@@ -28,7 +28,7 @@ from replication.analyse.planning.volume import (
     volumes,
 )
 from replication.errors import ConfigError
-from replication.text import percent
+from replication.text import percent, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def plan(cfg: settings.Root, counts: Counts, measured: Measurements) -> Plan:
     precision = precisions(cfg, components, n_runs_compared(cfg))
     assumptions += [
         Assumption("smallest effect of interest", percent(cfg.plan.sesoi), "given: plan.sesoi"),
-        Assumption("level, power", f"{cfg.analysis.level:g}, {cfg.analysis.power:g}", "given: conf/analysis"),
+        Assumption("level, power", f"{plain(cfg.analysis.level)}, {plain(cfg.analysis.power)}", "given: conf/analysis"),
         Assumption("unscored episodes", "none", "given: counted as 0 where frozen data has them"),
         Assumption("benchmarks in the joint power", "independent", "given"),
     ]

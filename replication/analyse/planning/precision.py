@@ -13,7 +13,7 @@ from replication import settings
 from replication.analyse.planning.measurements import Measurements, Variances
 from replication.analyse.planning.volume import Assumption, partly
 from replication.analyse.stats.design.power import joint_power, minimal_detectable_effect, power_two_sided
-from replication.text import percent
+from replication.text import percent, plain
 
 MEAN = "mean of these"
 
@@ -82,8 +82,8 @@ def variances(cfg: settings.Root, measured: Measurements, assumptions: list[Assu
     if lacking:
         name = partly("pass rate, icc, rho", lacking, len(names))
         assumptions += [
-            Assumption(name, f"{p.pass_rate:g}, {p.icc:g}, {p.rho:g}", "given: conf/plan"),
-            Assumption("correlation of outcomes, icc x rho", f"{p.icc * p.rho:g}", "follows"),
+            Assumption(name, f"{plain(p.pass_rate)}, {plain(p.icc)}, {plain(p.rho)}", "given: conf/plan"),
+            Assumption("correlation of outcomes, icc x rho", f"{plain(p.icc * p.rho)}", "follows"),
         ]
     if lacking or estimates.mean_tau is None:
         assumptions.append(Assumption("SD between training runs, per arm", percent(p.tau), "given: plan.tau"))

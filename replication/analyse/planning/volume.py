@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from replication import settings
 from replication.analyse.planning.measurements import Measurements
-from replication.text import count
+from replication.text import count, plain
 
 
 class PlannedRun(NamedTuple):
@@ -117,9 +117,9 @@ def _tokens_per_episode(
     if lacking:
         origin = "given: plan.prompt_tokens, plan.completion_tokens"
         name = partly("tokens per episode", lacking, len(names))
-        assumptions.append(Assumption(name, f"{given[0]:g} + {given[1]:g}", origin))
+        assumptions.append(Assumption(name, f"{plain(given[0])} + {plain(given[1])}", origin))
     if cfg.probe.n_tasks:
-        value = f"{cfg.plan.probe_prompt_tokens:g} + {cfg.plan.probe_completion_tokens:g}"
+        value = f"{plain(cfg.plan.probe_prompt_tokens)} + {plain(cfg.plan.probe_completion_tokens)}"
         assumptions.append(Assumption("tokens per prediction", value, "given: plan.probe_*_tokens"))
     return {name: measured.tokens_per_episode.get(name, given) for name in names}
 

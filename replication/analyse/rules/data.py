@@ -37,7 +37,7 @@ class StudyData:
     def prepared(self) -> PreparedScores:
         """Score arrays per comparison."""
         if self.scores is None:
-            raise AnalysisError(f"study `{self.study}` has no scores of its own.")
+            raise AnalysisError(f"study `{self.study}` has no collected scores.")
         return PreparedScores(self.scores)
 
 

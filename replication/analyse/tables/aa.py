@@ -65,12 +65,11 @@ def false_positives(
         per_df += variance**2 / (n - 1)
         runs += np.stack([treatment.mean(axis=2), control.mean(axis=2)]) / len(arms)
         for arm in (treatment, control):
-            residual = arm - arm.mean(axis=1, keepdims=True) - arm.mean(axis=2, keepdims=True)
-            residual += arm.mean(axis=(1, 2))[:, None, None]
-            noise += (residual**2).sum(axis=(1, 2)) / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
+            squares = _interaction_squares(arm)
+            noise += squares / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
     # Satterthwaite's df; a simulated study without any variance has an interval of width 0 for every df
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
-    both = add_run_variance(tasks, df, runs, noise)
+    both = add_run_variance(tasks, df, list(runs), noise)
     t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
     t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
     return FalsePositives(
@@ -79,6 +78,13 @@ def false_positives(
         error=float(np.sqrt(level * (1 - level) / n_simulations)),
         run_sd=float(np.sqrt((_run_shifts(arms).mean(axis=0) ** 2).sum())),
     )
+
+
+def _interaction_squares(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of squares of the run x task interaction : (n, n_training_runs, n_tasks) to (n,)."""
+    by_run = scores - scores.mean(axis=2, keepdims=True)
+    by_run -= by_run.mean(axis=1, keepdims=True)
+    return np.einsum("ijk,ijk->i", by_run, by_run)
 
 
 def pseudo_arms(scores: Sequence[ArrayLike], *, n_simulations: int, rng: np.random.Generator) -> Iterator[Pair]:
@@ -102,7 +108,10 @@ def pseudo_arms(scores: Sequence[ArrayLike], *, n_simulations: int, rng: np.rand
         draws = []
         for arm in range(2):
             run = rng.integers(m, size=(n_simulations, m, n), dtype=np.uint8 if m < 256 else np.int64)
-            draws.append(mean[task] + beyond[run, task] + shifts[arm, :, :, b, None])
+            score = beyond.take(task + n * run.astype(np.int64))
+            score += mean.take(task)
+            score += shifts[arm, :, :, b, None]
+            draws.append(score)
         yield Pair(*draws)
 
 

@@ -5,6 +5,8 @@ checkpoints with one role and scale. Attempts at a task are counted within a uni
 of one.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -38,24 +40,22 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores. A pair
     with a public checkpoint says so in `training_runs`.
     """
-    both = _both_arms(scores, treatment, control)
+    both = _both_arms(scores, treatment, control, column)
     trained = bool(both["training_seed"].notna().all())
+    # Numbers of items and tasks, in the order of their names, are much faster to sort and compare than four texts.
+    both = both.assign(item=both.groupby(ITEM, sort=True).ngroup())
+    task = both.assign(task=both.groupby(["task_id", "task_hash"]).ngroup()).groupby("item")["task"].first()
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
-        arrays, index = [], None
-        for arm in (treatment, control):
-            wide = _wide(part[part["arm"] == arm], column)
-            if index is not None and not wide.index.equals(index):
-                different = len(wide.index.symmetric_difference(index))
-                raise AnalysisError(
-                    f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
-                    "identity or content. Collect the missing episodes first."
-                )
-            index = wide.index
-            m = wide.columns.get_level_values("replicate").nunique()
-            arrays.append(wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0))
-        clusters = index.droplevel(["scale", "scaffold"]).factorize()[0]
-        result[str(benchmark)] = Pair(arrays[0], arrays[1], clusters, trained)
+        one, other = (_item_scores(part[part["arm"] == arm], column) for arm in (treatment, control))
+        if not np.array_equal(one.items, other.items):
+            different = len(np.setxor1d(one.items, other.items))
+            raise AnalysisError(
+                f"`{treatment}` and `{control}` must have played the same tasks of `{benchmark}`; {different} differ in "
+                "identity or content. Collect the missing episodes first."
+            )
+        clusters = task.loc[one.items].factorize()[0]
+        result[str(benchmark)] = Pair(one.scores, other.scores, clusters, trained)
     return result
 
 
@@ -67,17 +67,14 @@ def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     refuse_duplicates(scores)
     key = ["benchmark", "task_id", "task_hash", *UNIT]
     attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
-    means = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"].agg(_strict_mean)
+    values = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"]
+    means = values.mean().where(values.count() == values.size())
     result = {}
     for benchmark, part in means.groupby("benchmark", sort=True):
         wide = part.droplevel("benchmark").unstack([*UNIT, "attempt"]).sort_index(axis=1).dropna()
         m = wide.columns.get_level_values("unit").nunique()
         result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
     return result
-
-
-def _strict_mean(values: pd.Series) -> float:
-    return values.mean(skipna=False)
 
 
 def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
@@ -118,14 +115,15 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> pd.DataFrame:
     """Keep the two arms where both exist, with `replicate` and `attempt` numbers."""
     arms = set(scores["arm"])
     missing = [arm for arm in (treatment, control) if arm not in arms]
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     cells = ["scale", "scaffold", "benchmark"]
-    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])
+    columns = ["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", column]
+    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])[columns]
     part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
@@ -142,8 +140,17 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str) -> pd.DataFra
     return part.assign(replicate=replicate, attempt=attempt)
 
 
-def _wide(part: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Items as rows, (replicate, attempt) as columns, complete: an episode that was not played is NaN."""
-    wide = part.pivot(index=ITEM, columns=["replicate", "attempt"], values=column)
-    levels = [sorted(set(wide.columns.get_level_values(level))) for level in ("replicate", "attempt")]
-    return wide.reindex(columns=pd.MultiIndex.from_product(levels, names=wide.columns.names)).sort_index()
+class _ItemScores(NamedTuple):
+    """Scores of one arm on one benchmark."""
+
+    items: NDArray[np.int64]
+    """(n_items,) numbers of the items, increasing."""
+    scores: NDArray[np.float64]
+    """(n_units, n_trials, n_items); an episode that was not played is NaN."""
+
+
+def _item_scores(part: pd.DataFrame, column: str) -> _ItemScores:
+    names = [np.unique(part[key], return_inverse=True) for key in ("item", "replicate", "attempt")]
+    scores = np.full([len(values) for values, _ in names], np.nan)
+    scores[tuple(position for _, position in names)] = part[column]
+    return _ItemScores(names[0][0], scores.transpose(1, 2, 0))

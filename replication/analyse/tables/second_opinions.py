@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from replication.analyse.stats.estimates.differences import Pair, paired_difference
 from replication.analyse.stats.estimates.paired_bayes import compare_widths, paired_posterior_trials
@@ -57,23 +58,32 @@ def table(
     return pd.DataFrame(rows)
 
 
-def _complete(pair: Pair) -> Pair:
-    arms = [np.asarray(arm, float) for arm in pair[:2]]
-    keep = ~np.any([np.isnan(arm).any(axis=(0, 1)) for arm in arms], axis=0)
+class Complete(NamedTuple):
+    """Scores of two arms on the items that have no missing score."""
+
+    treatment: NDArray[np.float64]
+    """(n_units, n_trials, n_items)"""
+    control: NDArray[np.float64]
+    clusters: NDArray[np.intp]
+    """(n_items,) task of each item."""
+
+
+def _complete(pair: Pair) -> Complete:
+    treatment, control = np.asarray(pair.treatment, float), np.asarray(pair.control, float)
+    keep = ~(np.isnan(treatment).any(axis=(0, 1)) | np.isnan(control).any(axis=(0, 1)))
     clusters = np.arange(len(keep)) if pair.clusters is None else np.asarray(pair.clusters)
-    treatment, control = (arm[:, :, keep] for arm in arms)
-    return pair._replace(treatment=treatment, control=control, clusters=clusters[keep])
+    return Complete(treatment[:, :, keep], control[:, :, keep], clusters[keep])
 
 
-def _by_task(pair: Pair) -> np.ndarray:
-    """Sum of the differences of each task's items, whose sign a task flips as one."""
-    difference = np.asarray(pair.treatment).mean(axis=(0, 1)) - np.asarray(pair.control).mean(axis=(0, 1))
+def _by_task(pair: Complete) -> NDArray[np.float64]:
+    """Sum the differences of each task's items, which flip their sign together."""
+    difference = pair.treatment.mean(axis=(0, 1)) - pair.control.mean(axis=(0, 1))
     _, code = np.unique(pair.clusters, return_inverse=True)
-    return np.bincount(code, weights=difference)
+    return np.bincount(code, weights=difference).astype(float)
 
 
-def _bayes(pair: Pair, t: Estimate, rng: np.random.Generator) -> Bayes:
-    arms = [np.asarray(arm) for arm in pair[:2]]
+def _bayes(pair: Complete, t: Estimate, rng: np.random.Generator) -> Bayes:
+    arms = (pair.treatment, pair.control)
     n = arms[0].shape[2]
     one_item_each = len(np.unique(pair.clusters)) == n
     passes = all(np.isin(arm, (0.0, 1.0)).all() for arm in arms)

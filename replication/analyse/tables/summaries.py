@@ -23,14 +23,15 @@ MEAN, POOLED = "mean of these", "random effects"
 ALL = "all"
 """In column `scale`: the average over the scales that both arms have."""
 
+TARGETS: tuple[Target, ...] = ("T1", "T2", "T3")
 
 FLOOR_BELOW = 5
-"""With fewer benchmarks the Hartung-Knapp error does not fall below the classic one. With more, the floor would make a
-95 % interval of differences that are all 0 miss them in 1 % of studies instead of 5 %."""
+"""With fewer benchmarks the Hartung-Knapp standard error does not fall below the classic one. With more, the floor would
+make a 95 % interval conservative: under no difference it would exclude 0 in 1 % of studies instead of 5 %."""
 
 
 class Pooled(NamedTuple):
-    """A random-effects mean as an estimate, and the fit it comes from."""
+    """A random-effects mean as an estimate, with its fit."""
 
     estimate: Estimate
     fit: RandomEffects
@@ -43,12 +44,14 @@ def pooled(
 
     The T2 differences are averaged by `meta.random_effects` with its floor; T3 adds the training runs that all groups share.
     """
-    how = {"level": level, "unscored": unscored}
-    estimates = {name: mean_paired_difference(pairs_, target="T2", **how) for name, pairs_ in groups.items()}
-    still = [name for name, estimate in estimates.items() if not estimate.se]
-    if still:
+    estimates = {
+        name: mean_paired_difference(pairs_, target="T2", level=level, unscored=unscored)
+        for name, pairs_ in groups.items()
+    }
+    constant = [name for name, estimate in estimates.items() if not estimate.se]
+    if constant:
         raise AnalysisError(
-            f"`{still[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
+            f"`{constant[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
         )
     runs = []
     if target == "T3":
@@ -78,7 +81,8 @@ def pooled_pairs(value: ArrayLike, se: ArrayLike, n: ArrayLike, k: ArrayLike, *,
 
 def _pooled(estimates: Sequence[Estimate], level: float, runs: Sequence[np.ndarray] = (), **changes) -> Pooled:
     floor = len(estimates) < FLOOR_BELOW
-    fit = random_effects([e.value for e in estimates], [e.se for e in estimates], level=level, floor=floor, runs=runs)
+    errors = [np.nan if e.se is None else e.se for e in estimates]
+    fit = random_effects([e.value for e in estimates], errors, level=level, floor=floor, runs=runs)
     method = f"random effects over {len(estimates)} benchmarks, REML, Hartung-Knapp, t"
     return Pooled(
         dataclasses.replace(
@@ -123,28 +127,35 @@ def collected_estimates(
                         "half_width": (estimate.high - estimate.low) / 2,
                         "low_all_scales": estimate.value - together if several else np.nan,
                         "high_all_scales": estimate.value + together if several else np.nan,
-                        "mde": minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power),
+                        "mde": _detectable(estimate, level, power),
                     }
                 )  # fmt: skip
     return pd.DataFrame(table)
 
 
 def _estimates(by_benchmark: Mapping[str, Pair], level: float, policy: Unscored) -> list[tuple[str, Estimate]]:
-    """Name and estimate of each row that the data supports, T1 before T2 before T3."""
+    """Return name and estimate of each row that the data supports, T1 before T2 before T3."""
     rows = []
     groups = {name: [pair] for name, pair in by_benchmark.items()}
-    for target in ("T1", "T2", "T3"):
-        how = {"target": target, "level": level, "unscored": policy}
+    for target in TARGETS:
         for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
             with contextlib.suppress(AnalysisError):
-                rows.append((name, mean_paired_difference(pairs_, **how)))
+                estimate = mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
+                rows.append((name, estimate))
         if target != "T1":
             with contextlib.suppress(AnalysisError):
-                rows.append((POOLED, pooled(groups, **how).estimate))
+                rows.append((POOLED, pooled(groups, target=target, level=level, unscored=policy).estimate))
     return rows
 
 
+def _detectable(estimate: Estimate, level: float, power: float) -> float:
+    """Return the minimal detectable effect of the design as run."""
+    assert estimate.se is not None
+    return minimal_detectable_effect(estimate.se, estimate.df, alpha=1 - level, power=power)
+
+
 def _half_width(estimate: Estimate, level: float) -> float:
+    assert estimate.se is not None
     return float(stats.t(estimate.df).ppf((1 + level) / 2)) * estimate.se
 
 
@@ -157,7 +168,7 @@ def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:
     ordered = curves.sort_values([*run, "step"], kind="stable")
     width = np.ceil(ordered.groupby(run)["step"].transform("size") / n_points)
     phases = ordered.groupby([*run, "phase"])
-    # What is left over joins the last window: a point of one step would look like news.
+    # The remaining steps join the last window: a window of one step would show up as an outlier.
     n_windows = np.maximum(phases["step"].transform("size") // width, 1)
     window = np.minimum(phases.cumcount() // width, n_windows - 1).astype(int)
     values = ["step", "n_tokens", "loss", "reward"]

@@ -16,20 +16,20 @@ def load(kind: str, *, dtype: str, context: int, options: Mapping[str, Json]) ->
     context : longest prompt plus reply, tokens.
     options : those of the kind; an unknown, missing or ill-typed one raises ConfigError.
     """
-    found = _find(kind)
-    return found.build(dtype, context, settings.typed(found.options, options, "engine.options"))
+    entry = _find(kind)
+    return entry.build(dtype, context, settings.typed(entry.options, options, "engine.options"))
 
 
 def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:
     """Return the options that can change an episode, defaults included: all but the kind's `speed_only`."""
-    found = _find(kind)
-    values = dataclasses.asdict(settings.typed(found.options, options, "engine.options"))
-    return _without(values, found.speed_only)
+    entry = _find(kind)
+    values = dataclasses.asdict(settings.typed(entry.options, options, "engine.options"))
+    return _without(values, entry.speed_only)
 
 
 def _find(kind: str) -> EngineKind:
-    found: EngineKind = registry.find(__name__, kind, "KIND", "engine.kind").KIND
-    return found
+    entry: EngineKind = registry.find(__name__, kind, "KIND", "engine.kind").KIND
+    return entry
 
 
 def _without(values: Mapping[str, Json], names: frozenset[str], prefix: str = "") -> dict[str, Json]:

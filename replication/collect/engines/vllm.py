@@ -42,7 +42,7 @@ class Options:
     max_num_seqs: int  # requests in one batch at most
     kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
     threads: int = 1
-    multiprocessing: bool = False  # the engine's core in a process of its own
+    multiprocessing: bool = False  # run the engine's core in a separate process
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
 

@@ -6,6 +6,7 @@ continues where the interrupted one stopped. Everything comes from the training 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,10 +58,10 @@ def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) ->
 
     def corpus(training_seed: int, block: int) -> list[Document]:
         documents = []
-        for w, bench, task, draft in _drafts(benchmarks, "episodes", training_seed, block):
+        for w, bench, task, generated in _draw_tasks(benchmarks, "episodes", training_seed, block):
             scaffold = w.choice(loaded) if len(loaded) > 1 else loaded[0]
             messages = scaffold.open(task)
-            for action, results in play(bench, task, draft.expert):
+            for action, results in play(bench, task, generated.expert):
                 messages.append(Message(role="assistant", content=scaffold.write(action)))
                 if results:
                     messages.append(scaffold.observe(results))
@@ -102,8 +103,8 @@ def _dialogues(benchmarks: Benchmarks, training_seed: int, block: int, shuffled:
     scaffold = Compact()
     dialogues: list[list[Message]] = []
     places: dict[str, list[tuple[int, int]]] = {}
-    for w, bench, task, draft in _drafts(benchmarks, "transitions", training_seed, block):
-        messages = dialogue(w, bench, task, draft, scaffold.write)
+    for w, bench, task, generated in _draw_tasks(benchmarks, "transitions", training_seed, block):
+        messages = dialogue(w, bench, task, generated, scaffold.write)
         places.setdefault(bench.name, []).extend((len(dialogues), at) for at in range(2, len(messages), 2))
         dialogues.append(messages)
     if shuffled:
@@ -115,16 +116,23 @@ def _dialogues(benchmarks: Benchmarks, training_seed: int, block: int, shuffled:
     return dialogues
 
 
-def _drafts(
-    benchmarks: Benchmarks, purpose: str, training_seed: int, block: int
-) -> Iterator[tuple[Lexicon, suite.SuiteBenchmark, Task, suite.GeneratedTask]]:
+class _Drawn(NamedTuple):
+    """A generated training task, its environment, and the random source for the rest of its document."""
+
+    lexicon: Lexicon
+    benchmark: suite.SuiteBenchmark
+    task: Task
+    generated: suite.GeneratedTask
+
+
+def _draw_tasks(benchmarks: Benchmarks, purpose: str, training_seed: int, block: int) -> Iterator[_Drawn]:
     w = Lexicon(np.random.default_rng([stable_seed(purpose, training_seed), block]), "train")
     for i in range(BLOCK):
         name, levels = w.choice(benchmarks)
         level = int(w.choice(levels))
         # Training tasks come from the training split and from seeds that no evaluation uses.
         bench = suite.load(name)
-        yield (w, bench, *bench.item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
+        yield _Drawn(w, bench, *bench.item("train", level, block * BLOCK + i, stable_seed(purpose, training_seed)))
 
 
 def _document(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Document:

@@ -30,7 +30,7 @@ class Phase:
     n_tokens: int
     """Compute budget, as the tokens that 6 x parameters FLOPs each would pay for. Attention, sampling and the reference
     model of reinforcement learning are charged to it too, so fewer tokens are read. Arms of one scale with equal sums
-    of budgets are matched in compute to within one step, whatever their objectives."""
+    of budgets are matched in compute to within one step, for any objectives."""
     lr: float
     """Peak rate of Muon; AdamW runs at `adam_share` of it."""
     rl: RlSettings | None = None

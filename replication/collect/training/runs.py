@@ -1,6 +1,7 @@
 """Training runs: their identity, their checkpoints on disk, and their execution."""
 
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -59,9 +60,12 @@ class TrainingRun:
     n_tokenizer_blocks: int = 0
     """Of the general corpus, to train the tokenizer of a base on."""
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
-        """Hash of all that can change the weights: a changed setting, corpus or base makes another training run."""
+        """Hash of all that can change the weights: a changed setting, corpus or base makes another training run.
+
+        Computed once per record, because it hashes the weights of the base; `execute` checks these again.
+        """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         return stable_hash(
             {
@@ -111,7 +115,8 @@ def _record_of_weights(folder: Path, remedy: str) -> TrainingRecord | None:
 
 def weights_sha256(folder: Path) -> str:
     """Hash a checkpoint's weights file."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:

@@ -1,5 +1,7 @@
 """Training loss of every training run, one panel per arm."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,7 +37,7 @@ def draw(curves: pd.DataFrame) -> Figure:
             rewarded = part["reward"].notna().any()
             other = _reward_axis(axes, curves["reward"].max()) if rewarded else None
             for (scale, seed), run in part.groupby(["scale", "training_seed"]):
-                style = {"color": COLOURS[scales.index(scale) % len(COLOURS)], "linewidth": 0.8,
+                style: dict[str, Any] = {"color": COLOURS[scales.index(scale) % len(COLOURS)], "linewidth": 0.8,
                          "linestyle": LINES[seeds.index(seed) % len(LINES)]}  # fmt: skip
                 losses, rewards = run[learnt.loc[run.index]], run[run["reward"].notna()]
                 axes.plot(losses["n_tokens"] / 1e6, losses["loss"], gid="run", **style)

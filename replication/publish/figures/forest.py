@@ -1,6 +1,9 @@
 """Forest plot: differences between two arms with one interval per target of inference."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -9,7 +12,7 @@ from matplotlib.patches import Patch
 from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
 from replication.text import plain, signed
 
-INTERVALS = {
+INTERVALS: dict[str, tuple[str, dict[str, Any]]] = {
     "unpaired": ("one run, unpaired", {"linewidth": 9, "color": GREY, "zorder": 1.5}),
     "T1": ("T1 these tasks", {"linewidth": 4.5, "color": "#7fc4ec", "zorder": 2}),
     "T2": ("T2 tasks like these", {"linewidth": 2, "color": COLOURS[0], "zorder": 2.5}),
@@ -71,18 +74,7 @@ def _draw(
         if gap:
             axes.axhline(-len(single) + 0.5 - gap / 2, color=GREY, linewidth=0.6)
         left, right = _limits(table if scales is None else pd.concat([table, scales]), sesoi)
-        inset = 0.008 * (right - left)
-        for row in table.itertuples():
-            caps = {"marker": "|", "markersize": 6, "markeredgewidth": 0.9} if row.interval == "T3" else {}
-            y = height[row.benchmark]
-            axes.plot([100 * row.low, 100 * row.high], [y, y], solid_capstyle="butt", gid=row.interval, **caps,
-                      **INTERVALS[row.interval][1])  # fmt: skip
-            for beyond, edge, arrow in (
-                (100 * row.low < left, left + inset, "<"),
-                (100 * row.high > right, right - inset, ">"),
-            ):
-                if beyond:
-                    axes.plot(edge, y, arrow, color=BLACK, markersize=5, zorder=3, gid="beyond")
+        _intervals(axes, table, height, left, right)
         axes.set_xlim(left, right)
         for name in order:
             summary = name in SUMMARY
@@ -104,21 +96,44 @@ def _draw(
         axes.set_ylim(min(height.values()) - 0.6, 0.6)
         axes.set_xlabel("difference in points, treatment minus control")
         _margin(margin, order, height, first, margins)
-        handles = [Line2D([], [], label=INTERVALS[i][0], solid_capstyle="butt", **INTERVALS[i][1]) for i in shown]
-        if dots is not None:
-            handles.append(
-                Line2D([], [], marker="o", markersize=3, linestyle="none", color=COLOURS[1], label="training runs")
-            )
-        handles += [
-            Line2D([], [], marker=marker, markersize=4, linestyle="none", color=COLOURS[2], markerfacecolor="none",
-                   label=f"scale {scale}")
-            for (scale, _), marker in zip(by_scale, MARKERS[1:], strict=False)
-        ]  # fmt: skip
-        handles.append(Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"))
-        n_columns = len(handles) if len(handles) < 6 else 4
-        figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, handlelength=1.4, columnspacing=1.2,
-                      handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
+        _legend(figure, shown, dots is not None, [scale for scale, _ in by_scale], sesoi)
     return figure
+
+
+def _intervals(axes: Axes, table: pd.DataFrame, height: dict[str, float], left: float, right: float) -> None:
+    """Draw every interval, with an arrow where it goes beyond the limits of the axis."""
+    inset = 0.008 * (right - left)
+    for row in table.itertuples():
+        caps = {"marker": "|", "markersize": 6, "markeredgewidth": 0.9} if row.interval == "T3" else {}
+        y = height[row.benchmark]
+        axes.plot([100 * row.low, 100 * row.high], [y, y], solid_capstyle="butt", gid=row.interval, **caps,
+                  **INTERVALS[row.interval][1])  # fmt: skip
+        for beyond, edge, arrow in (
+            (100 * row.low < left, left + inset, "<"),
+            (100 * row.high > right, right - inset, ">"),
+        ):
+            if beyond:
+                axes.plot(edge, y, arrow, color=BLACK, markersize=5, zorder=3, gid="beyond")
+
+
+def _legend(figure: Figure, shown: list[str], has_runs: bool, scales: list[str], sesoi: float) -> None:
+    """Explain intervals, dots of training runs, marks of scales and the band, above the panels."""
+    handles: list[Artist] = [
+        Line2D([], [], label=INTERVALS[i][0], solid_capstyle="butt", **INTERVALS[i][1]) for i in shown
+    ]
+    if has_runs:
+        handles.append(
+            Line2D([], [], marker="o", markersize=3, linestyle="none", color=COLOURS[1], label="training runs")
+        )
+    handles += [
+        Line2D([], [], marker=marker, markersize=4, linestyle="none", color=COLOURS[2], markerfacecolor="none",
+               label=f"scale {scale}")
+        for scale, marker in zip(scales, MARKERS[1:], strict=False)
+    ]  # fmt: skip
+    handles.append(Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"))
+    n_columns = len(handles) if len(handles) < 6 else 4
+    figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, handlelength=1.4, columnspacing=1.2,
+                  handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
 
 
 def _limits(table: pd.DataFrame, sesoi: float) -> tuple[float, float]:

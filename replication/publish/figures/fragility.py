@@ -1,6 +1,7 @@
 """Fragility map: the p-value of each published row over what the table does not print, one panel per row."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from replication.text import bare, plain, shortened, signed
 EDGES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 1.0)
 """Ends of the bands of p; the darker, the smaller p."""
 BANDS = ("#5e5e5e", "#8f8f8f", "#bdbdbd", "#e3e3e3", "#f1f1f1", "#ffffff")
-DOT = {"markerfacecolor": "white", "markeredgecolor": BLACK, "markeredgewidth": 1.3}
+DOT: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": BLACK, "markeredgewidth": 1.3}
 """Seen on every band."""
 COLUMNS = 4
 """Panels side by side at most."""
@@ -94,7 +95,7 @@ def _border(axes: Axes, p: pd.DataFrame, alpha: float) -> None:
         return
     lines = axes.contour(p.columns, p.index, values, levels=[alpha], colors=BLACK, linewidths=2.2)
     lines.set_gid("alpha")
-    path = max(lines.get_paths()[0].to_polygons(closed_only=False), key=len)
+    path = max(map(np.asarray, lines.get_paths()[0].to_polygons(closed_only=False)), key=len)
     x, y = path[len(path) // 6]
     right = x > (p.columns[0] + p.columns[-1]) / 2
     axes.annotate(bare(alpha), (x, y), (-4 if right else 4, 0), textcoords="offset points", fontsize=7.5,

@@ -1,6 +1,7 @@
 """GRIM strip: which numbers of runs the printed digits of each score allow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.patches import Rectangle
 from replication.publish.figures.style import BLACK, COLOURS, WIDTH, styled
 from replication.text import probability, shortened
 
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rounded": ("a whole count rounds to the digits", {"facecolor": COLOURS[0], "edgecolor": BLACK}),
     "truncated": (
         "one does if cut off, not rounded",
@@ -67,28 +68,42 @@ def draw(
                 )
                 y -= 1.4
                 continue
-            facts = f"{row.n_tasks} tasks, " + (
-                f"{row.k} run{'s' * (row.k > 1)} stated" if row.runs_stated else "runs not stated"
-            )
-            axes.annotate(facts, (0.3, y - 0.95), fontsize=7.5, va="center", color=DARK)
             cells = digits[(digits["benchmark"] == row.benchmark) & digits["k"].isin(columns)]
-            for i, (arm, name) in enumerate(zip("ab", arms, strict=True)):
-                of_arm = cells[cells["arm"] == arm]
-                text = f"{shortened(name, 11)}  {of_arm['printed'].iloc[0]}"
-                axes.annotate(text, (FIRST - 0.7, y - i), ha="right", va="center", fontsize=8)
-                for cell in of_arm.itertuples():
-                    _box(axes, x[cell.k], y - i, _kind(cell), row.benchmark)
-            if width > 1.6:
-                for k, chance in cells[cells["arm"] == "a"].set_index("k")["p0"].items():
-                    axes.annotate(
-                        probability(chance), (x[k] + 0.7, y - 0.5), va="center", fontsize=6.5, color=DARK, gid="chance"
-                    )
-            if row.k in x and row.runs_stated:
-                frame = Rectangle((x[row.k] - 0.5, y - 1.5), 1, 2, fill=False, linewidth=1.6, edgecolor=BLACK, zorder=4,
-                                  gid=f"stated {row.benchmark}")  # fmt: skip
-                axes.add_patch(frame)
+            _row(axes, row, cells, y, x, arms, with_chances=width > 1.6)
             y -= 2.5
     return figure
+
+
+def _row(
+    axes: Axes,
+    row: Any,
+    cells: pd.DataFrame,
+    y: float,
+    x: dict[int, float],
+    arms: tuple[str, str],
+    *,
+    with_chances: bool,
+) -> None:
+    """Draw facts, boxes of both arms and the frame of the stated runs; `x` has the position of each number of runs."""
+    facts = f"{row.n_tasks} tasks, " + (
+        f"{row.k} run{'s' * (row.k > 1)} stated" if row.runs_stated else "runs not stated"
+    )
+    axes.annotate(facts, (0.3, y - 0.95), fontsize=7.5, va="center", color=DARK)
+    for i, (arm, name) in enumerate(zip("ab", arms, strict=True)):
+        of_arm = cells[cells["arm"] == arm]
+        text = f"{shortened(name, 11)}  {of_arm['printed'].iloc[0]}"
+        axes.annotate(text, (FIRST - 0.7, y - i), ha="right", va="center", fontsize=8)
+        for cell in of_arm.itertuples():
+            _box(axes, x[cell.k], y - i, _kind(cell), row.benchmark)
+    if with_chances:
+        for k, chance in cells[cells["arm"] == "a"].set_index("k")["p0"].items():
+            axes.annotate(
+                probability(chance), (x[k] + 0.7, y - 0.5), va="center", fontsize=6.5, color=DARK, gid="chance"
+            )
+    if row.k in x and row.runs_stated:
+        frame = Rectangle((x[row.k] - 0.5, y - 1.5), 1, 2, fill=False, linewidth=1.6, edgecolor=BLACK, zorder=4,
+                          gid=f"stated {row.benchmark}")  # fmt: skip
+        axes.add_patch(frame)
 
 
 def _kind(cell) -> str:

@@ -1,6 +1,8 @@
 """Gap between agent-tuned models and general ones of the same base against size, one panel per benchmark and metric."""
 
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -60,7 +62,7 @@ def draw(pairs_table: pd.DataFrame, band_table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_band(axes, band: pd.DataFrame) -> None:
+def _draw_band(axes: Axes, band: pd.DataFrame) -> None:
     x = band["params_b"]
     axes.fill_between(x, 100 * band["low_all"], 100 * band["high_all"], color=GREY, alpha=0.45, linewidth=0, zorder=0,
                       gid="simultaneous")  # fmt: skip
@@ -77,8 +79,8 @@ def _side_by_side(params_b: pd.Series) -> pd.Series:
     return params_b * max(params_b.max() / params_b.min(), 2.0) ** (0.09 * share)
 
 
-def _handles(looks: dict, table: pd.DataFrame, band: bool) -> list:
-    handles = [
+def _handles(looks: dict, table: pd.DataFrame, band: bool) -> list[Artist]:
+    handles: list[Artist] = [
         Line2D([], [], color=colour, marker=marker, markersize=4.5, markerfacecolor="white", linewidth=1, label=family)
         for family, (colour, marker) in looks.items()
     ]

@@ -1,6 +1,7 @@
 """Gap between two arms against scale, one panel per comparison."""
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -61,7 +62,7 @@ def draw(estimates: pd.DataFrame, sesoi: float) -> Figure:
             axes.set_axis_off()
         figure.supxlabel("parameters", fontsize=8.5)
         figure.supylabel("difference in points", fontsize=8.5)
-        handles = [
+        handles: list[Artist] = [
             Line2D([], [], color=BLACK, marker="D", markerfacecolor="white", markersize=4.5, label="mean, pointwise"),
             Patch(facecolor=GREY, alpha=0.5, label="all scales together"),
             Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"),

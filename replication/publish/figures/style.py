@@ -1,19 +1,28 @@
 """Colours, sizes, the order of arms and the one way to save a figure."""
 
+import io
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
+
+from replication.files import write_bytes
 
 WIDTH = 6.5
 """Inches; the text width of the paper."""
+SVG_DPI = 72
+"""Resolution at which an SVG is laid out."""
 
 BLACK, GREY, BAND = "#1a1a1a", "#c9c9c9", "#f3ecd8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart by colour-blind readers; shapes and widths tell apart in grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 
 ARMS = {
     "base": GREY, "general": COLOURS[4], "agent_sft": COLOURS[0], "agent_sft_matched": COLOURS[5],
@@ -21,7 +30,7 @@ ARMS = {
 }  # fmt: skip
 """Colour of each arm in every figure, in the order of reading: starts, controls, treatments with their placebos."""
 
-RC = {
+RC: Any = {
     "font.size": 8.5,
     "axes.labelsize": 8.5,
     "axes.titlesize": 8.5,
@@ -35,29 +44,37 @@ RC = {
     "svg.hashsalt": "replication",
     "svg.fonttype": "path",
 }
+"""Of type Any, because matplotlib types the keys as a Literal of all that exist."""
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
-    """Put arms in the order of reading; an unknown one comes last."""
-    known = list(ARMS)
-    return sorted(set(arms), key=lambda arm: (known.index(arm) if arm in ARMS else len(known), arm))
+    """Sort arms in the order of reading, unlisted ones last."""
+    listed = list(ARMS)
+    return sorted(set(arms), key=lambda arm: (listed.index(arm) if arm in ARMS else len(listed), arm))
 
 
 def colour(arm: str) -> str:
-    """Look up an arm's colour; an unknown one is black."""
+    """Return the colour of an arm, black for an unlisted one."""
     return ARMS.get(arm, BLACK)
 
 
-def styled():
+def styled() -> AbstractContextManager[None]:
     """Apply the style inside a `with` block; nothing global changes."""
     return rc_context(RC)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write an SVG, the same bytes for the same drawing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write an SVG, the same bytes for the same drawing.
+
+    The layout is solved once, here; `savefig` would draw the whole figure twice for it.
+    """
+    content = io.BytesIO()
     with styled():
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    temporary.replace(path)
-    return path
+        figure.set_dpi(SVG_DPI)
+        FigureCanvasSVG(figure)
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return write_bytes(path, content.getvalue())

@@ -14,7 +14,7 @@ from replication.publish.numbers.published import published
 from replication.publish.numbers.reanalysis import reanalysis
 from replication.publish.numbers.verdicts import verdicts
 from replication.records import Json
-from replication.text import correlation, fixed
+from replication.text import bare, correlation, fixed
 
 if TYPE_CHECKING:
     from replication.analyse.results import Results
@@ -34,7 +34,8 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
         "analysis": {
             "level": f"{fixed(100 * settings.level, 0)}{NO_BREAK_SPACE}%",
             "power": f"{fixed(100 * settings.power, 0)}{NO_BREAK_SPACE}%",
-            "sesoi": fixed(100 * results.sesoi, 0), "icc": correlation(settings.icc), "rho": correlation(settings.rho),
+            "alpha": bare(settings.alpha), "sesoi": fixed(100 * results.sesoi, 0),
+            "icc": correlation(settings.icc), "rho": correlation(settings.rho),
             "unstated_runs": settings.unstated_runs, "n_simulations": settings.n_simulations,
         },
         **verdicts(results.verdicts),

@@ -69,8 +69,7 @@ def _counts(frozen: Frozen) -> dict[str, Json]:
         "n_benchmarks": int(scores["benchmark"].nunique()),
         "benchmarks": sorted(scores["benchmark"].unique()),
         "domains": {
-            side: sorted(name for name, domain in about.domains.items() if domain == side)
-            for side in ("in", "out")
+            side: sorted(name for name, domain in about.domains.items() if domain == side) for side in ("in", "out")
         },
         "scaffolds": sorted(scores["scaffold"].unique()),
         "n_training_runs": int(scores["unit"].nunique()),

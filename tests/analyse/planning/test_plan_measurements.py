@@ -1,6 +1,5 @@
 """Measured components agree with the analysis of the same data; data that cannot be decomposed is named."""
 
-
 import numpy as np
 import pytest
 from parts import index_of, labels_of

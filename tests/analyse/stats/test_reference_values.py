@@ -112,7 +112,7 @@ def test_cost_ratio_of_arms_that_solve_the_same_is_the_ratio_of_costs():
     score, cost = (rng.random((3, 2, 200)) < 0.5).astype(float), rng.uniform(1, 2, (3, 2, 200))
     estimate = log_cost_ratio(0.5 * cost, score, cost, score, target="T3")
     assert math.exp(estimate.value) == pytest.approx(0.5)
-    assert estimate.df == 4
+    assert estimate.df == 4 and estimate.kind == "log_ratio"
 
 
 def test_cost_ratio_for_the_method_adds_the_variance_of_the_log_costs_of_runs():

@@ -1,10 +1,14 @@
 """The score table becomes arrays without mixing up runs, trials or tasks."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from replication.analyse.stats.estimates.differences import paired_difference
+from replication.analyse.stats.estimates.differences import mean_paired_difference, paired_difference
+from replication.analyse.tables import aa
 from replication.analyse.tables.arms import arm_arrays, arm_means, pairs, run_differences
+from replication.analyse.tables.seeds import run_scores
+from replication.analyse.tables.summaries import pooled
 from replication.errors import AnalysisError
 
 ARMS = {"lwm_then_sft": 0.6, "agent_sft": 0.4}
@@ -80,3 +84,79 @@ def test_arrays_of_one_arm_average_over_scaffolds_and_leave_incomplete_tasks_out
     assert {name: array.shape for name, array in arrays.items()} == {"calling": (3, 2, 39), "terminal": (3, 2, 40)}
     rows = part.query("benchmark == 'terminal' and training_seed == 2 and trial == 1")
     assert arrays["terminal"][2, 1].tolist() == pytest.approx(rows.groupby("task_id")["value"].mean().tolist())
+
+
+def two_families(make_scores, n_trials=1):
+    """Score two families of public checkpoints at 8B: in each a general and an agent-specific one."""
+    means = {"general": {"A": 0.7, "B": 0.5}, "agent_specific": {"A": 0.4, "B": 0.6}}
+    tables = []
+    for family in ("A", "B"):
+        arms = {role: by_family[family] for role, by_family in means.items()}
+        table = make_scores(arms, n_runs=1, n_tasks=50, n_trials=n_trials, scales=(("8B", 8.0),), seed=ord(family))
+        model = f"{family}/" + table["arm"]
+        tables.append(
+            table.assign(
+                unit=model + "@0", model=model, family=family, pair=family, run_id=f"{family}-" + table["run_id"],
+                training_seed=pd.array([pd.NA] * len(table), "Int64"),
+            )
+        )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_two_families_with_one_checkpoint_per_role_stay_two_checkpoints_and_are_no_trials(make_scores):
+    scores = two_families(make_scores)
+    by_benchmark = pairs(scores.sample(frac=1, random_state=0), "general", "agent_specific")
+    pair = by_benchmark["calling"]
+    assert np.shape(pair.treatment) == np.shape(pair.control) == (2, 1, 50) and not pair.training_runs
+    for i, model in enumerate(("A/general", "B/general")):
+        rows = scores[(scores["model"] == model) & (scores["benchmark"] == "calling")].sort_values("task_id")
+        assert np.asarray(pair.treatment)[i, 0].tolist() == rows["value"].tolist()
+    with pytest.raises(AnalysisError, match="T1 needs at least 2 trials"):
+        mean_paired_difference(list(by_benchmark.values()), target="T1")
+    t2 = mean_paired_difference(list(by_benchmark.values()), target="T2")
+    means = scores.groupby(["arm", "family", "benchmark"])["value"].mean().groupby("arm").mean()
+    assert t2.value == pytest.approx(means["general"] - means["agent_specific"])
+    assert (t2.n_tasks, t2.n_trials, t2.n_training_runs) == (100, 1, 2)
+
+
+def test_trials_of_public_checkpoints_are_counted_within_each(make_scores):
+    pair = pairs(two_families(make_scores, n_trials=3), "general", "agent_specific")["terminal"]
+    assert np.shape(pair.treatment) == (2, 3, 50)
+    assert mean_paired_difference([pair], target="T1").n_trials == 3
+
+
+def test_public_checkpoints_are_not_training_runs_so_t3_is_refused(make_scores):
+    scores = two_families(make_scores)
+    by_benchmark = pairs(scores, "general", "agent_specific")
+    message = "public checkpoints are not repeated training runs of one method"
+    with pytest.raises(AnalysisError, match=message):
+        mean_paired_difference(list(by_benchmark.values()), target="T3")
+    with pytest.raises(AnalysisError, match=message):
+        pooled({name: [pair] for name, pair in by_benchmark.items()}, target="T3", level=0.95)
+    mixed = scores.assign(training_seed=scores["training_seed"].mask(scores["arm"] == "general", 0))
+    assert not pairs(mixed, "general", "agent_specific")["calling"].training_runs
+
+
+def test_spread_between_training_runs_is_never_computed_from_public_checkpoints(make_scores):
+    scores = two_families(make_scores)
+    means = arm_means(scores)
+    assert means["sd"].isna().all() and set(means["n_training_runs"]) == {2}
+    assert run_differences(scores, "general", "agent_specific").empty
+    assert run_scores(scores).empty
+    assert aa.check(scores, level=0.95, n_simulations=10, rng=np.random.default_rng(0), at_least=2).empty
+    assert {array.shape for array in arm_arrays(scores[scores["arm"] == "general"]).values()} == {(2, 1, 50)}
+
+
+def test_rows_given_twice_for_one_attempt_of_a_checkpoint_are_refused_by_every_table(make_scores):
+    scores = make_scores(ARMS)
+    twice = pd.concat([scores, scores.iloc[[7]].assign(run_id="hotter", task_hash="changed")], ignore_index=True)
+    message = (
+        "2 rows share their attempt with another row; the first: checkpoint `org/lwm_then_sft/tiny/s0@0`, task "
+        "`calling/evaluation/1/007`, trial 0, 2 rows of `hotter`, `lwm_then_sft-tiny-0-calling-compact`"
+    )
+    for use in (
+        lambda: pairs(twice, *ARMS), lambda: run_differences(twice, *ARMS), lambda: arm_means(twice),
+        lambda: arm_arrays(twice[twice["arm"] == "lwm_then_sft"]),
+    ):  # fmt: skip
+        with pytest.raises(AnalysisError, match=message):
+            use()

@@ -3,7 +3,10 @@
 import random
 
 import numpy as np
+from parts import first_tasks
 
+from replication.collect.benchmarks.suite.code.compiler import read
+from replication.collect.benchmarks.suite.code.language import link
 from replication.collect.benchmarks.suite.words import Lexicon
 from replication.collect.interfaces import Action
 from replication.collect.scaffolds.compact import Compact
@@ -45,14 +48,33 @@ def random_calls(bench, task, rng: random.Random, n: int) -> list[Action]:
 def mean_of_nothing_and_of_random_calls(bench, level, n_tasks, n_calls=12) -> tuple[float, float]:
     """Score the two floor policies."""
     rng, nothing, at_random = random.Random(0), 0.0, 0.0
-    for task in bench.tasks("evaluation", level, n_tasks, 0):
+    for task in first_tasks(bench, "evaluation", level, n_tasks, 0):
         nothing += play(bench, task, [Action(answer="done")]).value
         at_random += play(bench, task, [*random_calls(bench, task, rng, n_calls), Action(answer="done")]).value
     return nothing / n_tasks, at_random / n_tasks
 
 
+def compiled(files):
+    """Compile and link the files of a program."""
+    return link({file: read(tuple(lines)) for file, lines in files.items()})
+
+
+def values_of(draft, parameter, *names):
+    """Return the expert's values of a parameter, of all tools or of those named."""
+    calls = [call for action in draft.expert for call in action.calls if call.name in names or not names]
+    return [str(call.arguments[parameter]) for call in calls if parameter in call.arguments]
+
+
+def calls_not_in_prompt(task, draft, n_in_prompt):
+    """Return the hidden tests' calls that the prompt does not list; it lists at most `n_in_prompt`."""
+    tests = [call for pairs in draft.key.values() for call, _ in pairs]
+    listed = {call for call in tests if call in task.prompt}
+    assert len(listed) <= n_in_prompt
+    return [call for call in tests if call not in listed]
+
+
 def fuzz(bench, task, n, longest=4_100) -> object:
-    """Throw hostile calls at a world, right names with wrong values among them; returns the world."""
+    """Send hostile calls to a world, also right names with wrong values; returns the world."""
     rng, world = random.Random(1), bench.start(task)
     tools = {tool.name: list(tool.parameters["properties"]) for tool in task.tools}
     for _ in range(n):
@@ -63,11 +85,11 @@ def fuzz(bench, task, n, longest=4_100) -> object:
     return world
 
 
-def check_wrong_turns(bench, module, level) -> None:
+def check_wrong_turns(bench, level) -> None:
     """Wrong turns differ from the expert's and can be written by the compact scaffold."""
     scaffold, lexicon = Compact(), Lexicon(np.random.default_rng(0), "train")
     for task, draft in bench.items("train", level, 20, 0):
         for action in draft.expert:
-            wrong = module.perturb(lexicon, task, action)
+            wrong = bench.environment.perturb(lexicon, task, action)
             assert wrong != action
             assert scaffold.parse(scaffold.write(wrong), task) == wrong

@@ -1,14 +1,19 @@
 """The calling environment: calls that are almost the wanted ones score 0, and refusals must name their reason."""
 
 import pytest
-from suite_checks import play
+from suite_checks import play, values_of
 
 from replication.collect.benchmarks.suite import LEVELS, SuiteBenchmark, calling
 from replication.collect.benchmarks.suite.words import PARAMETERS
 from replication.collect.interfaces import Action
 from replication.records import Call
 
-BENCH = SuiteBenchmark(calling)
+BENCH = SuiteBenchmark(calling.ENVIRONMENT)
+
+
+def secrets(task, draft):
+    """The ids, and the reason for a refusal."""
+    return [*values_of(draft, "id"), *([draft.key["answer"]] if draft.key["answer"] != "done" else [])]
 
 
 def items(level, n=60):
@@ -62,14 +67,14 @@ def test_values_under_the_wrong_parameter_or_of_the_wrong_type_score_zero():
     assert swapped > 20 and n_texts > 20
 
 
-def test_call_that_was_refused_and_then_mended_counts():
+def test_call_that_was_rejected_and_then_corrected_counts():
     for task, draft in items(3, 20):
         calls = changes(draft)
         broken = [Call(name=call.name, arguments={}) for call in calls]
         check(task, replayed(draft, [*broken, *calls]), 1.0, calls=True, answer=True)
 
 
-def test_id_of_somebody_else_or_a_guessed_one_scores_zero_and_more_look_ups_are_free():
+def test_wrong_or_guessed_id_scores_zero_and_extra_look_ups_are_free():
     checked = 0
     for task, draft in items(1, 120):
         finders = [call for action in draft.expert for call in action.calls if call.name.startswith("find_")]
@@ -87,7 +92,7 @@ def test_id_of_somebody_else_or_a_guessed_one_scores_zero_and_more_look_ups_are_
     assert checked > 10
 
 
-def test_value_that_was_not_given_made_up_scores_zero_even_with_the_right_answer():
+def test_made_up_value_scores_zero_even_with_the_right_answer():
     checked = 0
     for task, draft in items(1, 120):
         if not draft.key["answer"].startswith("missing "):

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+from suite_checks import compiled
 
-from replication.collect.benchmarks.suite.code.language import MAX_ITEMS, MAX_NUMBER, MAX_TEXT, build, indented
+from replication.collect.benchmarks.suite.code.language import indented
+from replication.collect.benchmarks.suite.code.machine import MAX_ITEMS, MAX_NUMBER, MAX_TEXT
 
 PROGRAM = """
 # everything at once
@@ -70,8 +72,8 @@ end
         ("first([1, 2, 3], 5)", "[2, 3]"), ("first([], 5)", "[]"), ("first([1], 2) + first([4], 8)", "[1, 1, 4, 4]"),
     ],
 )  # fmt: skip
-def test_expressions_and_calls_have_the_value_that_one_expects(text, value):
-    assert build({"main": PROGRAM}).run(text) == value
+def test_expressions_and_calls_have_the_expected_value(text, value):
+    assert compiled({"main": PROGRAM}).run(text) == value
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ def test_expressions_and_calls_have_the_value_that_one_expects(text, value):
         ("len(1)", "len does not take number"), ('"a" < 1', "text < number"), ("[1] < [2]", "list < list"),
     ],
 )  # fmt: skip
-def test_mistakes_are_values_that_say_why(text, why):
-    value = build({"main": PROGRAM}).run(text)
+def test_mistakes_are_error_values_with_the_reason(text, why):
+    value = compiled({"main": PROGRAM}).run(text)
     assert value.startswith("error: ")
     assert why in value
 
@@ -106,12 +108,12 @@ def test_mistakes_are_values_that_say_why(text, why):
     ],
 )  # fmt: skip
 def test_unreadable_files_name_the_line(lines, why):
-    assert why in build({"main": lines}).run("1")
+    assert why in compiled({"main": lines}).run("1")
 
 
 def test_a_function_defined_in_two_files_is_a_mistake():
     same = ["def f(n)", "return n", "end"]
-    assert build({"a": same, "b": same}).run("f(1)") == "error: b f is defined twice"
+    assert compiled({"a": same, "b": same}).run("f(1)") == "error: b f is defined twice"
 
 
 def test_indentation_follows_blocks_even_unbalanced_ones():
@@ -131,7 +133,7 @@ def test_random_programs_end_with_a_bounded_value():
     longest = max(len(str(MAX_NUMBER)), MAX_TEXT + 2) * MAX_ITEMS * 2
     for _ in range(3_000):
         lines = [" ".join(rng.choices(words, k=rng.randrange(6))) for _ in range(rng.randrange(8))]
-        program = build({"main": ["def f(n)", *lines, "return n", "end"]})
+        program = compiled({"main": ["def f(n)", *lines, "return n", "end"]})
         for text in ("f(3)", 'f("ab")', " ".join(rng.choices(words, k=4))):
             assert len(program.run(text)) <= longest
 
@@ -155,6 +157,8 @@ def test_random_statements_inside_sound_blocks_end_too():
         body = []
         for _ in range(rng.randrange(4)):
             body += [rng.choice(heads), *rng.choices(simple, k=2), "end"]
-        value = build({"main": ["def f(n)", "x = 1", *body, *rng.choices(simple, k=2), "return n", "end"]}).run("f(2)")
+        value = compiled({"main": ["def f(n)", "x = 1", *body, *rng.choices(simple, k=2), "return n", "end"]}).run(
+            "f(2)"
+        )
         ends.add(value if value.startswith("error") else "value")
     assert {"value", "error: too many steps", "error: too many calls", "error: number too large"} <= ends

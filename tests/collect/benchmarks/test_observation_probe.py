@@ -1,4 +1,4 @@
-"""The probe: dialogues are true, tasks repeat, wanted observations stay out of the prompt, scores are as by hand."""
+"""The probe: dialogues agree with the world, tasks are reproducible, scores agree with values by hand."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from parts import labels_of
 from replication.collect import runner, scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.benchmarks.dialogues import dialogue
-from replication.collect.benchmarks.probe import Probe
+from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.benchmarks.suite.words import Lexicon
 from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.interfaces import Selection
 from replication.collect.runner import Job
 from replication.records import RunSpec, Sampling
 from replication.store import Store
@@ -32,12 +33,12 @@ def make_job(name, n=12):
         benchmark=probe,
         scaffold=scaffold,
         n_trials=1,
-        tasks=probe.tasks("evaluation", 1, n, 0),
+        tasks=probe.tasks(Selection(split="evaluation", n_tasks=n, seed=0, levels=(1,))),
     )
 
 
 @each_environment
-def test_dialogue_tells_what_the_world_answers_to_each_action(name):
+def test_dialogue_has_the_world_s_answer_to_each_action(name):
     bench, scaffold, n_wrong = suite.load(name), scaffolds.load("compact"), 0
     lexicon = Lexicon(np.random.default_rng(0), "train")
     for task, draft in bench.items("train", 1, 30, 0):
@@ -53,21 +54,17 @@ def test_dialogue_tells_what_the_world_answers_to_each_action(name):
 
 
 @each_environment
-def test_right_observations_score_one_and_wrong_ones_what_their_words_are_worth(name, tmp_path):
+def test_right_observations_score_one_and_wrong_ones_the_f1_of_their_words(name, tmp_path):
     job = make_job(name)
-    seed = int(job.tasks[0].id.rsplit("/", 1)[1].split("-")[0])
-    wanted = {
-        tuple(map(tuple, t.setup["messages"])): job.benchmark._task(t.split, t.level, t.index, seed)[1]
-        for t in job.tasks
-    }
-    said = lambda request: wanted[tuple((m.role, m.content) for m in request.messages)]  # noqa: E731
-    for reply, exact, f1 in ((said, 1.0, 1.0), (lambda r: said(r) + " zzz", 0.0, None), (lambda r: "zzz", 0.0, 0.0)):
+    observed = {tuple(map(tuple, t.setup["messages"])): job.benchmark.observation(t) for t in job.tasks}
+    right = lambda request: observed[tuple((m.role, m.content) for m in request.messages)]  # noqa: E731
+    for reply, exact, f1 in ((right, 1.0, 1.0), (lambda r: right(r) + " zzz", 0.0, None), (lambda r: "zzz", 0.0, 0.0)):
         store = Store(tmp_path / str(f1))
         runner.collect(store, ScriptedEngine(reply), [job], concurrency=4, title="test")
         table = store.score_table(details=("token_f1",))
         assert table["value"].tolist() == [exact] * len(job.tasks)
         if f1 is None:
-            n_words = [len(text.split()) for text in wanted.values()]
+            n_words = [len(text.split()) for text in observed.values()]
             assert sorted(table["token_f1"]) == pytest.approx(sorted(2 * n / (2 * n + 1) for n in n_words))
         else:
             assert table["token_f1"].tolist() == [f1] * len(job.tasks)
@@ -76,6 +73,8 @@ def test_right_observations_score_one_and_wrong_ones_what_their_words_are_worth(
 @each_environment
 def test_same_arguments_give_the_same_predictions_and_another_seed_others(name):
     probe = Probe(suite.load(name), WRITE)
-    one, two, other = (probe.tasks("evaluation", 1, 5, seed) for seed in (0, 0, 1))
+    one, two, other = (
+        probe.tasks(Selection(split="evaluation", n_tasks=5, seed=seed, levels=(1,))) for seed in (0, 0, 1)
+    )
     assert one == two and {t.content_hash for t in one}.isdisjoint(t.content_hash for t in other)
     assert all(task.setup["messages"][-1][0] == "user" for task in one)

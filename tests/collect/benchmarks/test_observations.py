@@ -6,7 +6,7 @@ from replication.collect.benchmarks.observations import exact, token_f1
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted", "value"),
+    ("predicted", "observed", "value"),
     [
         ("ok", "ok", 1.0),
         (" ok\n", "ok", 1.0),
@@ -17,12 +17,12 @@ from replication.collect.benchmarks.observations import exact, token_f1
         ("", "ok", 0.0),
     ],
 )
-def test_exact_asks_for_the_same_text_but_for_its_ends(said, wanted, value):
-    assert exact(said, wanted) == value
+def test_exact_compares_texts_up_to_whitespace_at_both_ends(predicted, observed, value):
+    assert exact(predicted, observed) == value
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted", "value"),
+    ("predicted", "observed", "value"),
     [
         ("notes.txt: kavo code 482", "notes.txt: kavo code 482", 1.0),
         ("code kavo", "kavo\n code", 1.0),  # order and kind of whitespace do not count
@@ -37,13 +37,13 @@ def test_exact_asks_for_the_same_text_but_for_its_ends(said, wanted, value):
         ("a", "", 0.0),
     ],
 )
-def test_token_f1_is_the_harmonic_mean_of_precision_and_recall(said, wanted, value):
-    assert token_f1(said, wanted) == pytest.approx(value, abs=1e-12)
-    assert token_f1(wanted, said) == token_f1(said, wanted)
+def test_token_f1_is_the_harmonic_mean_of_precision_and_recall(predicted, observed, value):
+    assert token_f1(predicted, observed) == pytest.approx(value, abs=1e-12)
+    assert token_f1(observed, predicted) == token_f1(predicted, observed)
 
 
-@pytest.mark.parametrize("said", ["x" * 1_000_000, "a " * 500_000, " \n" * 500_000, "\x00\ud800 " * 300_000])
-def test_megabytes_of_a_model_are_measured_like_any_text(said):
-    assert exact(said, said) == token_f1(said, said) == 1.0
-    assert exact(said, "ok") == 0.0
-    assert 0.0 <= token_f1(said, "a b") < 0.01
+@pytest.mark.parametrize("predicted", ["x" * 1_000_000, "a " * 500_000, " \n" * 500_000, "\x00\ud800 " * 300_000])
+def test_megabytes_of_text_are_measured_like_any_text(predicted):
+    assert exact(predicted, predicted) == token_f1(predicted, predicted) == 1.0
+    assert exact(predicted, "ok") == 0.0
+    assert 0.0 <= token_f1(predicted, "a b") < 0.01

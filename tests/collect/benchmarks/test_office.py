@@ -1,6 +1,7 @@
 """The office environment: hard checks first, the rubric only after them, and nothing breaks it."""
 
 import pytest
+from parts import first_tasks
 from suite_checks import (
     HOSTILE,
     check_wrong_turns,
@@ -16,7 +17,12 @@ from replication.collect.interfaces import Action
 from replication.collect.scaffolds.compact import Compact
 from replication.records import Call
 
-BENCH = SuiteBenchmark(office)
+BENCH = SuiteBenchmark(office.ENVIRONMENT)
+
+
+def secrets(task, draft):
+    """The values of the entries, and the numbers of the report."""
+    return [*map(str, draft.key["entries"].values()), " ".join(draft.key["line"].split()[1:])]
 
 
 def changes(draft):
@@ -52,7 +58,7 @@ def test_doing_nothing_scores_zero_and_random_calls_almost():
 
 
 def test_horizon_grows_at_every_level():
-    turns = [sum(len(BENCH.draft("train", level, i, 0).expert) for i in range(40)) for level in LEVELS]
+    turns = [sum(len(BENCH.generate("train", level, i, 0).expert) for i in range(40)) for level in LEVELS]
     assert turns == sorted(set(turns))
 
 
@@ -193,8 +199,8 @@ def test_orders_against_the_house_rules_fail_a_check():
 
 def test_hostile_calls_and_answers_do_no_harm():
     for level in (1, 5):
-        (task,) = BENCH.tasks("evaluation", level, 1, 0)
-        draft = BENCH.draft("evaluation", level, 0, 0)
+        (task,) = first_tasks(BENCH, "evaluation", level, 1, 0)
+        draft = BENCH.generate("evaluation", level, 0, 0)
         world = fuzz(BENCH, task, 3_000)
         for item in office.ITEMS * 3:
             world.step(Call(name="order", arguments={"item": item, "amount": 7}))
@@ -204,11 +210,11 @@ def test_hostile_calls_and_answers_do_no_harm():
             assert 0.0 <= value <= 0.4
 
 
-def test_description_holds_every_document_and_wrong_turns_are_other_valid_calls():
-    for task in BENCH.tasks("train", 4, 10, 0):
+def test_description_contains_every_document_and_wrong_turns_are_other_valid_calls():
+    for task in first_tasks(BENCH, "train", 4, 10, 0):
         text = office.describe(task.setup)
         assert all("\n".join([doc, *lines]) in text for doc, lines in task.setup["papers"].items())
         assert all(f"{item} {count} min {least}" in text
                    for rows in task.setup["stocks"].values() for item, (count, least) in rows.items())  # fmt: skip
     for level in LEVELS:
-        check_wrong_turns(BENCH, office, level)
+        check_wrong_turns(BENCH, level)

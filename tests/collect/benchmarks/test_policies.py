@@ -43,10 +43,10 @@ def test_random_calls_and_wrong_turns_can_be_written_in_the_compact_grammar(name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_description_holds_what_a_world_will_answer(name):
+def test_description_contains_the_answers_of_the_world(name):
     bench = suite.load(name)
     for task, draft in bench.items("train", 2, 40, 0):
-        text = bench.module.describe(task.setup)
+        text = bench.environment.describe(task.setup)
         for setup in (task.setup.get("files", {}), task.setup.get("ids", {})):
             assert all(key in text for key in setup)
         world = bench.start(task)

@@ -1,10 +1,10 @@
-"""Generated functions: what is made ready from templates runs as the written files do."""
+"""Generated functions: those compiled from templates agree with the written files."""
 
 import numpy as np
 import pytest
+from suite_checks import compiled
 
 from replication.collect.benchmarks.suite.code import programs, repository
-from replication.collect.benchmarks.suite.code.language import build
 from replication.collect.benchmarks.suite.code.programs import LEAVES, NODES, as_text, calls, fill, program
 from replication.collect.benchmarks.suite.words import Lexicon
 
@@ -30,14 +30,14 @@ def filled(w, signature, template):
 
 
 @pytest.mark.parametrize(("signature", "template"), TEMPLATES, ids=lambda value: getattr(value, "about", value))
-def test_function_made_ready_from_a_template_gives_what_its_lines_give(signature, template):
+def test_function_compiled_from_a_template_agrees_with_its_compiled_lines(signature, template):
     w, values = Lexicon(np.random.default_rng(0), "train"), set()
     for _ in range(3):
         functions = filled(w, signature, template)
-        ready, read = program(functions), build({f.name: f.source for f in functions})
+        linked, read = program(functions), compiled({f.name: f.source for f in functions})
         for call in calls(w, functions[0], 12, ["vowel", "banana"]):
             values.add(read.run(as_text(call)))
-            assert ready.call(*call) == read.run(as_text(call))
+            assert linked.call(*call) == read.run(as_text(call))
     assert len(values) > 1
     assert not any(value.startswith("error") for value in values)
 

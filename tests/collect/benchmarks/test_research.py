@@ -1,6 +1,9 @@
 """The research environment: what it asks is found by reading, partial tables earn partial scores, nothing breaks it."""
 
+import re
+
 import pytest
+from parts import first_tasks
 from suite_checks import (
     HOSTILE,
     check_wrong_turns,
@@ -16,7 +19,13 @@ from replication.collect.interfaces import Action
 from replication.collect.scaffolds.compact import Compact
 from replication.records import Call
 
-BENCH = SuiteBenchmark(research)
+BENCH = SuiteBenchmark(research.ENVIRONMENT)
+
+
+def secrets(task, draft):
+    """The names and cells of the table; a cell may equal the bound of the condition by chance."""
+    bound = re.findall(r"over (\d+)", task.prompt)
+    return [value for row, cells in draft.key["table"].items() for value in (row, *cells) if value not in bound]
 
 
 def adds(draft):
@@ -47,7 +56,7 @@ def test_doing_nothing_scores_zero_and_random_calls_almost():
 
 
 def test_horizon_grows_at_every_level():
-    turns = [sum(len(BENCH.draft("train", level, i, 0).expert) for i in range(20)) for level in LEVELS]
+    turns = [sum(len(BENCH.generate("train", level, i, 0).expert) for i in range(20)) for level in LEVELS]
     assert turns == sorted(set(turns))
 
 
@@ -56,7 +65,7 @@ def test_fixed_error_rate_costs_more_at_every_level():
     assert values == sorted(set(values), reverse=True)
 
 
-def test_names_of_the_rows_stand_in_no_prompt():
+def test_names_of_the_rows_are_in_no_prompt():
     for level in LEVELS:
         for task, draft in BENCH.items("evaluation", level, 20, 0):
             words = task.prompt.replace(".", " ").split()
@@ -92,7 +101,7 @@ def test_taking_everybody_costs_precision():
         assert play(BENCH, task, [*rows, *draft.expert]).value == pytest.approx(2 * n / (2 * n + len(extra)))
 
 
-def test_trusting_the_oldest_page_keeps_names_and_cells_that_nobody_overruled():
+def test_trusting_the_oldest_page_keeps_names_and_cells_without_a_newer_claim():
     n_overruled = 0
     for task, draft in BENCH.items("evaluation", 2, 40, 0):
         table, columns, oldest = draft.key["table"], task.setup["columns"], {}
@@ -130,7 +139,7 @@ def test_item_f1_of_small_tables_is_as_worked_out_by_hand():
             assert play(BENCH, task, [*rows, Action(answer="done")]).value == pytest.approx(value, abs=1e-12)
 
 
-def test_table_told_in_the_answer_but_not_added_scores_zero():
+def test_table_in_the_answer_but_not_added_scores_zero():
     for task, draft in BENCH.items("evaluation", 2, 10, 0):
         told = "\n".join(" ".join([name, *cells]) for name, cells in draft.key["table"].items())
         assert play(BENCH, task, [Action(answer=told)]).value == 0.0
@@ -147,7 +156,7 @@ def test_cells_in_the_order_of_another_table_keep_the_names_only():
     assert checked > 20
 
 
-def test_members_who_do_not_meet_the_condition_added_too_cost_precision():
+def test_members_who_fail_the_condition_cost_precision():
     for task, draft in BENCH.items("evaluation", 3, 20, 0):
         group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")
         members = {
@@ -171,22 +180,22 @@ def test_people_added_under_their_old_names_are_other_rows():
     assert checked > 10
 
 
-def test_those_who_left_the_group_and_those_under_the_bound_are_in_the_way():
+def test_former_members_and_members_under_the_bound_are_distractors():
     for task, draft in BENCH.items("evaluation", 5, 10, 0):
         group = next(c.arguments["word"] for a in draft.expert for c in a.calls if c.name == "find")
         named = {line.split(" ")[0] for page in task.setup["pages"] for line in page["lines"] if f" in {group}" in line}
         assert len(named) == len(draft.key["table"]) + research.N_FAILING[5] + research.N_FORMER[5]
 
 
-def test_row_can_be_mended_and_dropped():
+def test_row_can_be_corrected_and_dropped():
     task, draft = next(BENCH.items("evaluation", 1, 1, 0))
     name = next(iter(draft.key["table"]))
-    mended = [act("add", row=f"{name} wrong"), act("add", row="stray 1"), act("drop", name="stray")]
-    assert play(BENCH, task, [*mended, *draft.expert]).value == 1.0
+    corrected = [act("add", row=f"{name} wrong"), act("add", row="stray 1"), act("drop", name="stray")]
+    assert play(BENCH, task, [*corrected, *draft.expert]).value == 1.0
 
 
 def test_long_listings_come_in_parts():
-    (task,) = BENCH.tasks("evaluation", 5, 1, 0)
+    (task,) = first_tasks(BENCH, "evaluation", 5, 1, 0)
     world, page = BENCH.start(task), max(task.setup["pages"], key=lambda page: len(page["lines"]))
     seen = world.step(Call(name="open", arguments={"page": page["page"]})).split("\n")
     while seen[-1] == "more":
@@ -197,18 +206,20 @@ def test_long_listings_come_in_parts():
 
 def test_hostile_calls_and_answers_do_no_harm():
     for level in (1, 5):
-        (task,) = BENCH.tasks("evaluation", level, 1, 0)
+        (task,) = first_tasks(BENCH, "evaluation", level, 1, 0)
         world = fuzz(BENCH, task, 3_000)
         for i in range(200):
             world.step(Call(name="add", arguments={"row": f"n{i} " + "1 " * len(task.setup["columns"])}))
         assert len(world.table) <= research.MAX_ROWS
         for answer in HOSTILE:
-            assert 0.0 <= research.grade(task, BENCH.draft("evaluation", level, 0, 0).key, world, answer).value <= 0.05
+            assert (
+                0.0 <= research.grade(task, BENCH.generate("evaluation", level, 0, 0).key, world, answer).value <= 0.05
+            )
 
 
-def test_description_holds_every_line_and_wrong_turns_are_other_valid_calls():
-    for task in BENCH.tasks("train", 3, 10, 0):
+def test_description_contains_every_line_and_wrong_turns_are_other_valid_calls():
+    for task in first_tasks(BENCH, "train", 3, 10, 0):
         text = research.describe(task.setup)
         assert all(line in text for page in task.setup["pages"] for line in page["lines"])
     for level in LEVELS:
-        check_wrong_turns(BENCH, research, level)
+        check_wrong_turns(BENCH, level)

@@ -1,18 +1,24 @@
-"""What holds for tasks of every environment: splits are disjoint, keys stay hidden, and hostile calls do nothing."""
+"""Tasks of all environments: splits are disjoint, keys stay hidden, and hostile calls do no harm."""
 
 import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
+from parts import first_tasks, split_of
 from suite_checks import fuzz, play
 
+from replication.collect import benchmarks
 from replication.collect.benchmarks import suite
-from replication.collect.benchmarks.suite.code import repair
 from replication.collect.benchmarks.suite.kit import LazyMapping
-from replication.collect.benchmarks.suite.words import SPLITS, Lexicon, split_of
-from replication.collect.interfaces import Action
+from replication.collect.benchmarks.suite.words import SPLITS, Lexicon
+from replication.collect.interfaces import Action, Selection
 from replication.errors import ConfigError
 from replication.records import canonical_json
+from replication.settings import CONF
 
 each_environment = pytest.mark.parametrize("name", suite.NAMES)
 each_level = pytest.mark.parametrize("level", suite.LEVELS)
@@ -35,60 +41,28 @@ def test_failed_engine_is_unscored_not_zero_and_a_turn_limit_is_scored(name):
         assert play(bench, task, draft.expert, "turn_limit").value == 1.0
 
 
-def values_of(draft, parameter, *names):
-    calls = [call for action in draft.expert for call in action.calls if call.name in names or not names]
-    return [str(call.arguments[parameter]) for call in calls if parameter in call.arguments]
-
-
-def calls_not_told(task, draft, n_told):
-    tests = [call for several in draft.key.values() for call, _ in several]
-    told = {call for call in tests if call in task.prompt}
-    assert len(told) <= n_told
-    return [call for call in tests if call not in told]
-
-
-def secrets(name, task, draft):
-    """What the key wants and the model must find out."""
-    key = draft.key
-    if name == "terminal":
-        return [*values_of(draft, "file", "mv", "rm"), *values_of(draft, "text", "write")]
-    if name == "calling":
-        return [*values_of(draft, "id"), *([key["answer"]] if key["answer"] != "done" else [])]
-    if name == "office":
-        return [*map(str, key["entries"].values()), " ".join(key["line"].split()[1:])]
-    if name == "assistant":
-        return [word for _, *values in key["wanted"] for word in " ".join(map(str, values)).split() if word.isdecimal()]
-    if name == "research":
-        # Only the bound of the condition may be a cell by chance.
-        bound = re.findall(r"over (\d+)", task.prompt)
-        return [value for row, cells in key["table"].items() for value in (row, *cells) if value not in bound]
-    if name == "repair":
-        # Each mistake is told by one call.
-        n_told = repair.N_MISTAKES[task.level]
-        return [*values_of(draft, "text", "set", "insert"), *calls_not_told(task, draft, n_told)]
-    return calls_not_told(task, draft, n_told=1)
-
-
 @each_environment
 @each_level
-def test_what_must_be_found_out_stands_neither_in_prompt_nor_in_tools(name, level):
-    found_out = 0
+def test_secrets_of_the_key_are_neither_in_the_prompt_nor_in_the_tools(name, level):
+    # The test file of each environment defines `secrets(task, draft)`: the parts of the key that a model must look up.
+    secrets = import_module(f"test_{name}").secrets
+    n_secrets = 0
     for task, draft in suite.load(name).items("evaluation", level, 40, 0):
-        shown = f"{task.prompt}\n{canonical_json(task.tools)}"
-        for secret in secrets(name, task, draft):
-            found_out += 1
-            assert not re.search(rf"(?<![\w.]){re.escape(secret)}(?![\w(])", shown), (task.id, secret)
-    assert found_out > 10
+        visible = f"{task.prompt}\n{canonical_json(task.tools)}"
+        for secret in secrets(task, draft):
+            n_secrets += 1
+            assert not re.search(rf"(?<![\w.]){re.escape(secret)}(?![\w(])", visible), (task.id, secret)
+    assert n_secrets > 10
 
 
 def check_splits(name, level, n):
     bench = suite.load(name)
-    tasks = {split: bench.tasks(split, level, n, 0) for split in SPLITS}
+    tasks = {split: first_tasks(bench, split, level, n, 0) for split in SPLITS}
     for identity in ("content_hash", "prompt"):
-        found = {split: {getattr(task, identity) for task in several} for split, several in tasks.items()}
-        assert not found["train"] & found["evaluation"]
-        assert not found["train"] & found["calibration"]
-        assert not found["calibration"] & found["evaluation"]
+        values = {split: {getattr(task, identity) for task in listed} for split, listed in tasks.items()}
+        assert not values["train"] & values["evaluation"]
+        assert not values["train"] & values["calibration"]
+        assert not values["calibration"] & values["evaluation"]
 
 
 @each_environment
@@ -113,7 +87,7 @@ def test_made_up_names_belong_to_their_split():
 @each_environment
 def test_another_seed_gives_other_tasks(name):
     bench = suite.load(name)
-    hashes = [{task.content_hash for task in bench.tasks("evaluation", 1, 100, seed)} for seed in (7, 8)]
+    hashes = [{task.content_hash for task in first_tasks(bench, "evaluation", 1, 100, seed)} for seed in (7, 8)]
     assert len(hashes[0] & hashes[1]) < 5
 
 
@@ -121,28 +95,71 @@ def test_another_seed_gives_other_tasks(name):
 @pytest.mark.parametrize("level", (1, 5))
 def test_hostile_calls_get_a_bounded_answer_and_never_raise(name, level):
     bench = suite.load(name)
-    (task,) = bench.tasks("evaluation", level, 1, 0)
+    (task,) = first_tasks(bench, "evaluation", level, 1, 0)
     fuzz(bench, task, 1_000)
 
 
-def test_key_is_made_once_and_not_before_it_is_looked_into():
-    made = []
+def test_lazy_mapping_is_computed_once_and_not_before_first_access():
+    n_computed = []
 
-    def make():
-        made.append(1)
+    def compute():
+        n_computed.append(1)
         return {"a": 1, "b": 2}
 
-    key = LazyMapping(make)
-    assert not made
+    key = LazyMapping(compute)
+    assert not n_computed
     assert (key["a"], list(key), len(key), dict(key)) == (1, ["a", "b"], 2, {"a": 1, "b": 2})
     assert key == {"a": 1, "b": 2}
-    assert made == [1]
+    assert n_computed == [1]
 
 
 def test_unknown_benchmark_split_and_level_are_named():
     with pytest.raises(ConfigError, match="not in the suite"):
         suite.load("chess")
+    with pytest.raises(ConfigError, match="`benchmark` 'chess' is unknown; allowed: assistant, calling"):
+        benchmarks.load("chess")
     with pytest.raises(ConfigError, match="split='test'"):
-        suite.load("calling").tasks("test", 1, 1, 0)
+        first_tasks(suite.load("calling"), "test", 1, 1, 0)
     with pytest.raises(ConfigError, match="level=9"):
-        suite.load("calling").tasks("train", 9, 1, 0)
+        first_tasks(suite.load("calling"), "train", 9, 1, 0)
+    with pytest.raises(ConfigError, match="`levels` of a generated environment"):
+        suite.load("calling").tasks(Selection(split="train", n_tasks=1, seed=0))
+
+
+def test_environments_are_the_files_that_define_one_and_load_by_both_doors():
+    seven = {"assistant", "calling", "office", "repair", "repository", "research", "terminal"}
+    assert seven <= set(suite.NAMES) and list(suite.NAMES) == sorted(set(suite.NAMES))
+    for name in suite.NAMES:
+        assert benchmarks.load(name).environment is suite.load(name).environment
+        assert (suite.load(name).name, benchmarks.load(name).grader) == (name, suite.load(name).grader)
+
+
+def test_listing_environments_imports_none_of_them():
+    code = """
+import sys
+from replication.collect import benchmarks
+from replication.collect.benchmarks import suite
+print(suite.NAMES, [name for name in sys.modules if name.startswith(suite.__name__ + ".")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CONF.parent)
+    assert "'terminal')" in done.stdout and done.stdout.endswith("['replication.collect.benchmarks.suite.words']\n")
+
+
+@pytest.mark.parametrize(
+    ("levels", "n_tasks", "counts"),
+    [((1,), 5, {1: 5}), ((1, 1, 2), 10, {1: 6, 2: 4}), ((3, 1), 5, {1: 3, 3: 2}), ((1, 2, 3), 2, {1: 0, 2: 1, 3: 1})],
+)
+def test_selection_is_spread_evenly_over_its_levels_and_sorted_by_level(levels, n_tasks, counts):
+    selection = Selection(split="evaluation", n_tasks=n_tasks, seed=3, levels=levels)
+    assert suite.tasks_per_level(selection) == counts
+    tasks = suite.load("terminal").tasks(selection)
+    assert [task.attributes["level"] for task in tasks] == [level for level, n in counts.items() for _ in range(n)]
+    assert len({task.content_hash for task in tasks}) == n_tasks
+
+
+def test_attributes_generate_a_task_again_and_do_not_change_its_content_hash():
+    bench = suite.load("calling")
+    for task, generated in bench.items("train", 2, 5, 7):
+        assert task.attributes == {**suite.place_of(task), "tags": list(generated.tags)}
+        assert bench.item(**suite.place_of(task)).task == task
+        assert replace(task, attributes={}).content_hash == task.content_hash

@@ -1,14 +1,19 @@
 """The terminal environment: files that are almost as wanted score 0, and looking around costs nothing."""
 
 import pytest
-from suite_checks import play
+from suite_checks import play, values_of
 
 from replication.collect.benchmarks.suite import LEVELS, SuiteBenchmark, terminal
 from replication.collect.benchmarks.suite.kit import act
 from replication.collect.interfaces import Action
 
-BENCH = SuiteBenchmark(terminal)
+BENCH = SuiteBenchmark(terminal.ENVIRONMENT)
 LOOKING = ("ls", "cat", "grep")
+
+
+def secrets(task, draft):
+    """The paths to move or delete, and the texts to write."""
+    return [*values_of(draft, "file", "mv", "rm"), *values_of(draft, "text", "write")]
 
 
 def items(level, n=40):
@@ -47,7 +52,7 @@ def test_copy_where_a_move_was_asked_for_leaves_one_file_too_many():
     assert checked > 5
 
 
-def test_file_put_away_instead_of_deleted_scores_zero():
+def test_file_moved_instead_of_deleted_scores_zero():
     checked = 0
     for task, draft in items(1, 80):
         for removal in (action for action in changes(draft) if action.calls[0].name == "rm"):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from parts import make_job
+from parts import first_tasks, make_job
 
 from replication.collect import runner, scaffolds
 from replication.collect.benchmarks import suite
@@ -135,14 +135,14 @@ def test_reply_is_held_to_the_schema_of_its_request_and_no_other(engine):
 
 def test_schema_of_a_task_with_many_tools_is_taken(engine):
     # The grammar of a whole tool list compiles, and every reply starts as one of its objects.
-    task = suite.load("calling").tasks("evaluation", 5, 1, 0)[0]
+    task = first_tasks(suite.load("calling"), "evaluation", 5, 1, 0)[0]
     schema = scaffolds.load("json").request_options(task).schema
     replies = ask(engine, [dataclasses.replace(request(text, seed=i), schema=schema) for i, text in enumerate(PROMPTS)])
     assert all(text.lstrip().startswith("{") for text in replies)
 
 
 def test_tools_are_shown_in_the_slot_of_the_template_and_refused_where_it_has_none(engine, other):
-    (task,) = suite.load("terminal").tasks("evaluation", 1, 1, 0)
+    (task,) = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)
     asked = [dataclasses.replace(request("repeat kavo", sampling=GREEDY), tools=task.tools)]
     assert "tools\nls\ncat file\n" in engine._tokenizer.decode(engine._render(asked[0]))
     assert ask(engine, asked)

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
@@ -10,9 +11,9 @@ from replication.errors import ConfigError
 from replication.records import Call
 
 SCAFFOLD = scaffolds.load("compact")
-TERMINAL = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
 CALLING = next(
-    t for t in suite.load("calling").tasks("evaluation", 3, 50, 0)
+    t for t in first_tasks(suite.load("calling"), "evaluation", 3, 50, 0)
     if any(s["type"] == "integer" for tool in t.tools for s in tool.parameters["properties"].values())
 )  # fmt: skip
 

@@ -45,7 +45,9 @@ def target(name: str, level: int) -> Target:
 
 
 TARGETS = [target(name, level) for name in suite.NAMES for level in (1, 5)]
-every_target = pytest.mark.parametrize("aim", TARGETS, ids=lambda aim: f"{aim.task.benchmark}-{aim.task.level}")
+every_target = pytest.mark.parametrize(
+    "aim", TARGETS, ids=lambda aim: f"{aim.task.benchmark}-{aim.task.attributes['level']}"
+)
 
 
 # What the machine is asked for: the hook hears of every file, process, socket and import, from C code too.
@@ -236,7 +238,7 @@ def step(world, call):
 
 
 def check_grade(aim, world, answer):
-    value = aim.bench.module.grade(aim.task, aim.draft.key, world, answer).value
+    value = aim.bench.environment.grade(aim.task, aim.draft.key, world, answer).value
     assert isinstance(value, float) and 0.0 <= value <= 1.0
 
 

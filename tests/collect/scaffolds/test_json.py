@@ -1,13 +1,14 @@
 """The json scaffold reads one object per reply, and its schema allows exactly what it reads."""
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.records import Call
 
 SCAFFOLD = scaffolds.load("json")
-TERMINAL = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
 GREP = Call(name="grep", arguments={"word": "kavo"})
 LS = Call(name="ls", arguments={})
 

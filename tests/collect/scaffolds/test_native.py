@@ -1,6 +1,7 @@
 """The native scaffold reads the call syntax of each family, and a message without a call as the answer."""
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
@@ -8,7 +9,7 @@ from replication.collect.scaffolds.native import SYNTAXES
 from replication.errors import ConfigError
 from replication.records import Call, Task, Tool
 
-TERMINAL = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
 GREP = Call(name="grep", arguments={"word": "kavo"})
 LS = Call(name="ls", arguments={})
 
@@ -21,7 +22,7 @@ def typed_task():
     kinds = {"n": "integer", "x": "number", "yes": "boolean", "items": "array", "text": "string"}
     properties = {name: {"type": kind} for name, kind in kinds.items()}
     tool = Tool(name="set", description="", parameters={"type": "object", "properties": properties})
-    return Task(id="t", benchmark="b", split="train", level=1, index=0, prompt="p", tools=(tool,), setup={})
+    return Task(id="t", benchmark="b", prompt="p", tools=(tool,), setup={})
 
 
 # As the templates of the families write them; a text before the first call is thought and not part of it.

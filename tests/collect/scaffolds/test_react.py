@@ -1,13 +1,14 @@
 """The react scaffold reads labelled actions and the final answer."""
 
 import pytest
+from parts import first_tasks
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.records import Call
 
 SCAFFOLD = scaffolds.load("react")
-TERMINAL = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
 GREP = Call(name="grep", arguments={"word": "kavo"})
 LS = Call(name="ls", arguments={})
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import yaml
-from parts import LONG, SCAFFOLDS, make_job, n_turns_so_far, script_of_all
+from parts import LONG, SCAFFOLDS, first_tasks, make_job, n_turns_so_far, script_of_all
 
 from replication import settings
 from replication.collect import runner, scaffolds
@@ -51,7 +51,7 @@ def test_a_thousand_experts_are_read_back_as_written(benchmark):
 
 def test_compact_cannot_say_blanks_before_the_last_value_nor_around_a_value_nor_line_breaks():
     # No expert needs them, and its docstring owns up to it.
-    (task,) = suite.load("terminal").tasks("evaluation", 1, 1, 0)
+    (task,) = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)
     scaffold = scaffolds.load("compact")
     for file, text in (("a b", "x"), ("a", " x"), ("a", "x "), ("a", ""), ("a", "x\ny")):
         action = Action(calls=(Call(name="write", arguments={"file": file, "text": text}),))
@@ -61,7 +61,7 @@ def test_compact_cannot_say_blanks_before_the_last_value_nor_around_a_value_nor_
 
 @pytest.mark.parametrize(("name", "syntax"), SCAFFOLDS[1:])
 def test_hard_values_are_read_back_as_written(name, syntax):
-    task = suite.load("terminal").tasks("evaluation", 1, 1, 0)[0]
+    task = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
     scaffold = scaffolds.load(name, syntax)
     for text in ("", " a ", "a\nb\n", '"{}[]\\', "Action: x\nFinal Answer: y", "é 😀\x00", "{'a'}; {\"name\": 1}"):
         action = Action(calls=(Call(name="write", arguments={"file": "a b.txt", "text": text}),))
@@ -80,7 +80,7 @@ def test_scripted_expert_scores_one_in_every_environment(tmp_path, name, syntax,
     engine, store = ScriptedEngine(script_of_all(jobs)), Store(tmp_path)
     runner.collect(store, engine, jobs, concurrency=4, title="test")
     table = store.score_table()
-    assert table["value"].tolist() == [1.0] * 14 and set(table["benchmark"]) == set(NAMES)
+    assert table["value"].tolist() == [1.0] * 2 * len(NAMES) and set(table["benchmark"]) == set(NAMES)
     assert set(table["stop_reason"]) == {"answer"} and not table["n_malformed"].any()
     assert {(bool(r.tools), r.schema is not None) for r in engine.requests} == {(name == "native", name == "json")}
 
@@ -102,8 +102,8 @@ def test_malformed_reply_is_told_and_the_expert_goes_on(tmp_path, name, syntax):
     store = Store(tmp_path)
     runner.collect(store, ScriptedEngine(stumbling), jobs, concurrency=2, title="test")
     table = store.score_table()
-    assert table["value"].tolist() == [1.0] * 14 and table["n_malformed"].tolist() == [1] * 14
-    assert len(told) >= 14 and all("error: " in text for text in told)
+    assert table["value"].tolist() == [1.0] * 2 * len(NAMES) and table["n_malformed"].tolist() == [1] * 2 * len(NAMES)
+    assert len(told) >= 2 * len(NAMES) and all("error: " in text for text in told)
 
 
 def check_limits(n):

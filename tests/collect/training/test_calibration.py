@@ -1,16 +1,17 @@
 """Calibration: the ladder, the choice, the file of levels, and the separation of the splits."""
 
 import re
-import zlib
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from parts import split_of
 
 from replication import settings
 from replication.collect import build
 from replication.collect.benchmarks import suite
-from replication.collect.benchmarks.suite.words import OWNERS, SPLITS
+from replication.collect.benchmarks.suite.words import SPLITS
+from replication.collect.interfaces import Selection
 from replication.collect.training import calibration, corpora
 from replication.collect.training.calibration import Measurement
 from replication.errors import ConfigError
@@ -63,19 +64,19 @@ def test_tasks_of_training_and_calibration_are_none_of_evaluation(name):
     # By construction: every task is built around made-up names, and a name belongs to one split.
     bench, hashes, words = suite.load(name), {}, {}
     for split in SPLITS:
-        tasks = [task for level in (1, 2) for task in bench.tasks(split, level, 100, 2)]
+        tasks = bench.tasks(Selection(split=split, n_tasks=200, seed=2, levels=(1, 2)))
         hashes[split] = {task.content_hash for task in tasks}
         words[split] = {word for task in tasks for word in re.split("[^a-z]", task.prompt) if NAME.fullmatch(word)}
     assert not hashes["evaluation"] & (hashes["train"] | hashes["calibration"])
     ordinary = set.intersection(*words.values())
     for split in SPLITS:
         made_up = words[split] - ordinary
-        assert len(made_up) > 50 and {OWNERS[zlib.crc32(word.encode()) % 4] for word in made_up} == {split}
+        assert len(made_up) > 50 and {split_of(word) for word in made_up} == {split}
 
 
 def test_study_and_corpora_never_name_another_split(cfg):
     assert {choice.split for choice in cfg.benchmarks.values()} == {"evaluation"}
     for phase in (p for run in build.training_runs(cfg) for p in run.phases if p.corpus == "episodes"):
-        drafts = list(corpora._drafts(phase.benchmarks, "episodes", 0, 0))
-        assert {task.split for _, _, task, _ in drafts} == {"train"}
+        drawn = list(corpora._draw_tasks(phase.benchmarks, "episodes", 0, 0))
+        assert {item.task.attributes["split"] for item in drawn} == {"train"}
         break

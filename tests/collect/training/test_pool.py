@@ -33,7 +33,7 @@ def test_a_run_that_continues_another_one_is_trained_after_it_and_both_only_once
     alone = runs.execute(whole, tmp_path / "alone", lambda progress: None)
     records = {folder.name: json.loads((folder / "training.json").read_text()) for _, folder in items}
     assert records["whole"]["weights_sha256"] == runs.weights_sha256(tmp_path / "alone")
-    assert records["whole"]["flops"] == alone["flops"] > records["first"]["flops"]
+    assert records["whole"]["flops"] == alone.flops > records["first"]["flops"]
 
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert train(items, tmp_path).text() == "all 2 training runs are finished"
@@ -70,6 +70,8 @@ def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs
         runs.execute(whole, tmp_path / "whole", interrupt)
     assert list((tmp_path / "whole").glob("state-*.pt")) and set(n_steps) == {"transitions"}
     runs.execute(first, tmp_path / "first", lambda progress: None)
-    record = runs.execute(whole, tmp_path / "whole", lambda progress: None, tmp_path / "first")
+    resumed: list[loop.Progress] = []
+    record = runs.execute(whole, tmp_path / "whole", resumed.append, tmp_path / "first")
+    assert {progress.phase for progress in resumed} == {"episodes"}
     undisturbed = runs.execute(whole, tmp_path / "undisturbed", lambda progress: None)
-    assert record["weights_sha256"] == undisturbed["weights_sha256"]
+    assert record.weights_sha256 == undisturbed.weights_sha256

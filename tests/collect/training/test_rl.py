@@ -1,5 +1,5 @@
-"""Reinforcement learning on predictions: its loss against values by hand, its sampler against plain forward passes, and
-whole phases: better at a trivial task, the same weights again, interrupted or not, at the compute that was asked for."""
+"""Reinforcement learning on predictions: the loss against values by hand, the sampler against plain forward passes, and
+whole phases: the reward rises in a trivial task, weights repeat with and without interruption, compute meets its budget."""
 
 import copy
 import dataclasses
@@ -34,7 +34,7 @@ def tokenizer():
 
 
 N_VOCABULARY = 12
-"""So few that replies of an untrained model come upon the end mark."""
+"""So few that replies of an untrained model often contain the end mark."""
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def tokens_of(rng, n):
     return rng.integers(3, N_VOCABULARY, n)
 
 
-def drawn_by(model, asked, *, group_size=3, max_new_tokens=10, temperature=1.0, seed=0):
+def drawn_by(model, prompts, *, group_size=3, max_new_tokens=10, temperature=1.0, seed=0):
     return draw(
-        model, asked, group_size=group_size, max_new_tokens=max_new_tokens, temperature=temperature,
+        model, prompts, group_size=group_size, max_new_tokens=max_new_tokens, temperature=temperature,
         generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
@@ -71,9 +71,9 @@ def plain_logps(model, prompt, reply, temperature=1.0):
 
 def test_advantage_is_the_reward_standardised_within_its_group():
     rewards = np.array([[1.0, 0.0, 0.0, 0.0], [0.2, 0.4, 0.6, 0.8]])
-    found = rl.advantages(rewards)
-    np.testing.assert_allclose(found[0], np.array([3, -1, -1, -1]) / np.sqrt(3), atol=1e-12)
-    np.testing.assert_allclose(found[1], np.array([-3, -1, 1, 3]) / np.sqrt(5), atol=1e-12)
+    computed = rl.advantages(rewards)
+    np.testing.assert_allclose(computed[0], np.array([3, -1, -1, -1]) / np.sqrt(3), atol=1e-12)
+    np.testing.assert_allclose(computed[1], np.array([-3, -1, 1, 3]) / np.sqrt(5), atol=1e-12)
 
 
 def test_group_without_spread_has_no_advantage():
@@ -111,8 +111,8 @@ def test_kl_agrees_with_the_formula_and_is_zero_with_a_zero_gradient_at_the_star
     logits, others = torch.tensor(rng.normal(size=(2, 4, 7)))
     p, q = torch.softmax(logits, -1).numpy(), torch.softmax(others, -1).numpy()
     each = (p * np.log(p / q)).sum(-1)
-    found = rl.kl_loss(torch.log_softmax(logits, -1), torch.log_softmax(others, -1), reply, 2)
-    assert found.item() == pytest.approx((each[:3].mean() + each[3]) / 2, abs=1e-12)
+    computed = rl.kl_loss(torch.log_softmax(logits, -1), torch.log_softmax(others, -1), reply, 2)
+    assert computed.item() == pytest.approx((each[:3].mean() + each[3]) / 2, abs=1e-12)
 
     at = others.clone().requires_grad_()
     start = rl.kl_loss(torch.log_softmax(at, -1), torch.log_softmax(others, -1), reply, 2)
@@ -120,7 +120,7 @@ def test_kl_agrees_with_the_formula_and_is_zero_with_a_zero_gradient_at_the_star
     assert start.item() == 0.0 and at.grad.abs().max() < 1e-15
 
 
-def test_kl_pulls_back_what_moved_away():
+def test_kl_pulls_the_policy_back_to_the_reference():
     others = torch.zeros(1, 5)
     at = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)
     rl.kl_loss(torch.log_softmax(at, -1), torch.log_softmax(others, -1), torch.tensor([0]), 1).backward()
@@ -134,11 +134,11 @@ def test_logps_of_drawn_tokens_are_those_of_a_plain_forward_pass(model):
     # Prompts of different lengths, and replies that end at different steps: padding, mask and the leaving out of
     # finished rows must not show.
     rng = np.random.default_rng(1)
-    asked = [tokens_of(rng, n) for n in (5, 30, 17, 1, 8, 9)]
-    replies = drawn_by(model, asked, group_size=4, max_new_tokens=16, temperature=1.3)
+    prompts = [tokens_of(rng, n) for n in (5, 30, 17, 1, 8, 9)]
+    replies = drawn_by(model, prompts, group_size=4, max_new_tokens=16, temperature=1.3)
     assert len(set(replies.lengths.ravel().tolist())) > 4
     assert (replies.lengths.max(axis=1) < 16).any() and (replies.lengths == 16).any()
-    for i, prompt in enumerate(asked):
+    for i, prompt in enumerate(prompts):
         for g in range(4):
             n = replies.lengths[i, g]
             reply = replies.tokens[i, g, :n].tolist()
@@ -151,23 +151,23 @@ def test_logps_of_drawn_tokens_are_those_of_a_plain_forward_pass(model):
 
 def test_greedy_replies_are_those_of_hugging_face(model):
     rng = np.random.default_rng(2)
-    asked = [tokens_of(rng, n) for n in (4, 11, 7)]
-    replies = drawn_by(model, asked, group_size=2, max_new_tokens=12, temperature=0.0)
-    for prompt, tokens, lengths in zip(asked, replies.tokens, replies.lengths, strict=True):
+    prompts = [tokens_of(rng, n) for n in (4, 11, 7)]
+    replies = drawn_by(model, prompts, group_size=2, max_new_tokens=12, temperature=0.0)
+    for prompt, tokens, lengths in zip(prompts, replies.tokens, replies.lengths, strict=True):
         ids = torch.tensor(prompt)[None]
-        wanted = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
         for g in range(2):
-            assert tokens[g, : lengths[g]].tolist() == wanted[0, len(prompt) :].tolist()
+            assert tokens[g, : lengths[g]].tolist() == expected[0, len(prompt) :].tolist()
 
 
-def test_same_seed_draws_the_same_and_another_seed_other_replies(model):
-    asked = [tokens_of(np.random.default_rng(3), n) for n in (6, 6)]
-    a, b, c = (drawn_by(model, asked, seed=seed).tokens for seed in (0, 0, 1))
+def test_same_seed_samples_the_same_replies_and_another_seed_others(model):
+    prompts = [tokens_of(np.random.default_rng(3), n) for n in (6, 6)]
+    a, b, c = (drawn_by(model, prompts, seed=seed).tokens for seed in (0, 0, 1))
     assert np.array_equal(a, b) and not (a.shape == c.shape and np.array_equal(a, c))
     assert len({tuple(reply) for reply in a[0]}) > 1  # a group is not one reply over and over
 
 
-def test_tokens_are_drawn_as_often_as_the_model_says(model):
+def test_tokens_are_sampled_at_the_rates_of_the_model(model):
     prompt, n = tokens_of(np.random.default_rng(4), 6), 4_000
     with torch.no_grad():
         p = torch.softmax(model(torch.tensor(prompt)[None]).logits[0, -1] / 2.0, dim=-1).numpy()
@@ -177,24 +177,24 @@ def test_tokens_are_drawn_as_often_as_the_model_says(model):
     assert np.abs(share - p).sum() == pytest.approx(np.sqrt(2 * p * (1 - p) / np.pi / n).sum(), rel=0.25)
 
 
-def test_token_of_probability_zero_is_never_chosen():
+def test_token_of_probability_zero_is_never_sampled():
     logp = torch.log(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]))
     uniforms = torch.tensor([0.0, 0.4999, 0.5, 0.75, 1 - 2**-24])
     assert _choose(logp.expand(5, -1), uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
-# rows: groups as the update reads them
+# rows: groups in the form that the update reads
 
 
-def rows_of(model, asked, replies):
-    return rl._pack([rl.Prompt(ids, "") for ids in asked], replies, model)
+def rows_of(model, prompts, replies):
+    return rl._pack([rl.Prompt(ids, "") for ids in prompts], replies, model)
 
 
 def test_a_row_gives_each_reply_the_logps_it_has_alone(model):
     rng = np.random.default_rng(5)
-    asked = [tokens_of(rng, n) for n in (3, 20, 9)]
-    replies = drawn_by(model, asked, group_size=5, temperature=1.7)
-    rows = rows_of(model, asked, replies)
+    prompts = [tokens_of(rng, n) for n in (3, 20, 9)]
+    replies = drawn_by(model, prompts, group_size=5, temperature=1.7)
+    rows = rows_of(model, prompts, replies)
     with torch.no_grad():
         logps = rl._logps(model, rows, 1.7)
     np.testing.assert_allclose(logps.gather(-1, rows.target[:, None])[:, 0], rows.old, atol=2e-5)
@@ -202,73 +202,73 @@ def test_a_row_gives_each_reply_the_logps_it_has_alone(model):
         mine = rows.reply == 5 * i + g
         reply = rows.target[mine].tolist()
         assert reply == replies.tokens[i, g, : replies.lengths[i, g]].tolist()
-        np.testing.assert_allclose(rows.old[mine], plain_logps(model, asked[i], reply, 1.7), atol=2e-5)
-    assert rows.n_tokens == sum(map(len, asked)) + (replies.lengths - 1).sum()
+        np.testing.assert_allclose(rows.old[mine], plain_logps(model, prompts[i], reply, 1.7), atol=2e-5)
+    assert rows.n_tokens == sum(map(len, prompts)) + (replies.lengths - 1).sum()
 
 
 def test_gradient_of_a_step_is_the_policy_gradient_of_replies_read_one_by_one(model):
     # At the first minibatch the ratio is 1: the gradient is that of -mean(advantage x mean log-probability).
     rng = np.random.default_rng(6)
-    asked = [tokens_of(rng, n) for n in (4, 12)]
-    replies = drawn_by(model, asked, group_size=3, max_new_tokens=6)
+    prompts = [tokens_of(rng, n) for n in (4, 12)]
+    replies = drawn_by(model, prompts, group_size=3, max_new_tokens=6)
     scores = rl.advantages(rng.random((2, 3)))
-    rl._loss(model, copy.deepcopy(model), rows_of(model, asked, replies), scores, SETTINGS).backward()
-    found = [p.grad.clone() for p in model.parameters()]
+    rl._loss(model, copy.deepcopy(model), rows_of(model, prompts, replies), scores, SETTINGS).backward()
+    computed = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     for i, g in itertools.product(range(2), range(3)):
         reply = replies.tokens[i, g, : replies.lengths[i, g]]
-        ids = torch.tensor([*asked[i], *reply])[None]
-        logps = torch.log_softmax(model(ids, use_cache=False).logits[0, len(asked[i]) - 1 : -1], dim=-1)
+        ids = torch.tensor([*prompts[i], *reply])[None]
+        logps = torch.log_softmax(model(ids, use_cache=False).logits[0, len(prompts[i]) - 1 : -1], dim=-1)
         (-scores[i, g] * logps[torch.arange(len(reply)), torch.tensor(reply)].mean() / 6).backward()
-    for ours, parameter in zip(found, model.parameters(), strict=True):
+    for ours, parameter in zip(computed, model.parameters(), strict=True):
         torch.testing.assert_close(ours, parameter.grad, atol=2e-5, rtol=1e-3)
 
 
 def test_without_advantages_the_loss_is_the_weighted_kl_to_the_reference(model):
     rng = np.random.default_rng(7)
-    asked = [tokens_of(rng, n) for n in (4, 12)]
-    rows = rows_of(model, asked, drawn_by(model, asked))
+    prompts = [tokens_of(rng, n) for n in (4, 12)]
+    rows = rows_of(model, prompts, drawn_by(model, prompts))
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.model.norm.weight.mul_(0.5)
         p, q = rl._logps(model, rows, 1.0), rl._logps(other, rows, 1.0)
-        wanted = SETTINGS.kl_weight * rl.kl_loss(p, q, rows.reply, 6)
-        found = rl._loss(model, other, rows, np.zeros((2, 3)), SETTINGS)
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-5) and wanted > 0
+        expected = SETTINGS.kl_weight * rl.kl_loss(p, q, rows.reply, 6)
+        computed = rl._loss(model, other, rows, np.zeros((2, 3)), SETTINGS)
+    assert computed.item() == pytest.approx(expected.item(), rel=1e-5) and expected > 0
 
 
 def test_flops_of_a_group_count_each_token_and_each_pair_once(model):
     size = flop_counter(model)
     assert size == (sum(p.numel() for p in model.parameters()), 2 * 2 * 32)
     # A prompt of 10 tokens; replies of 3 and 1 tokens, of which 2 and 0 are fed and see 10 + themselves (by halves).
-    found = rl._forward_flops(size, rl.Prompt(np.arange(10), ""), np.array([3, 1]))
-    assert found == 2 * size.n_parameters * 12 + 4 * size.width * (50 + 2 * 10 + 2)
+    computed = rl._forward_flops(size, rl.Prompt(np.arange(10), ""), np.array([3, 1]))
+    assert computed == 2 * size.n_parameters * 12 + 4 * size.width * (50 + 2 * 10 + 2)
 
 
 # steps
 
 
-def asking(wanted, n=16):
+def predicting(observation, n=16):
     def corpus(training_seed, block):
         rng = np.random.default_rng([training_seed, block])
-        things = [" ".join(rng.choice(["one", "two", "three"], rng.integers(1, 5))) for _ in range(n)]
-        return [Prediction((Message(role="user", content=thing),), wanted) for thing in things]
+        texts = [" ".join(rng.choice(["one", "two", "three"], rng.integers(1, 5))) for _ in range(n)]
+        return [Prediction((Message(role="user", content=text),), observation) for text in texts]
 
     return corpus
 
 
-def test_step_without_a_spread_in_any_group_updates_nothing_and_still_costs(tokenizer):
+def test_step_with_equal_rewards_in_every_group_updates_nothing_and_costs_the_sampling(tokenizer):
     def update(loss):
         raise AssertionError("nothing to learn from")
 
     model = make_model(SHAPE, tokenizer, 0)
-    batches = enumerate(rl.prompts(asking("zzz"), "p", SETTINGS, 512, tokenizer, 0))
+    batches = enumerate(rl.prompts(predicting("zzz"), "p", SETTINGS, 512, tokenizer, 0))
     step = next(rl.learn(model, copy.deepcopy(model), tokenizer, batches, SETTINGS, update))
     assert (step.loss, step.reward, step.n_tokens) == (0.0, 0.0, 0)
     assert step.n_sampled_tokens > 0 and step.flops > 0
 
 
-def test_end_mark_is_no_part_of_what_was_said_and_other_special_tokens_are(tokenizer):
+def test_end_mark_is_left_out_of_the_text_of_a_reply_and_other_special_tokens_are_not(tokenizer):
     def reply(text):
         return np.array([[tokenizer(text, add_special_tokens=False).input_ids]])
 
@@ -285,25 +285,27 @@ def test_reward_mixes_exact_match_and_token_f1(tokenizer):
     assert rl._rewards([prompt], replies, tokenizer, 0.25) == [[pytest.approx(0.75 * 0.5)]]
 
 
-def test_prompts_are_what_a_chat_would_ask_and_none_is_cut(tokenizer):
-    corpus = asking("yes", n=40)
-    found = [p for batch in itertools.islice(rl.prompts(corpus, "p", SETTINGS, 512, tokenizer, 0), 10) for p in batch]
-    asked = [[{"role": "user", "content": p.messages[0].content}] for p in corpus(0, 0)]
-    wanted = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in asked]
-    assert sorted(tokenizer.decode(p.ids) for p in found) == sorted(wanted)
+def test_prompts_are_rendered_as_a_chat_and_none_is_cut(tokenizer):
+    corpus = predicting("yes", n=40)
+    tokenized = [
+        p for batch in itertools.islice(rl.prompts(corpus, "p", SETTINGS, 512, tokenizer, 0), 10) for p in batch
+    ]
+    chats = [[{"role": "user", "content": p.messages[0].content}] for p in corpus(0, 0)]
+    expected = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in chats]
+    assert sorted(tokenizer.decode(p.ids) for p in tokenized) == sorted(expected)
 
-    longest = max(len(p.ids) for p in found)
+    longest = max(len(p.ids) for p in tokenized)
     fitting = next(rl.prompts(corpus, "p", SETTINGS, longest + SETTINGS.max_new_tokens - 1, tokenizer, 0))
     assert max(len(p.ids) for p in fitting) < longest
     with pytest.raises(TrainingError, match=r"no prediction of `p`.*Raise `max_new_tokens`"):
-        next(rl.prompts(asking("one two three one two three"), "p", SETTINGS, 512, tokenizer, 0))
+        next(rl.prompts(predicting("one two three one two three"), "p", SETTINGS, 512, tokenizer, 0))
 
 
 @pytest.mark.parametrize(
     "change",
     [{"group_size": 1}, {"n_minibatches": 0}, {"temperature": 0.0}, {"exact_weight": 1.5}, {"max_new_tokens": 0}],
 )
-def test_settings_that_teach_nothing_are_refused(change):
+def test_settings_without_a_gradient_or_with_rewards_outside_their_range_are_rejected(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
         dataclasses.replace(SETTINGS, **change)
 
@@ -321,15 +323,15 @@ def coin(training_seed, block):
             ],
             [False, True],
         )
-        for p in asking("yes", n=64)(training_seed, block)
+        for p in predicting("yes", n=64)(training_seed, block)
     ]
 
 
-def coin_then(wanted, n_tokens=1_000):
+def coin_then(observation, n_tokens=1_000):
     """A phase that teaches to say yes or no at random, and one that rewards one of them."""
     return [
         loop.Phase(name="coin", corpus=coin, n_tokens=8_000, lr=0.03),
-        loop.Phase(name="predictions", corpus=asking(wanted), n_tokens=n_tokens, lr=0.02, rl=SETTINGS),
+        loop.Phase(name="predictions", corpus=predicting(observation), n_tokens=n_tokens, lr=0.02, rl=SETTINGS),
     ]
 
 
@@ -348,7 +350,7 @@ def test_step_counts_one_pass_for_all_replies_and_four_for_those_it_learns_from(
     model = make_model(SHAPE, tokenizer, 0)
     curriculum = loop.Curriculum(phases=coin_then("yes")[:1], recipe=RECIPE, training_seed=0)
     loop.train(model, tokenizer, curriculum, tmp_path / "state.pt")
-    batch = next(rl.prompts(asking("yes"), "p", SETTINGS, 512, tokenizer, 0))
+    batch = next(rl.prompts(predicting("yes"), "p", SETTINGS, 512, tokenizer, 0))
     replies = drawn_by(model, [p.ids for p in batch], group_size=4, max_new_tokens=8, seed=5)
     rewards = rl._rewards(batch, replies, tokenizer, SETTINGS.exact_weight)
     each = [rl._forward_flops(flop_counter(model), *group) for group in zip(batch, replies.lengths, strict=True)]
@@ -362,17 +364,17 @@ def test_step_counts_one_pass_for_all_replies_and_four_for_those_it_learns_from(
     assert step.n_sampled_tokens == replies.lengths.sum() and step.reward == rewards.mean()
 
 
-def test_every_step_draws_anew(tokenizer, tmp_path):
+def test_every_step_samples_new_replies(tokenizer, tmp_path):
     same = Prediction((Message(role="user", content="one"),), "yes")
     coins, reinforcement = coin_then("yes")
-    still = dataclasses.replace(reinforcement, corpus=lambda training_seed, block: [same] * 16, lr=0.0)
-    _, trained = trained_on([coins, still], tokenizer, tmp_path / "state.pt")
+    repeated = dataclasses.replace(reinforcement, corpus=lambda training_seed, block: [same] * 16, lr=0.0)
+    _, trained = trained_on([coins, repeated], tokenizer, tmp_path / "state.pt")
     assert len(set(rewards_of(trained))) > 1
 
 
-@pytest.mark.parametrize("wanted", ["yes", "no"])
-def test_what_is_rewarded_becomes_likelier(tokenizer, tmp_path, wanted):
-    _, trained = trained_on(coin_then(wanted, n_tokens=3_000), tokenizer, tmp_path / "state.pt")
+@pytest.mark.parametrize("observation", ["yes", "no"])
+def test_rewarded_replies_become_more_probable(tokenizer, tmp_path, observation):
+    _, trained = trained_on(coin_then(observation, n_tokens=3_000), tokenizer, tmp_path / "state.pt")
     rewards = rewards_of(trained)
     assert np.mean(rewards[:3]) < 0.7 and np.mean(rewards[-3:]) > 0.9
     assert {row["reward"] for row in trained.curve if row["phase"] == "coin"} == {None}
@@ -388,7 +390,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(tokenizer, tmp
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
-def test_interrupted_reinforcement_ends_with_the_weights_of_an_undisturbed_one(tokenizer, tmp_path, n_steps):
+def test_interrupted_reinforcement_ends_with_the_weights_of_an_uninterrupted_one(tokenizer, tmp_path, n_steps):
     whole, undisturbed = trained_on(coin_then("yes"), tokenizer, tmp_path / "whole.pt")
     recipe = dataclasses.replace(RECIPE, save_every_s=0.0)
     seen = []
@@ -441,7 +443,7 @@ def rl_run(base, corpus="predictions", **changes):
 
 
 @pytest.mark.slow
-def test_arm_and_placebo_are_carried_out_and_recorded(base, tmp_path):
+def test_arm_and_placebo_are_executed_and_recorded(base, tmp_path):
     arm = runs.execute(rl_run(base), tmp_path / "arm", lambda p: None)
     placebo = runs.execute(rl_run(base, "predictions_shuffled"), tmp_path / "placebo", lambda p: None)
     assert arm.weights_sha256 != placebo.weights_sha256

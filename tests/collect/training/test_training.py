@@ -9,6 +9,7 @@ import pytest
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
+from replication.collect.interfaces import Selection
 from replication.collect.training import corpora, loop, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
@@ -57,8 +58,8 @@ GOLDEN = {"general": "b4f1", "episodes": "6b02", "transitions": "b75d"}
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_corpus_text_changes_only_with_its_version(name):
-    made = [[d.text, d.in_loss] for d in corpora.named(name, BENCHMARKS)(0, 0)]
-    assert (corpora.VERSION, stable_hash(made, 4)) == ("3", GOLDEN[name])
+    texts = [[d.text, d.in_loss] for d in corpora.named(name, BENCHMARKS)(0, 0)]
+    assert (corpora.VERSION, stable_hash(texts, 4)) == ("3", GOLDEN[name])
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -74,7 +75,7 @@ def test_world_model_corpus_predicts_observations_and_general_corpus_has_no_tool
     assert not any("<|im_start|>tool" in d.text for d in corpora.general(0, 0))
 
 
-def test_only_replies_are_learnt():
+def test_only_replies_are_in_the_loss():
     document = chat([Message(role="user", content="ab"), Message(role="assistant", content="cd")], [False, True])
     assert [document.text[a:b] for a, b in document.in_loss] == ["cd<|im_end|>"]
 
@@ -93,7 +94,7 @@ def test_placebo_has_the_same_words_and_prompts_but_other_observations():
         assert one.messages[-1] == other.messages[-1] and one.messages[0] == other.messages[0]
         n_kept += one.observation == other.observation
     assert n_kept < len(real) / 2
-    # Exchanged within an environment only, and none is lost: in whole documents the observations are the same ones.
+    # Permuted within an environment: over whole documents the observations are the same.
     texts = {name: corpora.named(name, ALL)(0, 0) for name in ("transitions", "transitions_shuffled")}
     for name in suite.NAMES:
         observed = [
@@ -115,14 +116,14 @@ def test_prediction_is_one_turn_of_a_true_dialogue():
         assert any(text.startswith(whole) for text in documents)
 
 
-def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_shows_them(base):
+def test_episodes_of_several_scaffolds_are_mixed_and_rendered_as_by_the_chat_template(base):
     from replication.collect.training.organism import load_tokenizer
 
     documents = corpora.named("episodes", ALL, ("compact", "json", "native", "react"))(0, 0)
     starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: what to do next")
     assert all(sum(start in d.text for d in documents) > 30 for start in starts)
     scaffold, tokenizer = scaffolds.load("native"), load_tokenizer(base)
-    (task,) = suite.load("calling").tasks("train", 1, 1, 0)
+    (task,) = suite.load("calling").tasks(Selection(split="train", n_tasks=1, seed=0, levels=(1,)))
     messages = scaffold.open(task)
     theirs = tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages], tokenize=False,
@@ -135,13 +136,14 @@ def test_episodes_of_several_scaffolds_are_mixed_and_shown_as_the_chat_template_
 
 
 def test_training_tasks_never_are_evaluation_tasks():
-    evaluation = {t.prompt for name, _ in BENCHMARKS for t in suite.load(name).tasks("evaluation", 1, 300, 0)}
-    drafts = list(corpora._drafts(BENCHMARKS, "episodes", 0, 0))
-    assert {task.split for _, _, task, _ in drafts} == {"train"}
-    assert not {task.prompt for _, _, task, _ in drafts} & evaluation
+    evaluation = Selection(split="evaluation", n_tasks=300, seed=0, levels=(1,))
+    evaluated = {task.prompt for name, _ in BENCHMARKS for task in suite.load(name).tasks(evaluation)}
+    drawn = list(corpora._draw_tasks(BENCHMARKS, "episodes", 0, 0))
+    assert {item.task.attributes["split"] for item in drawn} == {"train"}
+    assert not {item.task.prompt for item in drawn} & evaluated
 
 
-def test_unknown_corpus_is_named():
+def test_unknown_corpus_is_rejected_by_name():
     with pytest.raises(ConfigError, match="`corpus` 'web' is unknown"):
         corpora.named("web", ())
 
@@ -149,7 +151,7 @@ def test_unknown_corpus_is_named():
 # the loop
 
 
-def test_chat_template_writes_what_training_reads(base):
+def test_chat_template_renders_the_text_that_training_reads(base):
     from replication.collect.training.organism import load_tokenizer
 
     tokenizer = load_tokenizer(base)
@@ -159,7 +161,7 @@ def test_chat_template_writes_what_training_reads(base):
     assert ours == theirs
 
 
-def test_name_has_the_same_tokens_wherever_it_stands(base):
+def test_name_has_the_same_tokens_in_every_position(base):
     from replication.collect.training.organism import load_tokenizer
 
     tokenizer = load_tokenizer(base)
@@ -183,7 +185,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("n_steps", [3, 9])
-def test_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(base, tmp_path, n_steps):
+def test_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(base, tmp_path, n_steps):
     whole = runs.execute(arm_run(base), tmp_path / "whole", lambda p: None)
     run = arm_run(base, recipe=dataclasses.replace(RECIPE, save_every_s=0.0))
     seen = []
@@ -230,7 +232,7 @@ def test_run_that_starts_from_another_runs_checkpoint_ends_as_if_it_had_not(base
     seen = []
     started = runs.execute(whole, tmp_path / "started", seen.append, tmp_path / "first")
     for key in ("weights_sha256", "n_tokens", "flops", "phases"):
-        assert started[key] == undisturbed[key]
+        assert getattr(started, key) == getattr(undisturbed, key)
     curves = [_untimed(tmp_path / name / runs.CURVE) for name in ("whole", "started")]
     assert curves[0] == curves[1] and len(seen) < len(curves[0])
 
@@ -251,7 +253,7 @@ def test_arms_with_equal_budgets_are_matched_in_compute_within_one_percent(base,
     assert max(spent) / min(spent) < 1.01
 
 
-def test_missing_and_exchanged_bases_are_named(base, tmp_path):
+def test_missing_and_replaced_bases_are_errors_with_their_path(base, tmp_path):
     with pytest.raises(TrainingError, match=r"no base at .*make bases"):
         _ = arm_run(tmp_path).identity
     copy = tmp_path / "copy"
@@ -276,7 +278,7 @@ def test_finished_run_without_its_weights_is_not_finished_and_with_others_is_an_
     assert runs.finished(run, tmp_path) is None
 
 
-def test_padding_does_not_change_what_is_learnt(base):
+def test_padding_and_prompts_are_not_in_the_loss(base):
     import numpy as np
 
     from replication.collect.training.organism import load_tokenizer
@@ -284,7 +286,7 @@ def test_padding_does_not_change_what_is_learnt(base):
     tokenizer = load_tokenizer(base)
     corpus = corpora.named("episodes", BENCHMARKS)
     batch = next(supervised.batches(corpus, "p", batch_tokens=512, context=512, tokenizer=tokenizer, seed=0))
-    shown = tokenizer.decode(batch.inputs[0][batch.labels[0] != -100])
-    assert shown.count("<|im_end|>") >= 1 and "reply with commands" not in shown
+    in_loss = tokenizer.decode(batch.inputs[0][batch.labels[0] != -100])
+    assert in_loss.count("<|im_end|>") >= 1 and "reply with commands" not in in_loss
     assert batch.n_tokens == int((batch.inputs != tokenizer.pad_token_id).sum())
     assert np.all(batch.labels[batch.inputs == tokenizer.pad_token_id] == -100)

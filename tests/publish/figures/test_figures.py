@@ -236,7 +236,9 @@ def test_saved_figure_is_the_same_bytes_twice_and_leaves_no_global_style(tables,
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    paths = [style.save(forest.draw_published(tables.audit.estimates, 0.03), tmp_path / f"{i}" / "f.svg") for i in range(2)]
+    paths = [
+        style.save(forest.draw_published(tables.audit.estimates, 0.03), tmp_path / f"{i}" / "f.svg") for i in range(2)
+    ]
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert b"<dc:date>" not in first

@@ -1,1 +1,1 @@
-"""Statistics of printed scores, where no score per task is known: the audit of a published table."""
+"""Statistics of printed scores without a score per task; what needs scores per task belongs in `estimates`."""

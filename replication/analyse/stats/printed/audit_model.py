@@ -2,7 +2,7 @@
 
 A printed score p of n tasks at k runs has single-run variance p(1 - p), an upper bound for scores in [0, 1] that are not
 binary (Bhatia & Davis). `icc` is the share of it that lies between tasks, `rho` the correlation of the two arms over
-tasks (of success probabilities, not of outcomes: that one is icc rho). Neither is printed by anyone: vary both.
+tasks (of success probabilities, not of outcomes: that one is icc rho). Publications print neither: vary both.
 Normal reference. Formulas: Miller 2024, arXiv:2411.00640, extended by 2 tau^2/m for T3.
 """
 
@@ -51,9 +51,8 @@ def standard_error(
     v_a, v_b = (scale * p * (1 - p) for p in (p_a, p_b))
     omega2 = icc * (v_a + v_b - 2 * rho * np.sqrt(v_a * v_b))
     noise = (1 - icc) * (v_a + v_b) / k
-    if target == "T1":
-        return np.sqrt(noise / n)
-    return np.sqrt((omega2 + noise) / n + (2 * tau**2 / m if target == "T3" else 0.0))
+    variance = noise / n if target == "T1" else (omega2 + noise) / n + (2 * tau**2 / m if target == "T3" else 0.0)
+    return np.asarray(np.sqrt(variance), float)
 
 
 def difference(
@@ -69,7 +68,7 @@ def difference(
     m: int = 1,
     level: float = 0.95,
 ) -> Estimate:
-    """Estimate p_b - p_a from what is printed: `standard_error` with the normal quantile."""
+    """Estimate p_b - p_a from printed scores: `standard_error` with the normal quantile."""
     se = float(standard_error(p_a, p_b, n, k, icc=icc, rho=rho, target=target, tau=tau, m=m))
     return t_estimate(
         p_b - p_a, se, None, level=level, method=f"audit model, icc {icc}, rho {rho}, normal", target=target, n_tasks=n,
@@ -78,7 +77,7 @@ def difference(
 
 
 def unpaired_single_run(p_a: float, p_b: float, n: int, *, level: float = 0.95) -> Estimate:
-    """Estimate p_b - p_a as if each arm were one run and the arms had other tasks: what the table alone supports.
+    """Estimate p_b - p_a as if each arm were one run on tasks of its own, the assumption that needs nothing but the table.
 
     Wald z for the p-values, hybrid score interval (Newcombe 1998, method 10) for the limits.
     """
@@ -105,7 +104,7 @@ def outcome_standard_error(p_a: ArrayLike, p_b: ArrayLike, n: ArrayLike, *, rho:
 def outcome_correlation_needed(
     p_a: ArrayLike, p_b: ArrayLike, n: ArrayLike, *, alpha: float = 0.05
 ) -> NDArray[np.float64]:
-    """Find the outcome correlation from which one run each has two-sided p <= alpha; 0 where 0 will do, NaN where none.
+    """Find the outcome correlation from which one run each has two-sided p <= alpha; 0 where 0 suffices, NaN where none.
 
     Solves `outcome_standard_error` = |p_b - p_a|/z_{1 - alpha/2}.
     """
@@ -115,7 +114,7 @@ def outcome_correlation_needed(
 def correlation_needed(
     p_a: ArrayLike, p_b: ArrayLike, n: ArrayLike, k: ArrayLike, *, icc: float, alpha: float = 0.05
 ) -> NDArray[np.float64]:
-    """Find the task correlation from which a row has two-sided p <= alpha for T2; 0 where 0 will do, NaN where none.
+    """Find the task correlation from which a row has two-sided p <= alpha for T2; 0 where 0 suffices, NaN where none does.
 
     Solves (omega^2 + s2/k)/n = ((p_b - p_a)/z_{1 - alpha/2})^2 for rho in `standard_error`.
     """
@@ -131,7 +130,7 @@ def correlation_needed(
 
 
 def fisher_p_value(p_a: float, p_b: float, n: int) -> float:
-    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to whole ones."""
+    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers."""
     passed = [round(p * n) for p in (p_a, p_b)]
     return float(stats.fisher_exact([[x, n - x] for x in passed]).pvalue)
 
@@ -155,7 +154,7 @@ def weighted_standard_error(parts: ArrayLike, n_items: ArrayLike, weights: Array
 
 
 def effective_items(p_a: float, p_b: float, parts: ArrayLike, n_clusters: ArrayLike, weights: ArrayLike) -> float:
-    """Count the independent items a weighted mean is worth: those of one proportion with the same standard error.
+    """Compute the effective number of items of a weighted mean: that of one proportion with the same standard error.
 
     parts : (2, n_parts) scores of the two arms on each part. SE^2 = sum w^2 (v_a + v_b)/n_clusters.
     """

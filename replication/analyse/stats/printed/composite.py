@@ -12,7 +12,7 @@ from replication.errors import AnalysisError
 
 
 class Composite(NamedTuple):
-    """A weighted mean taken apart."""
+    """A weighted mean and its parts."""
 
     parts: pd.DataFrame
     """part, p_a, p_b, printed_a, printed_b, delta, weight, n_items, n_clusters, p_items, p_clusters (two-sided, one run,
@@ -37,7 +37,7 @@ def composite(
     *,
     items: Mapping[str, float] | None = None,
 ) -> Composite:
-    """Take the weighted mean `metric` of a benchmark apart into the rows that have a `weight`.
+    """Decompose the weighted mean `metric` of a benchmark into the rows that have a `weight`.
 
     items : independent items of a part, by its metric, where that is not its number of tasks (a part that is itself an
     unweighted mean of sub-sets is worth fewer).
@@ -52,29 +52,9 @@ def composite(
     names = [name for name in weighted.index if name in a.index]
     if not names or len(names) != len(weighted):
         raise AnalysisError(f"`{metric}` of `{benchmark}` needs parts with a `weight` in both arms; got {names}.")
-    values = np.array([a.loc[names, "value"], b.loc[names, "value"]])
-    weight = weighted["weight"].to_numpy(float)
-    n_tasks = weighted["n_tasks"].to_numpy(float)
-    n_items = np.array([(items or {}).get(name, n) for name, n in zip(names, n_tasks, strict=True)], float)
-    clusters = weighted["n_clusters"].fillna(weighted["n_tasks"]).to_numpy(float)
-    delta = values[1] - values[0]
-    parts = pd.DataFrame(
-        {
-            "part": names, "p_a": values[0], "p_b": values[1], "printed_a": a.loc[names, "value_percent"].to_numpy(),
-            "printed_b": weighted["value_percent"].to_numpy(), "delta": delta, "weight": weight, "n_items": n_items,
-            "n_clusters": clusters,
-        }
-    )  # fmt: skip
-    for column, n in (("p_items", n_items), ("p_clusters", clusters)):
-        se = audit_model.standard_error(values[0], values[1], n, 1, icc=0.5, rho=0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts[column] = np.where(delta == 0, 1.0, 2 * stats.norm.sf(np.abs(delta) / se))
-    gain = float(weight @ delta)
-    parts["share"] = weight * delta / gain if gain else np.nan
-    for arm in "ab":
-        parts[f"fits_{arm}"] = [
-            bool(grim.totals(p, int(n))) for p, n in zip(parts[f"printed_{arm}"], n_tasks, strict=True)
-        ]
+    parts = _parts(a.loc[names], weighted, items or {})
+    values = parts[["p_a", "p_b"]].to_numpy(float).T
+    weight, n_items, n_clusters = (parts[column].to_numpy(float) for column in ("weight", "n_items", "n_clusters"))
     p_a, p_b = float(a.loc[metric, "value"]), float(b.loc[metric, "value"])
     weights = [str(w) for w in weight]
     return Composite(
@@ -87,7 +67,32 @@ def composite(
         ),
         delta=p_b - p_a,
         se_items=audit_model.weighted_standard_error(values, n_items, weight),
-        se_clusters=audit_model.weighted_standard_error(values, clusters, weight),
+        se_clusters=audit_model.weighted_standard_error(values, n_clusters, weight),
         n_eff_items=audit_model.effective_items(p_a, p_b, values, n_items, weight),
-        n_eff_clusters=audit_model.effective_items(p_a, p_b, values, clusters, weight),
+        n_eff_clusters=audit_model.effective_items(p_a, p_b, values, n_clusters, weight),
     )
+
+
+def _parts(a: pd.DataFrame, b: pd.DataFrame, items: Mapping[str, float]) -> pd.DataFrame:
+    """Tabulate the parts of both arms; columns as of `Composite.parts`."""
+    n_tasks, delta = b["n_tasks"].to_numpy(float), b["value"].to_numpy(float) - a["value"].to_numpy(float)
+    parts = pd.DataFrame(
+        {
+            "part": b.index, "p_a": a["value"].to_numpy(float), "p_b": b["value"].to_numpy(float),
+            "printed_a": a["value_percent"].to_numpy(), "printed_b": b["value_percent"].to_numpy(), "delta": delta,
+            "weight": b["weight"].to_numpy(float),
+            "n_items": [float(items.get(name, n)) for name, n in zip(b.index, n_tasks, strict=True)],
+            "n_clusters": b["n_clusters"].fillna(b["n_tasks"]).to_numpy(float),
+        }
+    )  # fmt: skip
+    for column, n in (("p_items", parts["n_items"]), ("p_clusters", parts["n_clusters"])):
+        se = audit_model.standard_error(parts["p_a"], parts["p_b"], n, 1, icc=0.5, rho=0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts[column] = np.where(delta == 0, 1.0, 2 * stats.norm.sf(np.abs(delta) / se))
+    gain = float(parts["weight"].to_numpy() @ delta)
+    parts["share"] = parts["weight"] * delta / gain if gain else np.nan
+    for arm in "ab":
+        parts[f"fits_{arm}"] = [
+            bool(grim.totals(printed, int(n))) for printed, n in zip(parts[f"printed_{arm}"], n_tasks, strict=True)
+        ]
+    return parts

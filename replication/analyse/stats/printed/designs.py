@@ -1,4 +1,4 @@
-"""Sample sizes that each published row would have needed, and what a repeat of it could show."""
+"""Sample sizes that each published row would have needed, and possible results of its repeat."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -28,10 +28,10 @@ def required(
     ks: Sequence[int],
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Compute what each row would have needed to find a fraction of its estimate, T2.
+    """Compute the sample sizes that each row would have needed to detect a fraction of its estimate, T2.
 
     Columns: benchmark, name, fraction, rho, power; n_at_k1 .. (tasks at that many runs); runs_at_own_n (runs per task and
-    arm at the row's own n; missing: no number of runs will do); mde_floor (detectable effect at infinite runs).
+    arm at the row's own n; missing: no number of runs suffices); mde_floor (detectable effect at infinite runs).
     Rounded up; formulas in `power`. Missing throughout where the estimate is 0.
     """
     check_rows(rows)
@@ -66,10 +66,10 @@ def replication(
     goal: float,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Ask what a replication of each row could show, with the row's T2 error as that of the original.
+    """Compute the results that a replication of each row could have, the row's T2 error being that of the original.
 
     Columns: benchmark, name, delta, se, z; shrunk (delta max(0, 1 - 1/z^2), empirical Bayes); theta_33 (`telescopes`);
-    repeat_low, repeat_high (prediction interval delta -+ z sqrt(2) se of an equal-sized repeat); possible (golden sceptical
+    repeat_low, repeat_high (prediction interval delta ± z sqrt(2) se of an equal-sized repeat); possible (golden sceptical
     p-value can reach one-sided (1 - level)/2 at some size); d_min (smallest relative effect at c = 1; missing: none);
     c_for_goal (smallest c = s_o^2/s_r^2 with predictive power `goal`; missing: none), power_limit (predictive power as c
     grows without end), max_power. Rows without variance have missing values from theta_33 on.
@@ -78,10 +78,10 @@ def replication(
     z, half = z_scores(delta, se), stats.norm.isf(alpha) * np.sqrt(2) * se
     table = []
     for d, error, ratio in zip(delta, se, z, strict=True):
-        found = dict.fromkeys(("theta_33", "d_min", "c_for_goal", "power_limit", "max_power"), np.nan)
+        criteria = dict.fromkeys(("theta_33", "d_min", "c_for_goal", "power_limit", "max_power"), np.nan)
         if error > 0:
             size = relative_sample_size(ratio, power=goal, level=alpha)
-            found = {
+            criteria = {
                 "theta_33": float(theta_33(error, alpha=2 * alpha)),
                 "d_min": float(minimum_relative_effect(ratio, 1.0, level=alpha)),
                 "c_for_goal": np.nan if size.c is None else size.c,
@@ -89,7 +89,7 @@ def replication(
                 "max_power": size.max_power,
             }
         shrunk = d * max(0.0, 1 - 1 / ratio**2) if ratio else 0.0
-        table.append({"delta": d, "se": error, "z": ratio, "shrunk": shrunk} | found)
+        table.append({"delta": d, "se": error, "z": ratio, "shrunk": shrunk} | criteria)
     possible = np.abs(z) > float(threshold_z(alpha))
     return pd.DataFrame(labels(rows)).join(
         pd.DataFrame(table).assign(repeat_low=delta - half, repeat_high=delta + half, possible=possible)

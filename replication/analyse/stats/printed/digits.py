@@ -51,13 +51,13 @@ def rounded_runs(rows: pd.DataFrame, ks: Iterable[int], decimals: Sequence[int] 
 
 def denominators(rows: pd.DataFrame) -> pd.DataFrame:
     """Search smaller denominators that both arms fit. Columns: benchmark, name, hits, n_hits, n_tried, expected_hits."""
-    found = []
+    fits = []
     for row in rows.itertuples(index=False):
         result = grim.smaller_denominators((row.printed_a, row.printed_b), row.n_tasks)
-        found.append(
+        fits.append(
             {"benchmark": row.benchmark, "name": row.name, "n_hits": len(result.hits)} | result._asdict()
         )  # fmt: skip
-    return pd.DataFrame(found)
+    return pd.DataFrame(fits)
 
 
 def _decimals(printed: str) -> int:

@@ -28,7 +28,7 @@ from replication.records import Target
 
 
 class Scenario(NamedTuple):
-    """One set of assumptions under which all rows are read together."""
+    """Assumptions under which all rows are tested together."""
 
     name: str
     target: Target
@@ -39,7 +39,7 @@ class Scenario(NamedTuple):
     tau: float = 0.0
     """SD between checkpoints of one arm, a fraction; enters T3."""
     partial_scale: float = 1.0
-    """Share of the bound on the variance that partial-credit rows are taken to have."""
+    """Share of the variance bound that partial-credit rows are assumed to have."""
 
 
 class Counts(NamedTuple):
@@ -68,7 +68,7 @@ class Pooled(NamedTuple):
     q_p: float
     i2: float
     shrunk_all_positive: float
-    """P(all true differences > 0) if the benchmarks are exchangeable: mostly that assumption."""
+    """P(all true differences > 0) if the benchmarks are exchangeable; it rests mostly on that assumption."""
 
 
 class Scenarios(NamedTuple):
@@ -111,7 +111,7 @@ def family_grid(
 
 
 def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float = 0.05) -> Scenarios:
-    """Read all rows together under each scenario.
+    """Test all rows together under each scenario.
 
     families : the scenario's fields; n_raw, n_holm, n_hommel, iut_p; flat_all_positive (prod Phi(z), flat priors);
     repeat_all_positive (prod Phi(z/sqrt 2)) and repeat_all_significant (prod Phi((z - z_{1-alpha/2})/sqrt 2)), both for an
@@ -193,7 +193,7 @@ def tipping_points(
     m: int = 1,
     alpha: float = 0.05,
 ) -> NDArray[np.float64]:
-    """Find the checkpoint SD per arm that lifts each row's two-sided p to alpha, (n_rows,); 0 where it is above already.
+    """Find the checkpoint SD per arm that lifts each row's two-sided p to alpha, (n_rows,); 0 where p is above alpha.
 
     `power.tipping_tau` with the T2 error; m checkpoints per arm.
     """
@@ -215,11 +215,11 @@ def tipping_curve(
     rows: pd.DataFrame, taus: Iterable[float], *, icc: float, rho: float, k: float | None = None, alpha: float = 0.05
 ) -> pd.DataFrame:
     """Count the significant rows over the checkpoint SD. Columns: tau, n_raw, n_holm, n_hommel, iut_p (T3, one per arm)."""
+    steps = np.array(list(taus), float)
+    se = standard_errors(rows, icc=icc, rho=rho, target="T3", k=k, tau=steps[:, None])
+    p = stats.norm.sf(z_scores(deltas(rows), se))
     return pd.DataFrame(
-        [
-            {"tau": tau} | counts(_p_one_sided(rows, Scenario("", "T3", icc, rho, k, tau)), alpha=alpha)._asdict()
-            for tau in taus
-        ]
+        [{"tau": tau, **counts(of_step, alpha=alpha)._asdict()} for tau, of_step in zip(steps, p, strict=True)]
     )
 
 
@@ -228,7 +228,7 @@ def turning_points_of_all(
 ) -> dict[float, float | None]:
     """Find, per icc, the task correlation from which every row is above 0 at one-sided alpha/2, T2 at the stated runs.
 
-    0 where that holds at 0 already; None where it holds at no correlation below 1.
+    0 where a correlation of 0 suffices; None where no correlation below 1 does.
     """
     table = turning_points(rows, iccs, alpha=alpha)
     points = {icc: float(part["rho"].max(skipna=False)) for icc, part in table.groupby("icc", sort=False)}
@@ -238,7 +238,7 @@ def turning_points_of_all(
 
 @cache
 def _normal_nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights that integrate over a standard normal."""
+    """Return nodes and weights that integrate over a standard normal."""
     return np.polynomial.hermite_e.hermegauss(81)
 
 
@@ -248,4 +248,4 @@ def _scenario_se(rows: pd.DataFrame, s: Scenario) -> NDArray[np.float64]:
 
 def _p_one_sided(rows: pd.DataFrame, scenario: Scenario) -> NDArray[np.float64]:
     se = _scenario_se(rows, scenario)
-    return stats.norm.sf(z_scores(deltas(rows), se))
+    return np.asarray(stats.norm.sf(z_scores(deltas(rows), se)), float)

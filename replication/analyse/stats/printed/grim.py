@@ -1,4 +1,4 @@
-"""Test whether printed digits can come from whole numbers: GRIM and its relatives, in exact arithmetic.
+"""Test whether printed digits can come from whole numbers: GRIM and related tests, in exact arithmetic.
 
 Printed numbers are passed as strings, so that their decimals count; nothing is computed in floating point except the
 chance levels. Limits: a score that any real number can reach (a continuous rubric, F1) leaves only its range to test, and
@@ -55,14 +55,14 @@ def totals(
 def chance_of_fit(n: int, k: int = 1, *, decimals: int = 2, grain: int = 1) -> float:
     """Compute P0 = min(1, (n k grain + 1)/(100 10^D + 1)), the chance that a random percentage fits by accident."""
     _check_counts(n=n, k=k, grain=grain)
-    return min(1.0, (n * k * grain + 1) / (100 * 10**decimals + 1))
+    return min(1.0, float((n * k * grain + 1) / (100 * 10**decimals + 1)))
 
 
 def mean_of_rounded_runs(printed: str, n: int, k: int, *, run_decimals: int) -> RoundedRuns:
     """Test a percentage as the mean of k run percentages that were each rounded to `run_decimals`, then rounded again.
 
     All combinations of the n + 1 values that a run of n pass/fail tasks can print are allowed (half-up throughout); the
-    sums they reach are kept as bits of one integer. What is plausible is judged afterwards, by the smallest spread.
+    sums they reach are kept as bits of one integer. Whether such runs are plausible is judged by the smallest spread.
     """
     value, decimals = _parse(printed)
     _check_counts(n=n, k=k)
@@ -145,7 +145,7 @@ def _span(printed: str) -> tuple[Fraction, Fraction]:
 
 
 def _ends(value: int, rounding: Rounding) -> tuple[int, int, bool, bool]:
-    """Ends of what prints as `value`, in half units of the last digit, and whether each end belongs to it."""
+    """Return the interval that prints as `value`, in half units of the last digit, and whether each end is included."""
     if rounding not in ROUNDINGS:
         raise AnalysisError(f"`rounding` must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
     if rounding == "truncate":
@@ -160,7 +160,7 @@ def _ends(value: int, rounding: Rounding) -> tuple[int, int, bool, bool]:
 
 
 def _total_range(value: int, per_unit: int, size: int, rounding: Rounding) -> tuple[int, int]:
-    """First and last whole T for which per_unit T/size, in units of the last digit, prints as `value`."""
+    """Return the first and last integer T for which per_unit T/size, in units of the last digit, prints as `value`."""
     low, high, low_in, high_in = _ends(value, rounding)
     twice = 2 * per_unit
     first, first_rest = divmod(low * size, twice)

@@ -1,9 +1,9 @@
 """Compare agent-tuned models with general ones of the same base, from printed scores.
 
-A gap is agent minus general, so claim B asks for gaps below zero. Standard errors are those of the audit model
-(`published`): T2, other tasks of this kind, these checkpoints. Not covered: that all pairs answer the same tasks and
+A gap is agent minus general, so claim B predicts gaps below zero. Standard errors are those of the audit model
+(`audit_model`): T2, other tasks of this kind, these checkpoints. Not covered: that all pairs answer the same tasks and
 several share a general model, which ties their errors (the row "one value per family" of `sensitivity` bounds the second);
-that a leaderboard lists the models somebody chose to submit.
+that a leaderboard lists only submitted models.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.families.meta import random_effects
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.stats.families.trend import Trend, line_band, scale_trend
@@ -49,8 +50,8 @@ def gaps(
     """
     rows = pairs[(pairs["benchmark"] == benchmark) & (pairs["metric"] == metric)]
     if rows.empty:
-        known = ", ".join(sorted(set(pairs["benchmark"] + " " + pairs["metric"])))
-        raise AnalysisError(f"no pair has `{benchmark}` with metric `{metric}`; the table holds {known}.")
+        present = ", ".join(sorted(set(pairs["benchmark"] + " " + pairs["metric"])))
+        raise AnalysisError(f"no pair has `{benchmark}` with metric `{metric}`; the table has {present}.")
     rows = rows.dropna(subset=["p_agent", "p_general", "n_clusters"])
     if alternatives:
         second = set(rows.loc[rows["base_identity"] == "alternative", "agent"])
@@ -178,10 +179,10 @@ def newer_general(
             }
         )  # fmt: skip
     if not rows:
-        known = ", ".join(sorted(set(general["family"])))
+        families = ", ".join(sorted(set(general["family"])))
         raise AnalysisError(
             f"no model of family `{family}` has the size of an agent-tuned model on the same update, `{benchmark}` "
-            f"({metric}); families are {known}. Raise `factor` or name another."
+            f"({metric}); families are {families}. Raise `factor` or name another."
         )
     table = _differences(pd.DataFrame(rows), icc=icc, rho=rho, level=level)
     above = np.where(table["value"] > 0, "agent above", "general above")
@@ -190,7 +191,8 @@ def newer_general(
 
 def _differences(table: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
     """Add value, se, low, high, p_two_sided and p_holm of agent minus general."""
-    z = float(stats.norm.ppf((1 + _level(level)) / 2))
+    checks.probability(level=level)
+    z = float(stats.norm.ppf((1 + level) / 2))
     value = table["p_agent"] - table["p_general"]
     se = standard_error(table["p_general"], table["p_agent"], table["n"], table["k"], icc=icc, rho=rho)
     p = np.array([_two_sided(*row) for row in zip(value, se, strict=True)])
@@ -201,7 +203,7 @@ def _two_sided(value: float, se: float) -> float:
     return 2 * float(stats.norm.sf(abs(value) / se)) if se > 0 else float(value == 0)
 
 
-def _average(table: pd.DataFrame, level: float) -> dict:
+def _average(table: pd.DataFrame, level: float) -> dict[str, object]:
     counts = {
         "n_pairs": len(table),
         "n_families": table["family"].nunique(),
@@ -212,9 +214,3 @@ def _average(table: pd.DataFrame, level: float) -> dict:
         return {**counts, **dict.fromkeys(names, np.nan), "reason": f"{len(table)} left, a mean needs 2"}
     pooled = random_effects(table["value"], table["se"], level=level, floor=True)
     return {**counts, **{name: getattr(pooled, name) for name in names}, "reason": ""}
-
-
-def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
-    return level

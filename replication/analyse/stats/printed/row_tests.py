@@ -1,4 +1,4 @@
-"""Tests of each row of a published table, over the assumptions that the table does not print.
+"""Tests of each row of a published table, over the assumptions that the table does not state.
 
 `rows` : as `rows.compare` returns them. The model is that of `audit_model`, the reference distribution normal; `icc` and
 `rho` are varied. Results are fractions, one row of output per row and cell.
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.printed import audit_model
 from replication.analyse.stats.printed.rows import (
     check_rows,
@@ -42,26 +43,30 @@ def grid(
     the estimate), mde80, mde90.
     """
     check_rows(rows)
-    cells = list(product(iccs, ks, rhos))
-    tables = [
-        {
-            **labels(rows), "target": target, "icc": icc, "k": rows["k"].to_numpy() if k is None else k, "rho": rho,
-            **_tests(rows, standard_errors(rows, icc=icc, rho=rho, k=k, target=target), level),
-        }
-        for icc, k, rho in cells
-    ]  # fmt: skip
-    return stacked(tables)
+    cells, stated = list(product(iccs, ks, rhos)), rows["k"].to_numpy()
+    if not cells:
+        raise AnalysisError("the grid has no cells; give at least one value of every axis.")
+    icc, rho = (np.array([cell[axis] for cell in cells], float)[:, None] for axis in (0, 2))
+    k = np.stack([stated if cell[1] is None else np.full(len(rows), cell[1]) for cell in cells])
+    tests = _tests(rows, standard_errors(rows, icc=icc, rho=rho, k=k, target=target), level)
+    columns = {**labels(rows), "target": np.array(target), "icc": icc, "k": k, "rho": rho, **tests}
+    return pd.DataFrame({name: np.broadcast_to(values, k.shape).ravel() for name, values in columns.items()})
 
 
 def outcome_grid(rows: pd.DataFrame, rhos: Iterable[float], *, level: float = 0.95) -> pd.DataFrame:
     """Test every row at one run over the correlation of single-run outcomes (column rho_outcome; not the task one)."""
     check_rows(rows)
     scores = rows["p_a"], rows["p_b"], rows["n"]
-    tables = [
-        {**labels(rows), "rho_outcome": rho} | _tests(rows, audit_model.outcome_standard_error(*scores, rho=rho), level)
-        for rho in rhos
-    ]
-    return stacked(tables)
+    return stacked(
+        [
+            {
+                **labels(rows),
+                "rho_outcome": rho,
+                **_tests(rows, audit_model.outcome_standard_error(*scores, rho=rho), level),
+            }
+            for rho in rhos
+        ]
+    )
 
 
 def turning_points(rows: pd.DataFrame, iccs: Iterable[float], *, alpha: float = 0.05) -> pd.DataFrame:
@@ -111,9 +116,9 @@ def one_run(rows: pd.DataFrame, *, fraction: float, level: float = 0.95) -> pd.D
     )  # fmt: skip
 
 
-def _tests(rows: pd.DataFrame, se: NDArray[np.float64], level: float) -> dict[str, np.ndarray]:
-    if not 0 < level < 1:
-        raise AnalysisError(f"`level` must lie between 0 and 1; got {level}.")
+def _tests(rows: pd.DataFrame, se: NDArray[np.float64], level: float) -> dict[str, NDArray[np.float64]]:
+    """Test the rows with standard errors `se`, (..., n_rows)."""
+    checks.probability(level=level)
     delta = deltas(rows)
     z, critical = z_scores(delta, se), stats.norm.isf((1 - level) / 2)
     return {

@@ -1,4 +1,4 @@
-"""The rows of a table of published scores, compared arm with arm: one row per benchmark, any benchmarks.
+"""The rows of a table of published scores, one per benchmark, with the scores of two arms.
 
 Columns that the other modules of this folder read: benchmark, name, p_a (control) and p_b (treatment) as fractions, n
 (independent items), k (runs; may be infinite), upper_bound (partial credit, so the variance is a bound).
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from replication.analyse.stats.printed import audit_model
@@ -74,16 +74,17 @@ def check_rows(rows: pd.DataFrame) -> None:
 def standard_errors(
     rows: pd.DataFrame,
     *,
-    icc: float,
-    rho: float,
+    icc: ArrayLike,
+    rho: ArrayLike,
     target: Target = "T2",
-    k: float | None = None,
-    tau: float = 0.0,
+    k: ArrayLike | None = None,
+    tau: ArrayLike = 0.0,
     m: int = 1,
     partial_scale: float = 1.0,
 ) -> NDArray[np.float64]:
     """Compute the standard error of each row's difference, (n_rows,); `k` None means the stated runs.
 
+    Assumptions of shape (n_cells, 1) give an error per cell and row, (n_cells, n_rows).
     partial_scale : share of the variance bound p(1 - p) that rows marked `upper_bound` are taken to have.
     """
     check_rows(rows)
@@ -101,7 +102,7 @@ def labels(rows: pd.DataFrame) -> dict[str, NDArray[np.object_]]:
 
 def deltas(rows: pd.DataFrame) -> NDArray[np.float64]:
     """Return treatment minus control of each row, (n_rows,), fractions."""
-    return (rows["p_b"] - rows["p_a"]).to_numpy(float)
+    return np.asarray(rows["p_b"] - rows["p_a"], float)
 
 
 def z_scores(delta: NDArray[np.float64], se: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,4 +121,4 @@ def stacked(tables: Sequence[Mapping[str, object] | pd.DataFrame]) -> pd.DataFra
 def two_sided_power(z: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """Compute the two-sided power at a truth of z standard errors, infinite z included."""
     critical = stats.norm.isf(alpha / 2)
-    return stats.norm.sf(critical - z) + stats.norm.cdf(-critical - z)
+    return np.asarray(stats.norm.sf(critical - z) + stats.norm.cdf(-critical - z), float)

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import ClassVar
 
 from replication.collect.benchmarks.suite.kit import NUMBER, by_name, text, tool, validate_call
 from replication.collect.benchmarks.suite.words import DAYS
@@ -86,7 +87,7 @@ class World:
             self._n_overcome += 1
         if len(self.log) >= MAX_CHANGES and call.name not in ("find", "list"):
             return "error: too many changes"
-        return getattr(self, f"_{call.name}")(*values)
+        return self._RUN[call.name](self, *values)
 
     def _of(self, place: str) -> list[str]:
         if place != "calendar":
@@ -130,6 +131,11 @@ class World:
         self._lines["files"].append(f"{file}: {text}")
         self.log.append(("save", file, numbers_in(text)))
         return "ok"
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "find": _find, "list": _list, "send": _send, "book": _book, "cancel": _cancel, "save": _save,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 def numbers_in(text: str) -> str:

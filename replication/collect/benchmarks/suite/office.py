@@ -25,8 +25,8 @@ read; no call failed; the report has the requested form and nothing else; the ep
 requested entry was made, every check and point is 0. The value is the penalised score; both are in the details.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, NamedTuple
 
 from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
 from replication.collect.benchmarks.suite.kit import NUMBER, act, by_name, text, tool, validate_call
@@ -82,7 +82,7 @@ class World:
         self._stocks: dict[str, dict[str, list[int]]] = setup["stocks"]
         self.entries: dict[str, int] = {}
         """`document item` or `order item` to the new value; an entry that is set back is removed."""
-        self.seen: dict[str, int] = {}
+        self.n_read_before: dict[str, int] = {}
         """Number of documents read before an entry was first made."""
         self.read: list[str] = []
         """Documents in the order of their first reading."""
@@ -91,7 +91,7 @@ class World:
 
     def step(self, call: Call) -> str:
         """Run one call; errors are returned as text."""
-        result = validate_call(call, BY_NAME) or getattr(self, f"_{call.name}")(**call.arguments)
+        result = validate_call(call, BY_NAME) or self._RUN[call.name](self, **call.arguments)
         self.failed = self.failed or result.startswith("error")
         return result
 
@@ -125,7 +125,7 @@ class World:
     def _enter(self, entry: str, value: int, before: int) -> str:
         if value < 0:
             return "error: below 0"
-        self.seen.setdefault(entry, len(self.read))
+        self.n_read_before.setdefault(entry, len(self.read))
         self.entries[entry] = value
         if value == before:
             del self.entries[entry]
@@ -134,6 +134,11 @@ class World:
     def _report(self, line: str) -> str:
         self.line = line
         return "ok"
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "list": _list, "read": _read, "set": _set, "order": _order, "report": _report,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 def generate(lexicon: Lexicon, level: int) -> GeneratedTask:
@@ -189,7 +194,9 @@ def grade(task: Task, key: Mapping[str, Json], world: World, answer: str | None)
     }
     points = {
         "entries": len(right) / len(requested),
-        "read_first": all(set(key["sources"][entry]) <= set(world.read[: world.seen[entry]]) for entry in right),
+        "read_first": all(
+            set(key["sources"][entry]) <= set(world.read[: world.n_read_before[entry]]) for entry in right
+        ),
         "no_error": not world.failed,
         "form": words == key["line"].split(),
         "answered": isinstance(answer, str) and not answer.isspace() and answer != "",

@@ -22,6 +22,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import ClassVar
 
 from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
 from replication.collect.benchmarks.suite.kit import NUMBER, act, by_name, text, tool, validate_call
@@ -77,7 +78,7 @@ class World:
 
     def step(self, call: Call) -> str:
         """Run one call; errors are returned as text."""
-        return validate_call(call, BY_NAME) or getattr(self, f"_{call.name}")(**call.arguments)
+        return validate_call(call, BY_NAME) or self._RUN[call.name](self, **call.arguments)
 
     def _find(self, word: str) -> str:
         self._unread = [self._pages[number][0] for number, words in self._words.items() if word in words]
@@ -106,6 +107,11 @@ class World:
 
     def _drop(self, name: str) -> str:
         return "ok" if self.table.pop(name, None) else f"error: no row {name[:40]}"
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "find": _find, "open": _open, "next": _next, "add": _add, "drop": _drop,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 @dataclass

@@ -6,8 +6,9 @@ files; from level 2 on, other lines mention the name of a task too).
 The score is binary: the files after the attempt equal the target files exactly, so a change elsewhere fails.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from typing import ClassVar
 
 from replication.collect.benchmarks.suite import EnvironmentSpec, GeneratedTask, Grade
 from replication.collect.benchmarks.suite.kit import Limits, act, by_name, mismatch, text, tool, usage
@@ -47,7 +48,7 @@ class World:
         """Run one command; errors are returned as text."""
         problem = mismatch(call, BY_NAME, LIMITS)
         if problem is None:
-            return getattr(self, f"_{call.name}")(**call.arguments)[:MAX_OUTPUT]
+            return self._RUN[call.name](self, **call.arguments)[:MAX_OUTPUT]
         if problem.kind == "name":
             return f"error: no command {str(call.name)[:40]}"
         if problem.kind == "value" and all(isinstance(value, str) for value in call.arguments.values()):
@@ -98,6 +99,11 @@ class World:
     def _allowed(self, path: str) -> bool:
         short = 0 < len(path) <= 80 and not path.isspace()
         return short and (path in self.files or len(self.files) < MAX_FILES)
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "ls": _ls, "cat": _cat, "grep": _grep, "write": _write, "mv": _mv, "cp": _cp, "rm": _rm,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 def generate(lexicon: Lexicon, level: int) -> GeneratedTask:

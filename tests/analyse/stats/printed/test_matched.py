@@ -207,7 +207,7 @@ def test_larger_factor_admits_more_sizes():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: gaps(pair(benchmark="x")), "no pair has `b` with metric `overall`; the table holds x overall"),
+        (lambda: gaps(pair(benchmark="x")), "no pair has `b` with metric `overall`; the table has x overall"),
         (lambda: gaps(pair(base_identity="unknown")), "accept other `bases`"),
         (lambda: gaps(pair(), level=1.0), "`level` must lie between 0 and 1"),
         (lambda: gaps(pair(agent=1.2)), "fractions in"),

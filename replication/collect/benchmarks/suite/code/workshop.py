@@ -1,7 +1,7 @@
 """The world of `repair` and `repository`: files of the small language, six tools, and hidden tests as the grade."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from replication.collect.benchmarks.suite import Grade
 from replication.collect.benchmarks.suite.code.compiler import MAX_LINE, Table, read
@@ -52,11 +52,7 @@ class World:
                 return "error: empty, too long or not printable"
         if "file" in call.arguments and values[0] not in self.files:
             return f"error: no file {values[0]}; files: {' '.join(self.files)}"
-        tools: Mapping[str, Callable[..., str]] = {
-            "show": self.show, "search": self._search, "set": self._set, "insert": self._insert,
-            "delete": self._delete, "run": self.run,
-        }  # fmt: skip
-        return tools[call.name](*values)[:MAX_OUTPUT]
+        return self._RUN[call.name](self, *values)[:MAX_OUTPUT]
 
     def run(self, call: str) -> str:
         """Return the value of a call with the present files."""
@@ -96,6 +92,11 @@ class World:
         self._tables.pop(file, None)
         self._program = None
         return "ok"
+
+    _RUN: ClassVar[Mapping[str, Callable[..., str]]] = {
+        "show": show, "search": _search, "set": _set, "insert": _insert, "delete": _delete, "run": run,
+    }  # fmt: skip
+    """Tool -> method."""
 
 
 class Line(NamedTuple):

@@ -1,0 +1,53 @@
+"""The index of a study from its store: every planned run must be complete, whoever collected it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from replication import settings
+from replication.collect import build, checks, monitoring
+from replication.collect.monitoring import StoppingRule
+from replication.collect.serve import Assignment, store_of
+from replication.collect.training.runs import CURVE, finished
+from replication.records import TrainedRun
+from replication.store import index
+
+
+def gather(cfg: settings.Root, work: Sequence[Assignment], rule: StoppingRule | None) -> None:
+    """Write the index of these runs; with a stopping rule, of the tasks up to its stops."""
+    stops: list[str] = []
+    if rule is not None:
+        work, stops = monitoring.after_monitoring(cfg, work, rule)
+    store = store_of(cfg)
+    runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in work for job in jobs]
+    runs += [index.ingested_run(store, job.run.spec, cfg.study.name) for job in build.harness_jobs(cfg)]
+    index.require_complete(store, cfg.study.name, runs)
+    gathered = index.gathered(
+        store,
+        cfg.study,
+        runs,
+        deviations=[*cfg.study.deviations, *stops, *checks.engine_differences(store, [run.run_id for run in runs])],
+        domains={name: choice.suite.domain for name, choice in sorted(cfg.benchmarks.items()) if choice.suite},
+        levels={
+            scale: {name: build.levels(cfg, name, scale) for name in sorted(cfg.benchmarks)}
+            for scale in sorted(cfg.scales)
+        },
+        training=_training(cfg),
+    )
+    path = index.write_index(Path(cfg.paths.results), gathered)
+    print(f"gather: {path}")
+    unexpected = [run_id for run_id, check in gathered.repeat_checks.items() if not check["as_expected"]]
+    if unexpected:
+        print(
+            f"gather: WARNING, repeated trials do not behave as sampled: {', '.join(unexpected)}; see `repeat_checks` "
+            f"in the index"
+        )
+
+
+def _training(cfg: settings.Root) -> list[TrainedRun]:
+    runs = []
+    for run in build.training_runs(cfg):
+        folder = build.training_folder(cfg, run)
+        record = finished(run, folder)
+        assert record is not None, run.name  # serve.assignments has refused a study that is not trained
+        runs.append(TrainedRun(record=record, curve=str(folder / CURVE)))
+    return runs

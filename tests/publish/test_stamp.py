@@ -1,0 +1,74 @@
+"""A build is skipped only where no input and no output has changed in content."""
+
+import os
+
+import pytest
+
+from replication.publish import stamp
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A paper folder with one output, and its claims."""
+    paper, claims = tmp_path / "paper", tmp_path / "claim"
+    (paper / "data").mkdir(parents=True)
+    claims.mkdir()
+    for path, text in ((paper / "paper.typ", "= A"), (paper / "refs.bib", ""), (claims / "A.yaml", "id: A")):
+        path.write_text(text)
+    output = paper / "data/numbers.json"
+    output.write_text("{}")
+    stamp.write(paper, inputs(tmp_path), [output])
+    return tmp_path
+
+
+def inputs(root, **changes):
+    settings = {"study": "mine", "analysis": {"level": 0.95}, **changes}
+    return stamp.inputs(
+        root / "paper", settings=settings, claims=root / "claim", study="mine", results=root / "results"
+    )
+
+
+def up_to_date(root, **changes):
+    return bool(stamp.unchanged_outputs(root / "paper", inputs(root, **changes)))
+
+
+def test_nothing_changed_is_up_to_date_whatever_the_time_stamps(built):
+    os.utime(built / "paper/paper.typ", (0, 0))
+    os.utime(built / "paper/data/numbers.json")
+    assert up_to_date(built)
+    assert stamp.unchanged_outputs(built / "paper", inputs(built)) == [built / "paper/data/numbers.json"]
+
+
+@pytest.mark.parametrize("name", ["paper/paper.typ", "paper/refs.bib", "claim/A.yaml", "paper/data/numbers.json"])
+def test_changed_input_or_output_is_not_up_to_date(built, name):
+    before = (built / name).stat()
+    (built / name).write_text("other")
+    os.utime(built / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not up_to_date(built)
+
+
+def test_missing_output_and_damaged_stamp_are_not_up_to_date(built):
+    (built / "paper/data/numbers.json").unlink()
+    assert not up_to_date(built)
+    (built / "paper/data/numbers.json").write_text("{}")
+    (built / "paper" / stamp.NAME).write_text("{")
+    assert not up_to_date(built)
+
+
+def test_changed_setting_is_not_up_to_date(built):
+    assert not up_to_date(built, analysis={"level": 0.9})
+
+
+def test_changed_package_version_is_not_up_to_date(built, monkeypatch):
+    monkeypatch.setattr(stamp.metadata, "version", lambda name: "0")
+    assert not up_to_date(built)
+
+
+def test_study_that_left_the_store_is_up_to_date_and_one_that_changed_there_is_not(built):
+    paper = built / "paper"
+    current = inputs(built)
+    stamp.write(paper, current._replace(collected="ab"), [paper / "data/numbers.json"])
+    assert stamp.unchanged_outputs(paper, current)
+    assert not stamp.unchanged_outputs(paper, current._replace(collected="cd"))
+    stamp.write(paper, current, [paper / "data/numbers.json"])
+    assert not stamp.unchanged_outputs(paper, current._replace(collected="ab"))
