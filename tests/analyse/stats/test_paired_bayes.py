@@ -66,7 +66,8 @@ def test_posterior_is_that_of_integration_on_a_grid():
     # The latent correlation has another prior, rho sqrt(s_A s_B) instead of rho; with 89 tasks it matters little.
     posterior = one_trial(*COUNTS, rng=rng(), n_draws=20_000)
     mean, low, high, greater = on_a_grid(*COUNTS)
-    assert (posterior.mean, posterior.p_b_greater) == pytest.approx((mean, greater), abs=0.01)
+    assert posterior.mean == pytest.approx(mean, abs=0.01)
+    assert posterior.p_b_greater == pytest.approx(greater, abs=0.02)
     assert (posterior.low, posterior.high) == pytest.approx((low, high), abs=0.02)
 
 
