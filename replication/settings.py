@@ -391,7 +391,8 @@ def analysis(name: str = "default") -> Analysis:
     absent = sorted(OmegaConf.missing_keys(merged))
     if absent:
         raise ConfigError(f"no value for `analysis.{absent[0]}` in {path.name}. Give it in conf/analysis.")
-    chosen: Analysis = OmegaConf.to_object(merged)
+    chosen = OmegaConf.to_object(merged)
+    assert isinstance(chosen, Analysis)
     return chosen
 
 
