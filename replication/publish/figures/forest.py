@@ -104,7 +104,7 @@ def _intervals(axes: Axes, table: pd.DataFrame, height: dict[str, float], left: 
     """Draw every interval, with an arrow where it goes beyond the limits of the axis."""
     inset = 0.008 * (right - left)
     for row in table.itertuples():
-        caps = {"marker": "|", "markersize": 6, "markeredgewidth": 0.9} if row.interval == "T3" else {}
+        caps: dict[str, Any] = {"marker": "|", "markersize": 6, "markeredgewidth": 0.9} if row.interval == "T3" else {}
         y = height[row.benchmark]
         axes.plot([100 * row.low, 100 * row.high], [y, y], solid_capstyle="butt", gid=row.interval, **caps,
                   **INTERVALS[row.interval][1])  # fmt: skip
