@@ -72,6 +72,6 @@ def main(cfg: settings.Root) -> None:
         print(f"nothing has changed since the last build of {paper}; it is not built again\n")
     else:
         verdicts, outputs = build(**study, results=results, paper=paper, claims=claims, analysis=cfg.analysis)
-        frozen = sorted((paper / "data" / cfg.study.name).glob("*"))
-        stamp.write(paper, inputs, dict.fromkeys([*outputs, *frozen]))
+        outputs = list(dict.fromkeys([*outputs, *sorted((paper / "data" / cfg.study.name).glob("*"))]))
+        stamp.write(paper, inputs, outputs)
     print(terminal(verdicts, outputs))

@@ -43,7 +43,7 @@ def inputs(paper: Path, *, settings: Mapping[str, Json], claims: Path, study: st
 
 def write(paper: Path, current: Inputs, outputs: Iterable[Path]) -> None:
     """Record inputs and outputs of a build that succeeded; every output lies in `paper`."""
-    hashes = {path.relative_to(paper).as_posix(): fingerprint.hash_files([path]) for path in outputs}
+    hashes = [[path.relative_to(paper).as_posix(), fingerprint.hash_files([path])] for path in outputs]
     write_json(paper / NAME, {**current._asdict(), "outputs": hashes})
 
 
@@ -58,9 +58,8 @@ def unchanged_outputs(paper: Path, current: Inputs) -> list[Path]:
         return []
     if last.get("built_from") != current.built_from or current.collected not in (None, last.get("collected")):
         return []
-    outputs = [paper / name for name in last["outputs"]]
-    same = all(fingerprint.hash_files([path]) == value for path, value in zip(outputs, last["outputs"].values()))
-    return outputs if same else []
+    same = all(fingerprint.hash_files([paper / name]) == value for name, value in last["outputs"])
+    return [paper / name for name, _ in last["outputs"]] if same else []
 
 
 def _sources(path: Path) -> list[Path]:

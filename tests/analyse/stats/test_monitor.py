@@ -57,6 +57,14 @@ def test_no_difference_at_all_is_futile_once_the_limits_lie_within_the_smallest_
     assert stopped(monitor.trajectory(np.zeros(400), Rule(alpha=0.05, sesoi=0.001))) is None
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_futility_needs_both_limits_within_the_smallest_effect_of_interest(sign):
+    rule = Rule(alpha=0.05, sesoi=0.1, block=200)
+    look = monitor.trajectory(sign * np.tile([0.34, -0.26], 100), rule)[-1]
+    outside, inside = (look.high, look.low) if sign > 0 else (-look.low, -look.high)
+    assert inside > -0.1 and outside > 0.1 and look.decision == "continue"
+
+
 def test_success_goes_before_futility():
     d = np.full(4000, 0.02)
     found = monitor.trajectory(d, Rule(alpha=0.05, sesoi=0.05, block=4000))[-1]

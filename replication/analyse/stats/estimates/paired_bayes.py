@@ -157,11 +157,11 @@ def _normal_density(rho: NDArray[np.float64]) -> NDArray[np.float64]:
     differences = as_strided(
         of_difference[:, n_nodes - 1 :], (n, n_nodes, n_nodes), (row, -item, item), writeable=False
     )
-    return sums * differences
+    return np.asarray(sums * differences)
 
 
 def _draw_at_mode(log_density: LogDensity, start: NDArray[np.float64], n_draws: int, rng: np.random.Generator) -> Draws:
-    """Draw from a t_5 at the mode of the density, and weigh the draws to it."""
+    """Draw from a t_5 at the mode of the density, with importance weights."""
     steps = _STEP * np.vstack([np.zeros(start.size), np.eye(start.size)])
 
     def minus_log(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
