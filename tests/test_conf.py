@@ -142,7 +142,7 @@ def test_value_out_of_range_is_named(override, message):
 
 
 def test_unknown_parts_are_named():
-    with pytest.raises(ConfigError, match="`domain` of a phase is 'both'"):
+    with pytest.raises(ConfigError, match="`domain` of phase `episodes` is 'both'"):
         build.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
     with pytest.raises(ConfigError, match=r"has no finished checkpoint .*make train"):
         build.served(composed("paths.results=nowhere"))
