@@ -4,7 +4,8 @@ Everything here takes the checked root of settings.py; parts never see Hydra or 
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, finished
 from replication.errors import ConfigError
-from replication.records import Labels, RunSpec, Sampling
+from replication.records import Labels, RunSpec, Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ def jobs(cfg: settings.Root, model: Served) -> list[Job]:
     """List the agent runs of one checkpoint: benchmarks x scaffolds."""
     return [
         _job(
-            cfg, model, benchmarks.load(name), scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
+            cfg, model, _benchmark, name, scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
             sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
         )
         for name in sorted(cfg.benchmarks)
@@ -161,10 +162,9 @@ def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
     """List the runs that probe what one checkpoint knows of the worlds: greedy, one prediction a task."""
     if not cfg.probe.n_tasks:
         return []
-    write = scaffolds.load("compact").write
     return [
         _job(
-            cfg, model, Probe(suite.load(name), write), scaffolds.load("probe"), cfg.probe.n_tasks,
+            cfg, model, _probe, name, scaffolds.load("probe"), cfg.probe.n_tasks,
             sampling=Sampling(temperature=0.0, max_tokens=cfg.probe.max_tokens),
             # A prediction is one turn, so the limit on malformed replies is not reached.
             limits=settings.Scaffold(max_turns=1, max_episode_tokens=cfg.probe.max_tokens, max_malformed=3), n_trials=1,
@@ -174,10 +174,29 @@ def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
     ]  # fmt: skip
 
 
+# The checkpoints of a scale play the same tasks: each list is generated once.
+
+
+@functools.cache
+def _benchmark(name: str) -> Benchmark:
+    return benchmarks.load(name)
+
+
+@functools.cache
+def _probe(name: str) -> Benchmark:
+    return Probe(suite.load(name), scaffolds.load("compact").write)
+
+
+@functools.lru_cache(maxsize=256)
+def _tasks(load: Callable[[str], Benchmark], name: str, selection: Selection) -> tuple[Task, ...]:
+    return tuple(load(name).tasks(selection))
+
+
 def _job(
     cfg: settings.Root,
     model: Served,
-    benchmark: Benchmark,
+    load: Callable[[str], Benchmark],
+    name: str,
     scaffold: Scaffold,
     n_tasks: int,
     *,
@@ -185,6 +204,7 @@ def _job(
     limits: settings.Scaffold,
     n_trials: int,
 ) -> Job:
+    benchmark = load(name)
     spec = RunSpec(
         **_served_with(cfg, model), benchmark=benchmark.name, benchmark_version=benchmark.version,
         scaffold=scaffold.name, scaffold_version=scaffold.version, max_turns=limits.max_turns,
@@ -195,7 +215,7 @@ def _job(
         levels=levels(cfg, benchmark.name, model.labels.scale),
     )  # fmt: skip
     return Job(
-        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=benchmark.tasks(selection),
+        spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=_tasks(load, name, selection),
         n_trials=n_trials,
     )  # fmt: skip
 

@@ -1,12 +1,14 @@
 """Engines: one module per kind, which turns requests into text; prompts, parsing and episodes do not belong here."""
 
 import dataclasses
+import functools
+import json
 from collections.abc import Mapping
 
 from replication import settings
 from replication.collect import registry
 from replication.collect.interfaces import Engine, EngineKind
-from replication.records import Json
+from replication.records import Json, canonical_json
 
 
 def load(kind: str, *, dtype: str, context: int, options: Mapping[str, Json]) -> Engine:
@@ -22,8 +24,14 @@ def load(kind: str, *, dtype: str, context: int, options: Mapping[str, Json]) ->
 
 def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:
     """Return the options that can change an episode, defaults included: all but the kind's `speed_only`."""
+    return _text_options(kind, canonical_json(options))
+
+
+@functools.lru_cache(maxsize=8)
+def _text_options(kind: str, options: str) -> dict[str, Json]:
+    # Every run of a study asks for the same options, and checking them takes milliseconds.
     entry = _find(kind)
-    values = dataclasses.asdict(settings.typed(entry.options, options, "engine.options"))
+    values = dataclasses.asdict(settings.typed(entry.options, json.loads(options), "engine.options"))
     return _without(values, entry.speed_only)
 
 
