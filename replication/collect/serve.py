@@ -1,5 +1,6 @@
 """Serve checkpoints and play all their runs: one process plays one checkpoint, or several of one architecture in turn."""
 
+import functools
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,8 +29,13 @@ def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment
 
 
 def store_of(cfg: settings.Root) -> Store:
-    """Open the store of a configuration."""
-    return Store(Path(cfg.paths.results) / "store")
+    """Open the store of a configuration; one object per folder, so that unchanged files are parsed once."""
+    return _store(Path(cfg.paths.results) / "store")
+
+
+@functools.cache
+def _store(root: Path) -> Store:
+    return Store(root)
 
 
 def play_missing(cfg: settings.Root, work: Iterable[Assignment]) -> None:
