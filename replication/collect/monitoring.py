@@ -252,7 +252,7 @@ def _in_order(cfg: settings.Root, work: Sequence[Assignment]) -> list[Assignment
     return [Assignment(model, [ordered(job) for job in jobs]) for model, jobs in work]
 
 
-def _cut(job: runner.Job, model: build.Served, n_tasks: Mapping[str, int]) -> runner.Job:
+def _cut(job: runner.Job, model: build.ServedModel, n_tasks: Mapping[str, int]) -> runner.Job:
     name = f"{model.labels.scale}/{job.spec.benchmark}"
     if job.spec.scaffold == "probe" or name not in n_tasks:
         return job

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from replication import settings
 from replication.collect import registry
@@ -27,8 +28,8 @@ def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:
     return _without(values, entry.speed_only)
 
 
-def _find(kind: str) -> EngineKind:
-    entry: EngineKind = registry.find(__name__, kind, "KIND", "engine.kind").KIND
+def _find(kind: str) -> EngineKind[Any]:  # the type of the options depends on the name
+    entry: EngineKind[Any] = registry.find(__name__, kind, "KIND", "engine.kind").KIND
     return entry
 
 

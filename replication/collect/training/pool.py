@@ -12,7 +12,7 @@ from replication import settings
 from replication.collect import progress
 from replication.collect.training import tracking
 from replication.collect.training.loop import Progress
-from replication.collect.training.runs import TrainingRun, execute, finished
+from replication.collect.training.runs import TrainingRun, execute, read_finished
 from replication.errors import TrainingError
 
 _worker_queue: "Queue | None" = None
@@ -47,7 +47,7 @@ def train_all(
 
     workers : processes side by side. tracked, results : see `tracking.log_training`.
     """
-    todo = [(run, folder) for run, folder in runs if finished(run, folder) is None]
+    todo = [(run, folder) for run, folder in runs if read_finished(run, folder) is None]
     if not todo:
         return Summary(len(runs), 0, 0.0)
     started = time.monotonic()

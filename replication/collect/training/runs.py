@@ -119,7 +119,7 @@ def weights_sha256(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
+def read_finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     """Read the record of a finished training run; None where it, or the checkpoint, is missing.
 
     training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones are an
