@@ -1,12 +1,18 @@
-"""The command line: `python -m replication COMMAND ...`; every command is imported when it is called.
+"""The command line: `python -m replication COMMAND ...`; a command is imported when it is called.
 
 Commands of a study take Hydra overrides, such as `study=controlled_tiny seed=1`; the others take their own arguments.
 """
+
+from __future__ import annotations
 
 import ast
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 STUDY_COMMANDS = {
     "train": "train the missing organisms of a study",
@@ -30,9 +36,11 @@ OTHER_COMMANDS = {
 }
 """`main` is called with the list of arguments."""
 
+COMMANDS = STUDY_COMMANDS | OTHER_COMMANDS
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("study", "engine", "training", "sampling", "analysis", "plan", "monitor")
-"""Groups of conf/ of which a command line names one choice each."""
+"""Groups of conf/ from which a command line selects one file each."""
 
 
 def main(arguments: list[str]) -> int:
@@ -41,8 +49,8 @@ def main(arguments: list[str]) -> int:
     if name in ("-h", "--help", "help"):
         print(_listing())
         return 0
-    if name not in STUDY_COMMANDS | OTHER_COMMANDS:
-        print(f"error: no command {name!r}; the commands are {', '.join(_all())}.", file=sys.stderr)
+    if name not in COMMANDS:
+        print(f"error: no command {name!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
     if "-h" in rest or "--help" in rest:
         print(_help(name))
@@ -64,7 +72,7 @@ def _call(name: str, arguments: list[str]) -> int:
 
     @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
     @exit_on_error
-    def composed(cfg: object) -> None:
+    def composed(cfg: DictConfig) -> None:
         command.main(settings.checked(cfg))
 
     sys.argv = [f"python -m replication {name}", *arguments]
@@ -72,18 +80,14 @@ def _call(name: str, arguments: list[str]) -> int:
     return 0
 
 
-def _all() -> dict[str, str]:
-    return STUDY_COMMANDS | OTHER_COMMANDS
-
-
 def _listing() -> str:
-    lines = [f"  {name:11}{summary}" for name, summary in _all().items()]
+    lines = [f"  {name:11}{summary}" for name, summary in COMMANDS.items()]
     usage = "usage: python -m replication COMMAND [ARGUMENT ...]"
-    return "\n".join([usage, "", *lines, "", "`python -m replication COMMAND --help` explains one of them."])
+    return "\n".join([usage, "", *lines, "", "`python -m replication COMMAND --help` explains a command."])
 
 
 def _help(name: str) -> str:
-    """Return the docstring of a command and, for a study's, what conf/ offers; nothing heavy is imported for it."""
+    """Return the docstring of a command and, for a study's, the choices in conf/; imports nothing heavy."""
     source = (Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8")
     parts = [ast.get_docstring(ast.parse(source)) or ""]
     if name in STUDY_COMMANDS:

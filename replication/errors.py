@@ -27,15 +27,15 @@ class StoreError(ReplicationError):
 
 
 class EngineError(ReplicationError):
-    """The engine cannot start, cannot load a checkpoint, or failed while generating."""
+    """The engine cannot start, cannot load a checkpoint, or failed during generation."""
 
 
 class EnvironmentFault(ReplicationError):
-    """A simulator broke; the episode is unscored, the run continues."""
+    """A simulated environment failed; the episode is unscored, the run continues."""
 
 
 class HarnessError(ReplicationError):
-    """An official harness failed, or its results cannot be used; nothing of them was stored."""
+    """An official harness failed, or its results cannot be used; nothing was stored."""
 
 
 class TrainingError(ReplicationError):
@@ -47,14 +47,14 @@ class AnalysisError(ReplicationError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the last line that a user reads: the boundary that failed and the reason."""
+    """Format an error as one line: the boundary that failed and the reason."""
     return f"error ({type(error).__name__}): {error}"
 
 
 def exit_on_error(main: Callable[..., T]) -> Callable[..., T]:
-    """Wrap an entry point: a known failure is one clear message and exit code 2, never a traceback.
+    """Wrap an entry point: an expected failure prints one message and exits with code 2, without a traceback.
 
-    An OSError (disk full, no permission) counts as known: its own text names the file.
+    Expected failures are `ReplicationError` and OSError (disk full, no permission), whose text names the file.
     """
     import functools
     import sys

@@ -1,4 +1,4 @@
-"""Atomic writing of bytes, text, JSON and CSV: a reader or a kill never sees half a file."""
+"""Atomic writing of bytes, text, JSON and CSV: no reader sees a partial file, and an interruption leaves none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DIGITS = 10
 """Significant digits of the numbers in published data: equal on every CPU, finer than any printed value."""
 DECIMALS = 14
-"""Decimals at most where digits are limited: below that a value that is 0 in theory is rounding error of the CPU."""
+"""Most decimals of a number whose digits are limited; smaller values are the CPU's rounding error of a zero."""
 
 
 def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
@@ -44,7 +44,7 @@ def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
 
 
 def write_text(path: Path, text: str, *, fsync: bool = False) -> Path:
-    """Write UTF-8 text as `write_bytes` does; lone surrogates pass."""
+    """Write UTF-8 text as `write_bytes` does; lone surrogates are kept."""
     return write_bytes(path, text.encode("utf-8", "surrogatepass"), fsync=fsync)
 
 
@@ -82,7 +82,7 @@ def significant(value: Json, digits: int = DIGITS) -> Json:
 
 def _significant(value: float, digits: int) -> float:
     if not math.isfinite(value) or float(value).is_integer():
-        return value + 0.0  # counts are exact, and 0 has no sign
+        return value + 0.0  # counts are exact; adding 0.0 turns -0.0 into 0.0
     return round(float(f"{value:.{digits}g}"), DECIMALS) + 0.0
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SCHEMA_VERSION = 2
-"""Version of the records on disk, written into each; raised when a field is added, removed or changes meaning.
+"""Version of the records on disk, written into each; increased when a field is added, removed or changes meaning.
 
 2: labels are a record, with pair, base, family and active_b; a public checkpoint has no training seed; the study index and
 the training record have a version. 1: untyped labels.
@@ -26,7 +26,8 @@ Json = Any
 StopReason = Literal[
     "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
 ]
-"""Why an episode ended. The last two are ours, not the model's: such episodes are unscored and replayed."""
+"""Reason for the end of an episode. The last two are failures of the set-up, not of the model: such episodes are unscored
+and played again."""
 
 UNSCORED_REASONS = ("engine_error", "environment_error")
 
@@ -54,7 +55,7 @@ def stable_seed(*parts: Json) -> int:
     return int(stable_hash(list(parts), 8), 16) & 0x7FFFFFFF
 
 
-def _plain(value: Any) -> Json:
+def _plain(value: object) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (f.name for f in dataclasses.fields(value) if not _omitted(f, value))
         return {name: getattr(value, name) for name in names}
@@ -63,11 +64,11 @@ def _plain(value: Any) -> Json:
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 
 
-def _omitted(item: "dataclasses.Field[Any]", value: Any) -> bool:
+def _omitted(item: "dataclasses.Field[Any]", value: object) -> bool:
     return bool(item.metadata.get("omit_default")) and getattr(value, item.name) == item.default
 
 
-def to_json(record: Any) -> dict[str, Json]:
+def to_json(record: object) -> dict[str, Json]:
     """Turn a record into plain dicts and lists, tuples as lists."""
     return json.loads(canonical_json(record))
 
@@ -84,7 +85,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request of the model to run one tool; hostile until the environment has checked it."""
+    """A request of the model to run one tool; untrusted input of the environment."""
 
     name: str
     arguments: Mapping[str, Json]
@@ -124,7 +125,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How text is drawn from the model."""
+    """Sampling parameters of a run."""
 
     temperature: float
     """0 means greedy."""
@@ -137,7 +138,7 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """All that can change an episode; its hash is the run's identity."""
+    """Every setting that can change an episode; their hash is the run's identity."""
 
     model: str
     """Hub id, or name of an organism."""
@@ -216,7 +217,7 @@ class TaskEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """An engine that took part in a run."""
+    """A period of a run in which one engine wrote it."""
 
     first_line: int
     """First line of episodes.jsonl that it may have written, from 1."""
@@ -225,8 +226,21 @@ class Session:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RepeatCheck:
+    """Check of a run's repeated trials: texts must differ when sampling and agree when greedy."""
+
+    n_tasks_repeated: int
+    """Tasks with at least two scored trials."""
+    n_tasks_where_trials_differ: int
+    """Tasks whose trials do not all have the same text."""
+    n_seeds: int
+    n_distinct_seeds: int
+    as_expected: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """manifest.json of a run: all that was run, and by which engines."""
+    """manifest.json of a run: its settings, checkpoint, tasks, engines and checks."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -236,8 +250,8 @@ class Manifest:
     """By task id: the run's tasks at its last opening."""
     sessions: tuple[Session, ...]
     """Oldest first; more than one means that a version or flag changed between openings."""
-    checks: Mapping[str, Mapping[str, Json]]
-    """Results of checks by name, such as `repeats`."""
+    checks: Mapping[str, RepeatCheck]
+    """Results by name of the check; `repeats` is the only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,14 +302,14 @@ class StudyIndex:
     kind: str
     """reanalysis, controlled or released."""
     scope: str
-    """Models, scales and benchmarks that the verdicts are about, in words."""
+    """Models, scales and benchmarks that the verdicts apply to, in words."""
     deviations: tuple[str, ...]
     comparisons: tuple[tuple[str, str], ...]
     """(treatment, control), beside those of the claims."""
     domains: Mapping[str, str]
     """By benchmark: in or out, whether the warm-up may see it."""
     levels: Mapping[str, Mapping[str, tuple[int, ...]]]
-    """By scale and benchmark: levels of difficulty, one that is listed twice is drawn twice as often."""
+    """By scale and benchmark: levels of difficulty; a level that is listed twice is drawn twice as often."""
     run_ids: tuple[str, ...]
     """Runs of agents, sorted."""
     probe_run_ids: tuple[str, ...]
@@ -303,9 +317,9 @@ class StudyIndex:
     training: tuple[TrainedRun, ...]
     """Empty in frozen data, where training.csv and curves.csv have it."""
     engine: Mapping[str, Json]
-    """The engine of the last session of the first run."""
-    repeat_checks: Mapping[str, Mapping[str, Json]]
-    """By run id: `checks.repeat_check`."""
+    """`Session.engine` of the last session of the first run."""
+    repeat_checks: Mapping[str, RepeatCheck]
+    """By run id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,6 +437,7 @@ class Estimate:
     low: float
     high: float
     level: float
+    """Confidence of the interval, such as 0.95."""
     method: str
     target: Target
     n_tasks: int
@@ -432,7 +447,7 @@ class Estimate:
     se: float | None = None
     df: float | None = None
     p_one_sided: float | None = None
-    """Of "not above zero"."""
+    """Of the null hypothesis that the value is at most 0."""
     p_two_sided: float | None = None
     kind: Literal["difference", "log_ratio"] = field(default="difference", metadata={"omit_default": True})
     """difference: value and limits are fractions. log_ratio: they are natural logarithms of a ratio. Written to JSON only
@@ -448,11 +463,11 @@ class Verdict:
     statement: str
     study: str
     scope: str
-    """Models, scales, benchmarks and tasks that the answer is about."""
+    """Models, scales, benchmarks and tasks that the answer applies to."""
     target: Target
     outcome: Outcome
     overall: Outcome
-    """Of the claim in this study, over all targets: their common outcome, else inconclusive."""
+    """The common outcome of all targets of the claim in this study, else inconclusive."""
     reason: str
     original: Estimate | None = None
     replication: Estimate | None = None

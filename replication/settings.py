@@ -1,7 +1,7 @@
-"""The typed shape of conf/: plain dataclasses for Hydra, one root; a misspelt key fails and the message names it.
+"""The typed shape of conf/: plain dataclasses for Hydra, one root; an error names each misspelt key.
 
-These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` turns them into
-records and live objects once, at the edge.
+These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` converts them to
+records and live objects.
 """
 
 import dataclasses
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from replication.errors import ConfigError
+from replication.records import Json
 
 Schema = TypeVar("Schema")
 
@@ -23,11 +25,11 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 @dataclass
 class Study:
-    """What is compared."""
+    """A study: its scope, seeds and comparisons."""
 
     name: str = MISSING
     kind: str = MISSING  # reanalysis or controlled; a claim names the kinds that can answer it
-    scope: str = MISSING  # what its verdicts are about, in words
+    scope: str = MISSING  # models, scales and benchmarks that its verdicts apply to, in words
     seed: int = 0  # of tasks and sampling
     training_seeds: list[int] = field(default_factory=list)
     n_trials: int = 1
@@ -127,14 +129,14 @@ class Scaffold:
 
 @dataclass
 class Serve:
-    """Which checkpoints this process plays, such as one job of a cluster."""
+    """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
 
     only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
 class Sampling:
-    """How text is drawn; part of a run's identity."""
+    """Sampling parameters; part of a run's identity."""
 
     temperature: float = MISSING  # 0: greedy
     top_p: float = 1.0
@@ -144,8 +146,11 @@ class Sampling:
 
 @dataclass
 class Engine:
-    """How models are served; part of a run's identity, except `concurrency`, `processes` and the options that the kind lists
-    as `speed_only`. The run's manifest has those options as the engine describes them."""
+    """Settings of the engine, which are part of a run's identity.
+
+    Exceptions are `concurrency`, `processes` and the options that the kind lists as `speed_only`; the run's manifest has
+    those options as the engine describes them.
+    """
 
     kind: str = MISSING  # a module of replication/collect/engines
     dtype: str = MISSING  # of the weights
@@ -157,9 +162,10 @@ class Engine:
 
 @dataclass
 class Ingest:
-    """A run that an official harness collected: where its results are, and what it ran.
+    """A run that an official harness collected: the location of its results, and its settings.
 
-    It was served as `engine` and sampled as `sampling` say: no harness enforces these, so state them."""
+    No harness enforces `engine` and `sampling` of the study, so they must describe how the model was served and sampled.
+    """
 
     harness: str = MISSING  # a module of replication/collect/benchmarks/official
     folder: str = MISSING  # of this run alone
@@ -168,7 +174,7 @@ class Ingest:
     benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
     scaffold: str = MISSING  # the agent that the harness ran
     scaffold_version: str = MISSING
-    n_tasks: int = MISSING  # items of the benchmark, fixed: a harness that reports fewer is refused
+    n_tasks: int = MISSING  # items of the benchmark; results for fewer are an error
     n_trials: int = 1
     max_unscored: float = 0.1  # share of attempts; above it the server was probably down, and nothing is stored
 
@@ -190,7 +196,7 @@ class Rl:
 
 @dataclass
 class Probe:
-    """Next-observation predictions that every checkpoint is asked for, to see what it knows of the worlds."""
+    """Next-observation predictions by every checkpoint, which measure its world model."""
 
     n_tasks: int = 0  # per environment; 0 leaves the probe out
     max_tokens: int = 256
@@ -276,7 +282,7 @@ class Analysis:
     rho: float = MISSING  # of published rows: correlation of the two arms over tasks
     unstated_runs: int = MISSING  # assumed where the source states none
     unscored: list[str] = MISSING  # policies that a verdict must survive
-    bounds: list[str] = MISSING  # policies whose outcome is reported beside it
+    bounds: list[str] = MISSING  # policies whose outcome is reported with it
     n_simulations: int = MISSING  # of the A/A check
     simulation_seed: int = MISSING
     audit: Audit = field(default_factory=Audit)
@@ -289,15 +295,15 @@ class Monitor:
     enabled: bool = False
     treatment: str = ""  # arm or role
     control: str = ""
-    alpha: float = 0.05  # chance, over all looks at a scale's benchmark, of a difference that is not there
-    sesoi: float = 0.05  # smallest effect of interest, a fraction: a difference within it is futile to pursue
+    alpha: float = 0.05  # false positive rate over all looks at one benchmark at one scale
+    sesoi: float = 0.05  # smallest effect of interest, a fraction; the rule stops for futility if the effect is smaller
     block: int = 20  # tasks between looks
     min_blocks: int = 1  # before the first decision
 
 
 @dataclass
 class Plan:
-    """What the planner assumes where nothing was measured, and what it looks for."""
+    """Assumptions of the planner where no measurement exists, and its targets."""
 
     treatment: str = MISSING
     control: str = MISSING
@@ -313,12 +319,12 @@ class Plan:
     probe_completion_tokens: float = MISSING  # per prediction of the probe
     tokens_per_s: float = MISSING  # prompt and completion, of one engine
     training_tokens_per_s: float = MISSING  # of one training run
-    hours_per_task: float = MISSING  # of making one more task of one benchmark
+    hours_per_task: float = MISSING  # to write one more task of one benchmark
     currency: str = MISSING
     price_per_hour: float = MISSING  # of an engine or a training run
     price_per_million_prompt_tokens: float = MISSING
     price_per_million_completion_tokens: float = MISSING
-    budget: float | None = None  # hours, or money where there is a price; None: what the two arms cost as they stand
+    budget: float | None = None  # hours, or money where there is a price; None: the present cost of the two arms
     max_tasks: int = MISSING  # per benchmark
     max_trials: int = MISSING  # per task and training run
     max_runs: int = MISSING  # per arm
@@ -326,7 +332,7 @@ class Plan:
 
 @dataclass
 class Tracking:
-    """Learning curves in wandb; the package's own files are the record."""
+    """Learning curves in wandb; the reference is `curve.csv` beside each checkpoint."""
 
     mode: str = "offline"  # offline, online or disabled
     project: str = "replication"
@@ -334,7 +340,7 @@ class Tracking:
 
 @dataclass
 class Paths:
-    """Where things are written, relative to the working folder."""
+    """Output folders, relative to the working folder."""
 
     results: str = "results"
     paper: str | None = None  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
@@ -343,7 +349,7 @@ class Paths:
 
 @dataclass
 class Root:
-    """Everything."""
+    """Root of the configuration."""
 
     study: Study = field(default_factory=Study)
     arms: dict[str, Arm] = field(default_factory=dict)
@@ -373,37 +379,31 @@ def paper_folder(paths: Paths, study: str) -> Path:
 
 
 def register() -> None:
-    """Tell Hydra the schema; conf/config.yaml names it `root`."""
+    """Register the schema with Hydra under the name `root`, which conf/config.yaml uses."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="root", node=Root)
 
 
 def analysis(name: str = "default") -> Analysis:
-    """Read one file of conf/analysis without Hydra, checked against the same schema as a study's."""
-    from omegaconf.errors import OmegaConfBaseException
-
+    """Read one file of conf/analysis without Hydra; it is checked against the schema, like a study's."""
     path = CONF / "analysis" / f"{name}.yaml"
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Analysis), OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException) as error:
+        values = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
         raise ConfigError(f"{path.name}: {error}. Fix conf/analysis.") from error
-    absent = sorted(OmegaConf.missing_keys(merged))
-    if absent:
-        raise ConfigError(f"no value for `analysis.{absent[0]}` in {path.name}. Give it in conf/analysis.")
-    chosen = OmegaConf.to_object(merged)
-    assert isinstance(chosen, Analysis)
-    return chosen
+    assert isinstance(values, DictConfig), f"{path.name} is not a mapping"
+    return typed(Analysis, cast(Mapping[str, Json], values), "analysis")
 
 
-def checked(cfg: Any) -> Root:
-    """Turn Hydra's DictConfig into the typed root; every value present and in range, or one clear ConfigError."""
-    lacking = sorted(OmegaConf.missing_keys(cfg))
-    if lacking:
-        raise ConfigError(f"no value for `{'`, `'.join(lacking)}`. Give it in conf/ or on the command line.")
+def checked(cfg: DictConfig) -> Root:
+    """Convert Hydra's DictConfig to the typed root; ConfigError if a value is missing, unknown or out of range."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"no value for `{'`, `'.join(missing)}`. Set it in conf/ or on the command line.")
     root = OmegaConf.to_object(cfg)
     assert isinstance(root, Root)
-    unknown = sorted(_dropped(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
+    unknown = sorted(_unknown_keys(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
         raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
@@ -411,7 +411,7 @@ def checked(cfg: Any) -> Root:
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
     if 0 < root.sampling.temperature < 0.01:
         raise ConfigError(
-            f"`sampling.temperature` {root.sampling.temperature} would be raised to 0.01 by vLLM without a word; "
+            f"`sampling.temperature` {root.sampling.temperature} would be raised to 0.01 by vLLM without notice; "
             f"use 0 for greedy decoding or at least 0.01."
         )
     _in_range("sampling.top_p", root.sampling.top_p, 1e-6, 1.0)
@@ -432,39 +432,39 @@ def checked(cfg: Any) -> Root:
     return root
 
 
-def typed(schema: type[Schema], given: Mapping[str, Any], key: str) -> Schema:
-    """Turn free settings into an instance of a plain dataclass; ConfigError names what is unknown, missing or ill-typed.
+def typed(schema: type[Schema], values: Mapping[str, Json], key: str) -> Schema:
+    """Convert a mapping to an instance of a plain dataclass; ConfigError names unknown, missing and ill-typed keys.
 
-    key : where the settings are, for messages.
+    key : position of the mapping in conf/, for messages.
     """
-    allowed = ", ".join(f.name for f in dataclasses.fields(cast(Any, schema)))
-    unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cast(Any, schema))})
+    names = [f.name for f in dataclasses.fields(cast(Any, schema))]  # mypy has no type for "any dataclass"
+    unknown = sorted(set(values) - set(names))
     if unknown:
         named = "`, `".join(f"{key}.{name}" for name in unknown)
-        raise ConfigError(f"no key `{named}`; allowed: {allowed}. Fix conf/ or the command line.")
+        raise ConfigError(f"no key `{named}`; allowed: {', '.join(names)}. Fix conf/ or the command line.")
     try:
-        value = OmegaConf.merge(OmegaConf.structured(schema), given)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
     except OmegaConfBaseException as error:
         raise ConfigError(f"`{key}`: {str(error).strip().splitlines()[0]}. Fix conf/ or the command line.") from None
-    lacking = sorted(OmegaConf.missing_keys(value))
-    if lacking:
-        named = "`, `".join(f"{key}.{name}" for name in lacking)
-        raise ConfigError(f"no value for `{named}`. Give it in conf/ or on the command line.")
-    return cast(Schema, OmegaConf.to_object(value))
+    missing = sorted(OmegaConf.missing_keys(merged))
+    if missing:
+        named = "`, `".join(f"{key}.{name}" for name in missing)
+        raise ConfigError(f"no value for `{named}`. Set it in conf/ or on the command line.")
+    return cast(Schema, OmegaConf.to_object(merged))
 
 
-def _dropped(given: Any, kept: Any, path: str = "") -> Iterator[str]:
-    # A key that is added on the command line with `+` passes Hydra's check and would be lost without a word.
-    if isinstance(given, dict):
-        for key, value in given.items():
+def _unknown_keys(values: Json, converted: Json, path: str = "") -> Iterator[str]:
+    # A key that is added on the command line with `+` passes Hydra's check and would be dropped silently.
+    if isinstance(values, dict):
+        for key, value in values.items():
             here = f"{path}.{key}" if path else str(key)
-            if key in kept:
-                yield from _dropped(value, kept[key], here)
+            if key in converted:
+                yield from _unknown_keys(value, converted[key], here)
             else:
                 yield here
-    elif isinstance(given, list):
-        for at, (value, other) in enumerate(zip(given, kept)):
-            yield from _dropped(value, other, f"{path}[{at}]")
+    elif isinstance(values, list):
+        for at, (value, other) in enumerate(zip(values, converted)):
+            yield from _unknown_keys(value, other, f"{path}[{at}]")
 
 
 def _in_range(key: str, value: float, low: float, high: float) -> None:

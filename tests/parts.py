@@ -8,7 +8,17 @@ from replication.collect.benchmarks import suite
 from replication.collect.interfaces import Selection
 from replication.collect.runner import Job
 from replication.collect.scaffolds.native import SYNTAXES
-from replication.records import Labels, Request, RunSpec, Sampling, StudyIndex, Task, TrainingRecord, stable_seed
+from replication.records import (
+    Labels,
+    RepeatCheck,
+    Request,
+    RunSpec,
+    Sampling,
+    StudyIndex,
+    Task,
+    TrainingRecord,
+    stable_seed,
+)
 
 SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""
@@ -47,6 +57,14 @@ def training_record(**changes) -> TrainingRecord:
         wall_s=1.0, joules=None, phases=(), torch="2", device="cpu",
     )  # fmt: skip
     return TrainingRecord(**(fields | changes))
+
+
+def repeat_check(*, as_expected: bool = True, n_tasks_repeated: int = 0) -> RepeatCheck:
+    """Describe a check of repeated trials."""
+    return RepeatCheck(
+        n_tasks_repeated=n_tasks_repeated, n_tasks_where_trials_differ=0, n_seeds=0, n_distinct_seeds=0,
+        as_expected=as_expected,
+    )  # fmt: skip
 
 
 def index_of(study: str, **changes) -> StudyIndex:

@@ -111,7 +111,7 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     cfg = composed("study=controlled", "+scales.xs.levels={terminal: [1, 1, 2]}", "benchmarks.terminal.n_tasks=10")
     assert build.levels(cfg, "terminal", "xs") == (1, 1, 2)
     (run, *_) = build.training_runs(cfg)
-    served = build.Served(
+    served = build.ServedModel(
         ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
         labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
@@ -145,7 +145,7 @@ def test_unknown_parts_are_named():
     with pytest.raises(ConfigError, match="`domain` of phase `episodes` is 'both'"):
         build.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
     with pytest.raises(ConfigError, match=r"has no finished checkpoint .*make train"):
-        build.served(composed("paths.results=nowhere"))
+        build.served_models(composed("paths.results=nowhere"))
 
 
 def run_entry(entry, *overrides):

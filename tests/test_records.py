@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from parts import index_of, make_job, training_record
+from parts import index_of, make_job, repeat_check, training_record
 
 from replication.records import (
     Estimate,
@@ -27,7 +27,7 @@ ESTIMATE = Estimate(
 def manifest():
     job = make_job(n_tasks=1)
     return Manifest(
-        run_id=job.spec.run_id, spec=job.spec, labels=job.labels, checks={"repeats": {"as_expected": True}},
+        run_id=job.spec.run_id, spec=job.spec, labels=job.labels, checks={"repeats": repeat_check()},
         tasks={"a": TaskEntry(hash="0", level=None)}, sessions=(Session(first_line=1, engine={"flags": {"n": [1, None]}}),),
     )  # fmt: skip
 

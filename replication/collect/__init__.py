@@ -1,1 +1,1 @@
-"""Everything that needs a model, from settings to the store; what reads scores back belongs in `analyse`."""
+"""Everything that needs a model, from settings to the store; the analysis of stored scores belongs in `analyse`."""

@@ -1,6 +1,6 @@
-"""conf/ -> records and live objects: the one place that picks concrete parts.
+"""Builds records and live objects from conf/: the one place that picks concrete parts.
 
-Everything here takes the checked root of settings.py; parts never see Hydra or OmegaConf.
+All functions take the checked root of settings.py; parts never see Hydra or OmegaConf.
 """
 
 import dataclasses
@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from replication import settings
 from replication.collect import benchmarks, engines, scaffolds
@@ -20,14 +19,14 @@ from replication.collect.runner import Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
-from replication.collect.training.runs import PhasePlan, TrainingRun, finished
+from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
 from replication.errors import ConfigError
 from replication.records import Labels, RunSpec, Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """A checkpoint to evaluate, with the labels that the analysis groups by."""
+class ServedModel:
+    """A checkpoint that an engine serves, with its labels for the analysis."""
 
     ref: ModelRef
     labels: Labels
@@ -48,10 +47,10 @@ def training_runs(cfg: settings.Root) -> list[TrainingRun]:
 
 def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -> TrainingRun:
     """Describe one training of an arm at a scale."""
-    chosen = cfg.scales[scale]
+    dimensions = cfg.scales[scale]
     return TrainingRun(
-        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(chosen), base=str(base_folder(chosen)),
-        phases=tuple(_phase(cfg, phase, chosen) for phase in cfg.arms[arm].phases), recipe=_recipe(cfg),
+        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(dimensions)),
+        phases=tuple(_phase(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=_training_config(cfg),
         device=cfg.training.device,
     )  # fmt: skip
 
@@ -62,7 +61,7 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
         TrainingRun(
             arm="base", scale=name, training_seed=scale.base.seed, shape=_shape(scale), base=None,
             phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=scale.base.n_tokens, lr=scale.base.lr),),
-            recipe=_recipe(cfg), device=cfg.training.device, n_tokenizer_blocks=scale.base.n_tokenizer_blocks,
+            recipe=_training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=scale.base.n_tokenizer_blocks,
         )
         for name, scale in sorted(cfg.scales.items())
     ]  # fmt: skip
@@ -78,10 +77,10 @@ def base_folder(scale: settings.Scale) -> Path:
     return Path(__file__).resolve().parents[1] / scale.base.path
 
 
-def served(cfg: settings.Root, only: Sequence[str] = ()) -> list[Served]:
-    """List the checkpoints of a study: organisms that are trained, and public models.
+def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedModel]:
+    """List the checkpoints of a study: trained organisms and public models.
 
-    only : names of the checkpoints to list; empty means all. Others need not be trained.
+    only : names of the checkpoints to list; empty means all. All others may be untrained.
     """
     runs = {organism_name(run): run for run in training_runs(cfg)}
     names = [*runs, *sorted(cfg.models)]
@@ -89,15 +88,15 @@ def served(cfg: settings.Root, only: Sequence[str] = ()) -> list[Served]:
     if unknown:
         raise ConfigError(
             f"`serve.only` names `{'`, `'.join(unknown)}`; study `{cfg.study.name}` has the checkpoints "
-            f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of these, or leave it empty for all."
+            f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
-    chosen = [name for name in names if not only or name in only]
-    return [_trained(cfg, runs[name]) if name in runs else _public(name, cfg.models[name]) for name in chosen]
+    selected = [name for name in names if not only or name in only]
+    return [_trained(cfg, runs[name]) if name in runs else _public(name, cfg.models[name]) for name in selected]
 
 
-def _trained(cfg: settings.Root, run: TrainingRun) -> Served:
+def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
     folder = training_folder(cfg, run)
-    if finished(run, folder) is None:
+    if read_finished(run, folder) is None:
         raise ConfigError(
             f"training run `{run.name}` has no finished checkpoint at `{folder}`. "
             f"Run `make train STUDY={cfg.study.name}` first."
@@ -105,8 +104,8 @@ def _trained(cfg: settings.Root, run: TrainingRun) -> Served:
     return organism(run, folder)
 
 
-def _public(name: str, model: settings.Model) -> Served:
-    return Served(
+def _public(name: str, model: settings.Model) -> ServedModel:
+    return ServedModel(
         ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
         labels=Labels(
             model=name, revision=model.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
@@ -121,12 +120,12 @@ def organism_name(run: TrainingRun) -> str:
     return f"organism/{run.arm}/{run.scale}/s{run.training_seed}"
 
 
-def organism(run: TrainingRun, folder: Path) -> Served:
+def organism(run: TrainingRun, folder: Path) -> ServedModel:
     """Describe the checkpoint of a finished training run."""
-    record = finished(run, folder)
+    record = read_finished(run, folder)
     assert record is not None, run.name
     name = organism_name(run)
-    return Served(
+    return ServedModel(
         ref=ModelRef(
             name=name, path=str(folder), revision=record.weights_sha256, architecture=f"organism-{run.scale}"
         ),
@@ -146,20 +145,20 @@ def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
     return tuple(calibrated.get(benchmark, options.levels))
 
 
-def jobs(cfg: settings.Root, model: Served) -> list[Job]:
+def jobs(cfg: settings.Root, model: ServedModel) -> list[Job]:
     """List the agent runs of one checkpoint: benchmarks x scaffolds."""
     return [
         _job(
             cfg, model, _benchmark, name, scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
-            sampling=Sampling(**dataclasses.asdict(cfg.sampling)), limits=limits, n_trials=cfg.study.n_trials,
+            sampling=_sampling(cfg), limits=limits, n_trials=cfg.study.n_trials,
         )
         for name in sorted(cfg.benchmarks)
         for scaffold, limits in sorted(cfg.scaffolds.items())
     ]  # fmt: skip
 
 
-def probe_jobs(cfg: settings.Root, model: Served) -> list[Job]:
-    """List the runs that probe what one checkpoint knows of the worlds: greedy, one prediction a task."""
+def probe_jobs(cfg: settings.Root, model: ServedModel) -> list[Job]:
+    """List the probe runs of one checkpoint: greedy, one prediction per task."""
     if not cfg.probe.n_tasks:
         return []
     return [
@@ -194,7 +193,7 @@ def _tasks(load: Callable[[str], Benchmark], name: str, selection: Selection) ->
 
 def _job(
     cfg: settings.Root,
-    model: Served,
+    model: ServedModel,
     load: Callable[[str], Benchmark],
     name: str,
     scaffold: Scaffold,
@@ -205,10 +204,9 @@ def _job(
     n_trials: int,
 ) -> Job:
     benchmark = load(name)
-    spec = RunSpec(
-        **_served_with(cfg, model), benchmark=benchmark.name, benchmark_version=benchmark.version,
-        scaffold=scaffold.name, scaffold_version=scaffold.version, max_turns=limits.max_turns,
-        max_episode_tokens=limits.max_episode_tokens, max_malformed=limits.max_malformed, sampling=sampling,
+    spec = _spec(
+        cfg, model.ref, benchmark=(benchmark.name, benchmark.version), scaffold=(scaffold.name, scaffold.version),
+        limits=limits, sampling=sampling,
     )  # fmt: skip
     selection = Selection(
         split=cfg.benchmarks[benchmark.name].split, n_tasks=n_tasks, seed=cfg.study.seed,
@@ -232,10 +230,9 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
             f"Add the model to `models` of the study, or fix the name."
         )
     model = _public(source.model, cfg.models[source.model])
-    spec = RunSpec(
-        **_served_with(cfg, model), benchmark=source.benchmark, benchmark_version=source.benchmark_version,
-        scaffold=source.scaffold, scaffold_version=source.scaffold_version, max_turns=None, max_episode_tokens=None,
-        max_malformed=None, sampling=Sampling(**dataclasses.asdict(cfg.sampling)),
+    spec = _spec(
+        cfg, model.ref, benchmark=(source.benchmark, source.benchmark_version),
+        scaffold=(source.scaffold, source.scaffold_version), limits=None, sampling=_sampling(cfg),
     )  # fmt: skip
     run = HarnessRun(
         spec=spec, model=model.ref, folder=Path(source.folder), n_tasks=source.n_tasks, n_trials=source.n_trials
@@ -245,13 +242,32 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
     )
 
 
-def _served_with(cfg: settings.Root, model: Served) -> dict[str, Any]:
-    """Return the part of a run's identity that is common to all runs of a checkpoint."""
+def _sampling(cfg: settings.Root) -> Sampling:
+    return Sampling(**dataclasses.asdict(cfg.sampling))
+
+
+def _spec(
+    cfg: settings.Root,
+    model: ModelRef,
+    *,
+    benchmark: tuple[str, str],
+    scaffold: tuple[str, str],
+    limits: settings.Scaffold | None,
+    sampling: Sampling,
+) -> RunSpec:
+    """Describe a run of a checkpoint.
+
+    benchmark, scaffold : name and version.
+    limits : None if an official harness sets its own.
+    """
     e = cfg.engine
-    return {
-        "model": model.ref.name, "revision": model.ref.revision, "engine": e.kind, "dtype": e.dtype, "context": e.context,
-        "engine_options": engines.text_options(e.kind, e.options), "seed": cfg.study.seed,
-    }  # fmt: skip
+    return RunSpec(
+        model=model.name, revision=model.revision, engine=e.kind, dtype=e.dtype, context=e.context,
+        engine_options=engines.text_options(e.kind, e.options), benchmark=benchmark[0], benchmark_version=benchmark[1],
+        scaffold=scaffold[0], scaffold_version=scaffold[1], max_turns=limits.max_turns if limits else None,
+        max_episode_tokens=limits.max_episode_tokens if limits else None,
+        max_malformed=limits.max_malformed if limits else None, sampling=sampling, seed=cfg.study.seed,
+    )  # fmt: skip
 
 
 def engine(cfg: settings.Root) -> Engine:
@@ -267,7 +283,7 @@ def _shape(scale: settings.Scale) -> Shape:
     )  # fmt: skip
 
 
-def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
+def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
     t = cfg.training
     return loop.TrainingConfig(
         batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
@@ -279,19 +295,19 @@ def _recipe(cfg: settings.Root) -> loop.TrainingConfig:
 def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
     if phase.domain not in ("all", "in"):
         raise ConfigError(f"`domain` of phase `{phase.corpus}` is {phase.domain!r}; allowed: all, in. Fix conf/arm/.")
-    chosen = tuple(
+    drawn_from = tuple(
         (name, tuple(scale.levels.get(name, options.levels)))
         for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
         if options is not None and (phase.domain == "all" or options.domain == "in")
         for _ in range(options.weight)
     )
-    if phase.corpus != "general" and not chosen:
+    if phase.corpus != "general" and not drawn_from:
         raise ConfigError(
             f"phase `{phase.corpus}` with `domain` {phase.domain!r} has no benchmark to draw from; the study has "
             f"{', '.join(f'`{name}`' for name in sorted(cfg.benchmarks)) or 'none'}. Add one to conf/study/."
         )
     return PhasePlan(
-        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else chosen, n_tokens=phase.n_tokens,
+        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else drawn_from, n_tokens=phase.n_tokens,
         lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,
         rl=_rl(cfg) if phase.corpus.startswith("predictions") else None,
     )  # fmt: skip

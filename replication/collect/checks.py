@@ -1,15 +1,15 @@
-"""Checks of collected runs: do repeats differ as they should, and did the engine change on the way."""
+"""Checks of collected runs: repeated trials, and differences between engines."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from replication.records import UNSCORED_REASONS, Json, canonical_json
+from replication.records import UNSCORED_REASONS, Json, RepeatCheck, canonical_json
 from replication.store import Store
 
 
-def repeat_check(store: Store, run_id: str, temperature: float) -> dict[str, Json]:
+def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
     """Check that repeated trials of a task differ when sampling and agree when greedy, and count distinct seeds.
 
-    A harness that sends one seed for all repeats reports no run-to-run noise at all; this check detects it.
+    A program that sends one seed for all repeats shows no run-to-run noise; this check detects it.
     """
     by_task: dict[str, list[str]] = {}
     seeds: list[int] = []
@@ -21,28 +21,28 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> dict[str, Jso
         seeds += episode.seeds
     repeated = [texts for texts in by_task.values() if len(texts) > 1]
     n_differ = sum(len(set(texts)) > 1 for texts in repeated)
-    return {
-        "n_tasks_repeated": len(repeated),
-        "n_tasks_where_trials_differ": n_differ,
-        "n_seeds": len(seeds),
-        "n_distinct_seeds": len(set(seeds)),
-        "as_expected": not repeated or (n_differ == 0 if temperature == 0 else n_differ > 0),
-    }
+    return RepeatCheck(
+        n_tasks_repeated=len(repeated),
+        n_tasks_where_trials_differ=n_differ,
+        n_seeds=len(seeds),
+        n_distinct_seeds=len(set(seeds)),
+        as_expected=not repeated or (n_differ == 0 if temperature == 0 else n_differ > 0),
+    )
 
 
 def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
     """List the differences between the engines that took part in these runs, such as a version or a changed default.
 
-    They are listed among the deviations of each verdict; empty when one set-up collected everything.
+    They are listed among the deviations of each verdict; empty if all engines were equal.
     """
-    seen: dict[str, set[str]] = {}
+    values_of: dict[str, set[str]] = {}
     engines = [session.engine for run_id in run_ids for session in store.manifest(run_id).sessions]
     described = [dict(_flat(engine)) for engine in engines]
     for key in {key for one in described for key in one}:
-        seen[key] = {one.get(key, "absent") for one in described}
+        values_of[key] = {one.get(key, "absent") for one in described}
     return [
         f"engine `{key}` was not the same in all runs: {', '.join(sorted(values))}"
-        for key, values in sorted(seen.items())
+        for key, values in sorted(values_of.items())
         if len(values) > 1
     ]
 

@@ -1,7 +1,7 @@
 """Play one episode: the loop, on one screen, which uses only the interfaces.
 
-`play` is a generator, so any driver can advance it: the runner awaits an engine with many episodes in flight, a test sends
-fixed texts.
+`play` is a generator, so any driver can advance it: the runner awaits an engine with many episodes in flight, a test
+sends fixed texts.
 """
 
 import functools
@@ -42,7 +42,7 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
             break
         action = scaffold.parse(reply.text, task)
         if reply.finish == "length" and action.problem is None:
-            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would be our mistake.
+            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would change the attempt.
             action = Action(problem="error: reply too long")
         messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
         if action.problem is not None:

@@ -1,4 +1,4 @@
-"""The index of a study from its store: every planned run must be complete, whoever collected it."""
+"""The index of a study from its store; every planned run must be complete, whichever process collected it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,21 +7,21 @@ from replication import settings
 from replication.collect import build, checks, monitoring
 from replication.collect.monitoring import StoppingRule
 from replication.collect.serve import Assignment, store_of
-from replication.collect.training.runs import CURVE, finished
+from replication.collect.training.runs import CURVE, read_finished
 from replication.records import TrainedRun
 from replication.store import index
 
 
-def gather(cfg: settings.Root, work: Sequence[Assignment], rule: StoppingRule | None) -> None:
-    """Write the index of these runs; with a stopping rule, of the tasks up to its stops."""
+def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: StoppingRule | None) -> None:
+    """Write the index of a study; with a stopping rule, its runs end at the stops that were recorded."""
     stops: list[str] = []
     if rule is not None:
-        work, stops = monitoring.after_monitoring(cfg, work, rule)
+        assignments, stops = monitoring.after_monitoring(cfg, assignments, rule)
     store = store_of(cfg)
-    runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in work for job in jobs]
+    runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in assignments for job in jobs]
     runs += [index.ingested_run(store, job.run.spec, cfg.study.name) for job in build.harness_jobs(cfg)]
     index.require_complete(store, cfg.study.name, runs)
-    gathered = index.gathered(
+    study_index = index.build_index(
         store,
         cfg.study,
         runs,
@@ -33,9 +33,9 @@ def gather(cfg: settings.Root, work: Sequence[Assignment], rule: StoppingRule | 
         },
         training=_training(cfg),
     )
-    path = index.write_index(Path(cfg.paths.results), gathered)
+    path = index.write_index(Path(cfg.paths.results), study_index)
     print(f"gather: {path}")
-    unexpected = [run_id for run_id, check in gathered.repeat_checks.items() if not check["as_expected"]]
+    unexpected = [run_id for run_id, check in study_index.repeat_checks.items() if not check.as_expected]
     if unexpected:
         print(
             f"gather: WARNING, repeated trials do not behave as sampled: {', '.join(unexpected)}; see `repeat_checks` "
@@ -47,7 +47,7 @@ def _training(cfg: settings.Root) -> list[TrainedRun]:
     runs = []
     for run in build.training_runs(cfg):
         folder = build.training_folder(cfg, run)
-        record = finished(run, folder)
-        assert record is not None, run.name  # serve.assignments has refused a study that is not trained
+        record = read_finished(run, folder)
+        assert record is not None, run.name  # `serve.assignments` raises ConfigError for an untrained study
         runs.append(TrainedRun(record=record, curve=str(folder / CURVE)))
     return runs

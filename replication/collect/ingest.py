@@ -1,4 +1,4 @@
-"""Official harness -> store: checks the results of one run and adds them, like those of any other run."""
+"""Check the results of an official harness and store them like those of any other run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,35 +6,34 @@ from typing import NamedTuple
 
 from replication.collect.interfaces import Harness, HarnessRun, ItemResult
 from replication.errors import HarnessError, StoreError
-from replication.records import UNSCORED_REASONS, Episode, Json, Labels, Score, Task
+from replication.records import UNSCORED_REASONS, Episode, Labels, RepeatCheck, Score, Task
 from replication.store import Store
 
 MAX_LISTED = 10
-"""Problems in one message."""
+"""Most problems that an error message lists."""
 
-NO_TEXTS: Mapping[str, Json] = {
-    "n_tasks_repeated": 0, "n_tasks_where_trials_differ": 0, "n_seeds": 0, "n_distinct_seeds": 0, "as_expected": True,
-}  # fmt: skip
-"""Result of the check of repeated trials, which compares texts and seeds; a harness reports neither."""
+NO_REPEATS = RepeatCheck(
+    n_tasks_repeated=0, n_tasks_where_trials_differ=0, n_seeds=0, n_distinct_seeds=0, as_expected=True
+)
+"""The check of repeated trials compares texts and seeds; a harness reports neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessJob:
-    """A run of a harness with the labels of its checkpoint."""
+    """A run that a harness collects, with the labels of its checkpoint."""
 
     harness: Harness
     run: HarnessRun
     labels: Labels
-    """Of the served checkpoint."""
     max_unscored: float
     """Share of attempts without a score above which nothing is stored."""
 
 
 class Ingested(NamedTuple):
-    """Counts of one call."""
+    """Counts of one call of `ingest`."""
 
     n_added: int
-    """Attempts that the store did not have, or had without a score."""
+    """Attempts that were new in the store, or had no score there."""
     n_unscored: int
     """Attempts of the whole run without a score."""
 
@@ -48,7 +47,7 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     run, harness = job.run, job.harness
     harness.prepare(run)
     harness.launch(run)
-    _raise(f"results of harness `{harness.name}` in `{run.folder}`", harness.validate(run))
+    _raise_if_any(f"results of harness `{harness.name}` in `{run.folder}`", harness.validate(run))
     results = harness.ingest(run)
     _check(job, results)
     grader = f"{harness.name}-{harness.version}"
@@ -69,24 +68,24 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
             else:
                 continue
             n_added += 1
-    store.record_check(run.spec.run_id, "repeats", NO_TEXTS)
+    store.record_check(run.spec.run_id, "repeats", NO_REPEATS)
     return Ingested(n_added, sum(result.value is None for result in results))
 
 
 def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
-    """Check what every harness must report: all items, all trials, each once, and enough of them scored."""
+    """Check that all trials of all items are reported, each once, and enough of them with a score."""
     run = job.run
-    what = f"results of harness `{job.harness.name}` for run `{run.spec.run_id}`"
+    subject = f"results of harness `{job.harness.name}` for run `{run.spec.run_id}`"
     sources: dict[tuple[str, int], list[str]] = {}
     for result in results:
         sources.setdefault((result.task_id, result.trial), []).append(result.source)
-    twice = [
-        f"item `{task_id}`, trial {trial}, is given more than once: {', '.join(places)}"
+    repeated = [
+        f"item `{task_id}`, trial {trial}, is reported more than once: {', '.join(places)}"
         for (task_id, trial), places in sources.items()
         if len(places) > 1
     ]
-    if twice:
-        raise StoreError(_listed(what, twice))
+    if repeated:
+        raise StoreError(_listed(subject, repeated))
     problems = [
         f"{result.source}: a score must be in [0, 1] or None, and None if the attempt ended in "
         f"{' or '.join(UNSCORED_REASONS)}; got {result.value!r} after {result.stop_reason}"
@@ -98,12 +97,12 @@ def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
         trials.setdefault(task_id, []).append(trial)
     if len(trials) != run.n_tasks:
         problems.append(
-            f"{len(trials)} items where `n_tasks` is {run.n_tasks}. An item that was not run must be there without a score."
+            f"{len(trials)} items where `n_tasks` is {run.n_tasks}. An item that was not run must be listed without a score."
         )
     problems += [
-        f"item `{task_id}` must have the trials 0 to {run.n_trials - 1}; it has {', '.join(map(str, found))}"
-        for task_id, found in trials.items()
-        if found != list(range(run.n_trials))
+        f"item `{task_id}` must have the trials 0 to {run.n_trials - 1}; it has {', '.join(map(str, numbers))}"
+        for task_id, numbers in trials.items()
+        if numbers != list(range(run.n_trials))
     ]
     n_unscored = sum(result.value is None for result in results)
     if results and n_unscored > job.max_unscored * len(results):
@@ -111,23 +110,23 @@ def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
             f"{n_unscored} of {len(results)} attempts have no score, more than `max_unscored` {job.max_unscored:g}: "
             "a server was probably down. Run them again, or raise the limit."
         )
-    _raise(what, problems)
+    _raise_if_any(subject, problems)
 
 
-class _Stored(NamedTuple):
+class _StoredAttempt(NamedTuple):
     value: float | None
     grader: str | None
     failed: bool
 
 
-def _stored(store: Store, run_id: str) -> dict[tuple[str, int], _Stored]:
+def _stored(store: Store, run_id: str) -> dict[tuple[str, int], _StoredAttempt]:
     """Read the stored attempts of a run by task and trial; empty if it was never ingested."""
     if run_id not in store.runs():
         return {}
     table = store.score_table([run_id])
     values = table["value"].astype(object).where(table["value"].notna(), None)
     return {
-        (task_id, int(trial)): _Stored(value, grader, stop_reason in UNSCORED_REASONS)
+        (task_id, int(trial)): _StoredAttempt(value, grader, stop_reason in UNSCORED_REASONS)
         for task_id, trial, value, grader, stop_reason in zip(
             table["task_id"], table["trial"], values, table["grader"], table["stop_reason"], strict=True
         )
@@ -135,7 +134,7 @@ def _stored(store: Store, run_id: str) -> dict[tuple[str, int], _Stored]:
 
 
 def _check_unchanged(
-    run: HarnessRun, grader: str, stored: Mapping[tuple[str, int], _Stored], results: Sequence[ItemResult]
+    run: HarnessRun, grader: str, stored: Mapping[tuple[str, int], _StoredAttempt], results: Sequence[ItemResult]
 ) -> None:
     changed = []
     for result in results:
@@ -145,22 +144,25 @@ def _check_unchanged(
                 f"{result.source}: item `{result.task_id}`, trial {result.trial}, is {result.value}, stored is {old.value}"
             )
     if changed:
-        what = f"run `{run.spec.run_id}` has other scores in the store. Results of another run need another `study.seed`; or"
-        raise StoreError(_listed(f"{what} move the run's folder away to replace it", changed))
+        subject = (
+            f"run `{run.spec.run_id}` has other scores in the store. Results of another run need another `study.seed`; or "
+            f"move the run's folder away to replace it"
+        )
+        raise StoreError(_listed(subject, changed))
 
 
-def _raise(what: str, problems: Sequence[str]) -> None:
+def _raise_if_any(subject: str, problems: Sequence[str]) -> None:
     if problems:
-        raise HarnessError(_listed(f"{what} cannot be used, and nothing was stored", problems))
+        raise HarnessError(_listed(f"{subject} cannot be used, and nothing was stored", problems))
 
 
-def _listed(what: str, problems: Sequence[str]) -> str:
+def _listed(subject: str, problems: Sequence[str]) -> str:
     more = [f"... and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
-    return "\n  ".join([f"{what}:", *problems[:MAX_LISTED], *more])
+    return "\n  ".join([f"{subject}:", *problems[:MAX_LISTED], *more])
 
 
 def _task(run: HarnessRun, task_id: str) -> Task:
-    """Return the task of an item. The harness keeps its content, so id and version of the benchmark identify it."""
+    """Return the task of an item; its content is unknown, so its id and the benchmark's version identify it."""
     setup = {"benchmark": run.spec.benchmark, "version": run.spec.benchmark_version, "item": task_id}
     return Task(id=task_id, benchmark=run.spec.benchmark, prompt="", tools=(), setup=setup)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from replication.records import (
     Call,
@@ -19,6 +19,8 @@ from replication.records import (
     Tool,
 )
 
+Options = TypeVar("Options")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
@@ -27,7 +29,7 @@ class Action:
     calls: tuple[Call, ...] = ()
     answer: str | None = None
     problem: str | None = None
-    """Why the reply cannot be used; shown to the model."""
+    """Reason why the reply cannot be used; shown to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class ModelRef:
 
 
 class Engine(Protocol):
-    """Turns requests into text; safe to call from many coroutines at once."""
+    """Turns requests into text; many coroutines may call `generate` at once."""
 
     async def generate(self, request: Request) -> Reply:
         """Generate the reply of one turn. Raises EngineError if the engine fails."""
@@ -69,15 +71,15 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineKind:
+class EngineKind(Generic[Options]):
     """A kind of engine as a module of `engines` declares it under the name `KIND`."""
 
-    options: type
+    options: type[Options]
     """Plain dataclass of the options that `engine.options` may set; an option without default is required."""
     speed_only: frozenset[str]
     """Options that change speed or memory and no text, nested ones as `option.key`; all others enter the run_id."""
-    build: Callable[[str, int, Any], Engine]
-    """Create an engine, which starts nothing yet, from dtype, context and an instance of `options`."""
+    build: Callable[[str, int, Options], Engine]
+    """(dtype, context, instance of `options`) -> engine; nothing is started before `load`."""
 
 
 class Environment(Protocol):
@@ -152,7 +154,7 @@ class HarnessRun:
     spec: RunSpec
     model: ModelRef
     folder: Path
-    """Of this run alone: several harnesses reuse old results that they find in their folder."""
+    """Of this run alone: several harnesses reuse old results in their folder."""
     n_tasks: int
     """Items of the benchmark; the denominator of every score, however many of them the harness reports."""
     n_trials: int

@@ -1,6 +1,6 @@
 """Play two arms by blocks of tasks, with a stopping rule that looks at their scores after each block.
 
-The rule is statistics, so a command hands it over as a function; `monitor=on` turns it on.
+The rule is statistics, so a command passes it in; `monitor=on` enables it.
 """
 
 import json
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from replication import settings
 from replication.collect import build, runner
@@ -23,19 +23,18 @@ Scores = Mapping[str, list[list[float | None]]]
 """By run_id: per task, in the order of the task list, the scores of its trials; None is unscored."""
 
 Stop = Callable[[str, Scores], str]
-"""Takes a group's name and its scores so far; returns `continue`, or the decision that ends the group. Must be
-deterministic."""
+"""(name of a group, its scores so far) -> `continue`, or the decision that ends the group. Must be deterministic."""
 
 
 class StoppingRule(Protocol):
-    """A stopping rule as a command hands it over."""
+    """A stopping rule that a command passes in."""
 
     @property
     def parameters(self) -> Mapping[str, Json]:
-        """Return the settings for the record of looks, which refuses another rule later; `block` is one of them."""
+        """Return the settings, among them `block`; stored with the looks, they must be equal when the study resumes."""
 
     def looks(self, differences: Sequence[float]) -> list[dict[str, Json]]:
-        """Return one record per look at task differences, treatment minus control, in [-1, 1]: n_tasks, decision ..."""
+        """Return one record per look (n_tasks, decision, ...) at task differences, treatment minus control, in [-1, 1]."""
 
 
 class Arms(NamedTuple):
@@ -49,9 +48,9 @@ class Monitored(NamedTuple):
     """The state of a study after monitoring."""
 
     work: list[Assignment]
-    """All runs, with the tasks up to the stop; probes are whole, and arms that are not monitored may not be played yet."""
+    """All runs, with the tasks up to the stop; probes are complete; arms that are not monitored may be unplayed."""
     stops: list[str]
-    """One deviation, in words, for each group that was stopped before its last task."""
+    """One deviation, in words, per group that was stopped before its last task."""
 
 
 def collect_monitored(cfg: settings.Root, work: Sequence[Assignment], rule: StoppingRule) -> Monitored:
@@ -118,7 +117,7 @@ def after_monitoring(cfg: settings.Root, work: Sequence[Assignment], rule: Stopp
 
 
 class _Player:
-    """Plays parts of jobs on one engine, which is started when it is first needed."""
+    """Plays parts of jobs on one engine, which is started on first use."""
 
     def __init__(self, cfg: settings.Root, work: Sequence[Assignment], store: Store):
         self._cfg, self._work, self._store = cfg, work, store
@@ -126,7 +125,7 @@ class _Player:
         self._loaded: ModelRef | None = None
 
     def play_part(self, jobs: list[runner.Job]) -> int:
-        """Play the missing episodes of these jobs; a checkpoint that is loaded goes first. Returns the number played."""
+        """Play the missing episodes of these jobs, the loaded checkpoint first; returns the number played."""
         engine = self._engine = self._engine or build.engine(self._cfg)
         requested, n_played = {job.spec.run_id: job for job in jobs}, 0
         for model, own in sorted(self._work, key=lambda item: item.model.ref != self._loaded):
@@ -164,7 +163,7 @@ def collect_in_blocks(
         the store, so an interrupted run gives identical ones.
 
     A job's tasks are those up to the end of the block, so tasks after the stop are in no manifest and no score table:
-    they were not planned, which is not unscored. A look needs every episode that failed in the engine to be played again
+    they count as not planned, not as unscored. A look needs every episode that failed in the engine to be played again
     (EngineError); one that failed in the environment is passed on as None.
     """
     _check_groups(groups, block)
@@ -252,7 +251,7 @@ def _in_order(cfg: settings.Root, work: Sequence[Assignment]) -> list[Assignment
     return [Assignment(model, [ordered(job) for job in jobs]) for model, jobs in work]
 
 
-def _cut(job: runner.Job, model: build.Served, n_tasks: Mapping[str, int]) -> runner.Job:
+def _cut(job: runner.Job, model: build.ServedModel, n_tasks: Mapping[str, int]) -> runner.Job:
     name = f"{model.labels.scale}/{job.spec.benchmark}"
     if job.spec.scaffold == "probe" or name not in n_tasks:
         return job
@@ -264,9 +263,9 @@ def _task_means(runs: Sequence[list[list[float | None]]]) -> list[float]:
     return [math.fsum(v or 0.0 for trials in task for v in trials) / sum(map(len, task)) for task in zip(*runs)]
 
 
-def _record(cfg: settings.Root, groups: Mapping[str, Arms], rule: StoppingRule, path: Path) -> dict[str, Any]:
+def _record(cfg: settings.Root, groups: Mapping[str, Arms], rule: StoppingRule, path: Path) -> dict[str, Json]:
     """Start the record of looks, or continue the stored one, which must have the same plan."""
-    record: dict[str, Any] = {
+    record: dict[str, Json] = {
         "study": cfg.study.name, "treatment": cfg.monitor.treatment, "control": cfg.monitor.control,
         "rule": rule.parameters, "n_trials": cfg.study.n_trials, "order_seed": cfg.study.seed,
         "groups": {
@@ -293,7 +292,7 @@ def _record(cfg: settings.Root, groups: Mapping[str, Arms], rule: StoppingRule, 
     return stored
 
 
-def _record_looks(record: dict[str, Any], name: str, looks: list[dict[str, Json]], path: Path) -> None:
+def _record_looks(record: dict[str, Json], name: str, looks: list[dict[str, Json]], path: Path) -> None:
     """Store new looks; stored ones must be equal to those computed again."""
     stored = record["groups"][name]["looks"]
     for old, new in zip(stored, looks):

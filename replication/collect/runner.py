@@ -1,4 +1,4 @@
-"""RunSpec -> missing episodes and scores -> store: existing results are kept, missing episodes are played, then graded.
+"""Play and grade the missing episodes of runs; existing results are kept.
 
 One call plays all runs of one checkpoint in one pool, so that the batch stays full across benchmarks, scaffolds and
 trials. The order of work is fixed; results do not depend on the order of completion.
@@ -15,17 +15,17 @@ from replication.collect.checks import repeat_check
 from replication.collect.episodes import play
 from replication.collect.interfaces import Benchmark, Engine, Scaffold
 from replication.errors import EngineError
-from replication.records import UNSCORED_REASONS, Episode, Labels, RunSpec, Task
+from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Task
 from replication.store import Store
 from replication.store.writer import RunWriter
 
 RETRIES = 2
-"""Further attempts of one turn when the engine refused it; the same request with the same seed."""
+"""Retries of a turn after an EngineError, with the same request and seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run of one checkpoint: its tasks, number of trials and parts."""
+    """One run of one checkpoint: its identity, tasks, trials and parts."""
 
     spec: RunSpec
     labels: Labels
@@ -45,7 +45,7 @@ class Item:
 
 
 def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
-    """List the (task, trial) that have no finished episode, in fixed order; empty means the run is complete."""
+    """List the (task, trial) without a finished episode, in fixed order; empty if the run is complete."""
     finished = store.finished(job.spec.run_id)
     return [
         (task, trial)
@@ -60,8 +60,9 @@ def collect(
 ) -> int:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns the number played.
 
-    Raises EngineError when the engine is lost; everything finished by then is stored, and the same call resumes.
-    `position` is the row of the progress bar among those of other processes.
+    Raises EngineError if most episodes fail in the engine; finished episodes are stored, and the same call resumes.
+
+    position : row of the progress bar among those of other processes.
     """
     with contextlib.ExitStack() as stack:
         writers = {
@@ -79,7 +80,7 @@ def collect(
 
 
 def regrade(store: Store, job: Job) -> None:
-    """Grade the episodes of a complete run that have no score by the benchmark's current grader; needs no engine."""
+    """Grade the episodes of a complete run without a score by the benchmark's current grader; needs no engine."""
     engine = store.manifest(job.spec.run_id).sessions[-1].engine
     with store.writer(job.spec, labels=job.labels, engine=engine, tasks=job.tasks) as writer:
         _grade_ungraded([job], {job.spec.run_id: writer})
@@ -106,12 +107,12 @@ async def _play_all(
     queue: Iterator[Item] = iter(items)
     played = failed = n_tokens = 0
     started = time.monotonic()
-    lost: EngineError | None = None
+    failure: EngineError | None = None
 
     with progress.bar(len(items), title, "episode", position=position) as bar:
 
         async def work() -> None:
-            nonlocal played, failed, n_tokens, lost
+            nonlocal played, failed, n_tokens, failure
             for item in queue:  # shared by all workers: each takes the next one when it is free
                 episode = await _play_one(engine, item)
                 score = None
@@ -127,18 +128,18 @@ async def _play_all(
                 bar.update()
                 if episode.stop_reason == "engine_error":
                     failed += 1
-                    # A few refused requests are data; an engine that fails for everyone is gone.
+                    # Single failures are recorded and the run continues; if most episodes fail, the engine is down.
                     if failed > max(10, played // 2):
-                        lost = EngineError(
+                        failure = EngineError(
                             f"{failed} of {played} episodes failed in the engine, the last with: {episode.error} "
                             f"Finished episodes are stored; the same command plays the rest."
                         )
-                if lost is not None:
+                if failure is not None:
                     return
 
         await asyncio.gather(*(work() for _ in range(min(concurrency, len(items)))))
-    if lost is not None:
-        raise lost
+    if failure is not None:
+        raise failure
     return played
 
 
@@ -148,15 +149,19 @@ async def _play_one(engine: Engine, item: Item) -> Episode:
     try:
         request = next(turns)
         while True:
-            for attempt in range(RETRIES + 1):
-                try:
-                    reply = await engine.generate(request)
-                    break
-                except EngineError as error:
-                    if attempt == RETRIES:
-                        request = turns.throw(error)
+            try:
+                reply = await _generate(engine, request)
+            except EngineError as error:
+                request = turns.throw(error)
             else:
-                continue
-            request = turns.send(reply)
+                request = turns.send(reply)
     except StopIteration as end:
         return end.value
+
+
+async def _generate(engine: Engine, request: Request) -> Reply:
+    """Generate a reply; an EngineError is raised after `RETRIES` retries."""
+    for _ in range(RETRIES):
+        with contextlib.suppress(EngineError):
+            return await engine.generate(request)
+    return await engine.generate(request)

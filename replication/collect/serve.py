@@ -16,7 +16,7 @@ from replication.store import Store
 class Assignment(NamedTuple):
     """A checkpoint and all runs that it plays."""
 
-    model: build.Served
+    model: build.ServedModel
     jobs: list[runner.Job]
 
 
@@ -24,7 +24,7 @@ def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment
     """List the checkpoints of a study with their runs, agents and probes; those named in `only`, or all if it is empty."""
     return [
         Assignment(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)])
-        for model in build.served(cfg, only)
+        for model in build.served_models(cfg, only)
     ]  # fmt: skip
 
 
@@ -38,20 +38,21 @@ def _store(root: Path) -> Store:
     return Store(root)
 
 
-def play_missing(cfg: settings.Root, work: Iterable[Assignment]) -> None:
-    """Play and grade the missing episodes of these checkpoints; no engine is started when there are none.
+def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
+    """Play and grade the missing episodes of these checkpoints; no engine is started if there are none.
 
     `engine.processes` engines share the checkpoints.
     """
-    work, store, todo = list(work), store_of(cfg), []
-    for model, jobs in work:
+    store = store_of(cfg)
+    todo: list[Assignment] = []
+    for model, jobs in planned:
         if any(runner.missing(store, job) for job in jobs):
             todo.append(Assignment(model, jobs))
         else:
             for job in jobs:
                 runner.regrade(store, job)
     if not todo:
-        print(f"run: all {sum(len(jobs) for _, jobs in work)} runs are complete")
+        print(f"run: all {sum(len(jobs) for _, jobs in planned)} runs are complete")
         return
     started = time.monotonic()
     # Sorted by architecture, so that weights are swapped within one engine before another is started.

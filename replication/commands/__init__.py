@@ -1,1 +1,2 @@
-"""One module per command of `python -m replication`; parses, calls, prints. The only code that may import both halves."""
+"""One module per command of `python -m replication`, the only code that imports both halves; parses arguments, calls and
+prints, while playing, statistics and drawing belong to the other parts."""

@@ -1,10 +1,10 @@
-"""Audit a table of published scores: how much its numbers can show, as a report, tables and figures.
+"""Audit a table of published scores: a report, tables and figures on the conclusions that its numbers support.
 
 python -m replication audit TABLE.csv [treatment control]
 
 TABLE.csv has one row per arm and benchmark, either with the columns of `replication.analyse.evidence.load_scores` or short:
 
-    benchmark, arm    the benchmark and the model, or whichever two things are compared
+    benchmark, arm    the benchmark and the model, or any two things that are compared
     value_percent     the number as printed, with its decimals: 33.25, not 0.3325
     n_tasks, runs     items; independent runs averaged (empty where not stated: one is assumed)
     n_clusters        optional: independent items, where several of the n_tasks are variants of one
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replication.errors import AnalysisError, exit_on_error
+from replication.errors import AnalysisError
 from replication.settings import CONF
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def folder_name(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", path.stem, flags=re.ASCII).strip("-.") or "table"
 
 
-@exit_on_error
 def main(arguments: Sequence[str]) -> None:
     """Read the table, write everything, print the report."""
     if len(arguments) not in (1, 3):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from replication.analyse.evidence import FOLDER, TABLES
-from replication.errors import EvidenceError, exit_on_error
+from replication.errors import EvidenceError
 
 WIDTH = 120
 COLUMNS = {
@@ -32,7 +32,6 @@ COLUMNS = {
 """Columns that are printed of each table; the files have all."""
 
 
-@exit_on_error
 def main(arguments: list[str]) -> None:
     """Print tables, or check one."""
     if arguments[:1] == ["check"]:
@@ -55,9 +54,9 @@ def page(name: str, width: int = WIDTH) -> str:
     table = load(FOLDER / file)
     sources = [f"{row.source} (read {row.date_read})" for row in table.itertuples()]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources), start=1)}
-    shown = table[COLUMNS[name].split()].map(_cell)
-    shown["source"] = [f"[{numbers[source]}]" for source in sources]
-    lines = [f"{name}  ({file}, {len(table)} rows)", "", *_grid(shown, width), ""]
+    cells = table[COLUMNS[name].split()].map(_cell)
+    cells["source"] = [f"[{numbers[source]}]" for source in sources]
+    lines = [f"{name}  ({file}, {len(table)} rows)", "", *_grid(cells, width), ""]
     for source, number in numbers.items():
         lines += textwrap.wrap(f"[{number}] {source}", width, subsequent_indent="    ")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Write the index of a study from the store: `python -m replication gather study=controlled`.
 
-conf/ states the runs of the study; their episodes may have been collected by any number of processes or machines. A study
-that is incomplete is refused with a list of what is missing.
+conf/ states the runs of the study; their episodes may have been collected by any number of processes or machines. If
+episodes are missing, the command lists the incomplete runs and writes nothing.
 """
 
 from replication import settings
@@ -13,8 +13,8 @@ def main(cfg: settings.Root) -> None:
     from replication.collect import serve
     from replication.collect.gather import gather
 
-    work = serve.assignments(cfg)
-    if not work:
+    assignments = serve.assignments(cfg)
+    if not assignments:
         print("gather: this study serves no model")
         return
-    gather(cfg, work, stopping.from_conf(cfg.monitor) if cfg.monitor.enabled else None)
+    gather(cfg, assignments, stopping.from_conf(cfg.monitor) if cfg.monitor.enabled else None)

@@ -50,12 +50,12 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
     if kind != "reanalysis":
         freeze(study, results, data)
         frozen = read_frozen(study, data)
-    found = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
-    verdicts = write_json(data / "verdicts.json", [to_json(v) for v in found.verdicts], digits=DIGITS)
-    tables = write_tables(found, data)
-    figures = draw(found, paper / "figures")
-    numbers = write_json(data / "numbers.json", collect_numbers(found, figures), digits=DIGITS)
-    return Built(found.verdicts, [verdicts, *tables, numbers, *figures.values(), typeset(paper)])
+    study_results = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
+    verdicts = write_json(data / "verdicts.json", [to_json(v) for v in study_results.verdicts], digits=DIGITS)
+    tables = write_tables(study_results, data)
+    figures = draw(study_results, paper / "figures")
+    numbers = write_json(data / "numbers.json", collect_numbers(study_results, figures), digits=DIGITS)
+    return Built(study_results.verdicts, [verdicts, *tables, numbers, *figures.values(), typeset(paper)])
 
 
 def main(cfg: settings.Root) -> None:

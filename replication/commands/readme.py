@@ -15,12 +15,12 @@ from replication.settings import CONF
 def main(arguments: Sequence[str] = ()) -> None:
     """Rewrite the README of this checkout."""
     root = CONF.parent
-    shown = OmegaConf.load(CONF / "config.yaml").paths.readme_study
+    study = OmegaConf.load(CONF / "config.yaml").paths.readme_study
     built = _built_study(root / "paper/data/numbers.json")
-    if built != shown:
+    if built != study:
         raise AnalysisError(
-            f"README.md shows study `{shown}` (`paths.readme_study`); paper/data is of `{built}`. "
-            f"Build `python -m replication paper study={shown}` first."
+            f"README.md shows study `{study}` (`paths.readme_study`); paper/data is of `{built}`. "
+            f"Build `python -m replication paper study={study}` first."
         )
     changed = rewrite_readme(root / "README.md", read_verdicts(root / "paper/data/verdicts.json"))
     changed |= rewrite_tree(root / "README.md", root / "replication")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def _built_study(numbers: Path) -> str:
-    """Read which study paper/data was built for."""
+    """Read the name of the study that paper/data was built for."""
     try:
         return json.loads(numbers.read_text(encoding="utf-8"))["study"]["name"]
     except FileNotFoundError:

@@ -1,10 +1,10 @@
 """Collect the episodes of a study: `python -m replication run study=controlled`.
 
-Existing results are kept; when nothing is missing no engine is started. One engine serves all checkpoints of one
+Existing results are kept; no engine is started if nothing is missing. One engine serves all checkpoints of one
 architecture, one after the other, and each plays all its benchmarks, scaffolds and probes in one pool. On a machine with
-idle cores `engine.processes` engines share the checkpoints. `serve.only=[NAME,...]` plays these checkpoints only, such as
-in one job of a cluster, and leaves the index to `python -m replication gather`. With `monitor=on` two arms are played by
-blocks of tasks on one engine, and a stopping rule looks after each; all other arms then play the same tasks.
+idle cores `engine.processes` engines share the checkpoints. `serve.only=[NAME,...]` plays these checkpoints only, for
+example in one job of a cluster, and leaves the index to `python -m replication gather`. With `monitor=on` two arms are
+played by blocks of tasks on one engine, and a stopping rule looks after each; all other arms then play the same tasks.
 """
 
 from replication import settings
@@ -21,18 +21,18 @@ def main(cfg: settings.Root) -> None:
             f"monitoring compares two arms on one engine, so it needs all checkpoints; got `serve.only` "
             f"{cfg.serve.only}. Leave `serve.only` empty, or set `monitor=off`."
         )
-    work = serve.assignments(cfg, cfg.serve.only)
-    if not work:
+    assignments = serve.assignments(cfg, cfg.serve.only)
+    if not assignments:
         print("run: this study serves no model")
         return
-    planned, rule = work, None
+    planned, rule = assignments, None
     if cfg.monitor.enabled:
         from replication.analyse import stopping
 
         rule = stopping.from_conf(cfg.monitor)
-        planned = monitoring.collect_monitored(cfg, work, rule).work
+        planned = monitoring.collect_monitored(cfg, assignments, rule).work
     serve.play_missing(cfg, planned)
     if cfg.serve.only:
         print("run: the index is written by `python -m replication gather` when all checkpoints are played")
     else:
-        gather(cfg, work, rule)
+        gather(cfg, assignments, rule)

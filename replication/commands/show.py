@@ -21,7 +21,7 @@ from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.episodes import play
 from replication.collect.scaffolds.prompts import listing
-from replication.errors import ConfigError, EngineError, exit_on_error
+from replication.errors import ConfigError, EngineError
 from replication.records import Message, Reply, RunSpec, Sampling
 
 
@@ -131,7 +131,6 @@ def _print(title: str, text: str) -> None:
     print(f"\n--- {title}\n{text}", flush=True)
 
 
-@exit_on_error
 def main(arguments: list[str]) -> None:
     """Show or play the task that the arguments name."""
     # Tasks and pasted replies are UTF-8, independent of the terminal's locale.

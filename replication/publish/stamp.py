@@ -38,7 +38,7 @@ def inputs(paper: Path, *, settings: Mapping[str, Json], claims: Path, study: st
     files = [*sorted(claims.glob("*.yaml")), *(paper / name for name in SOURCES), *code]
     versions = {name: metadata.version(name) for name in DISTRIBUTIONS}
     built_from = stable_hash([settings, versions, platform.python_version(), fingerprint.hash_files(files)])
-    return Inputs(built_from, fingerprint.collected(study, results))
+    return Inputs(built_from, fingerprint.hash_study(study, results))
 
 
 def write(paper: Path, current: Inputs, outputs: Iterable[Path]) -> None:

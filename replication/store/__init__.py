@@ -6,13 +6,13 @@
                     trajectories.bin    one zlib frame per attempt: the messages as JSON
                     lock                locked by the one writer
 
-Lines are only appended and the last line for a key counts, so a kill at any moment costs the episode in flight.
+Lines are only appended and the last line for a key counts, so a killed process loses only the episodes in flight.
 Each line ends in a CRC32 of its content: damage is reported with its line number, never skipped.
 Text is UTF-8 with `surrogatepass`, not `\\u` escapes: a high and a low lone surrogate side by side would be read back
 from escapes as one character.
 
 Belongs here: all knowledge of these files, of studies/<study>.json and of paper/data/<study>/. Does not: playing, grading
-or any statistic. Not covered: a forged CRC; compaction of replaced attempts; writing on Windows.
+or any statistic. Not covered: forged checksums; compaction of replaced attempts; writing on Windows.
 """
 
 from replication.store.store import Store

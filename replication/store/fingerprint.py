@@ -7,7 +7,7 @@ from pathlib import Path
 from replication.store.index import index_path, read_index
 
 LINES = ("manifest.json", "episodes.jsonl", "scores.jsonl")
-"""Files of a run that score tables are made from; trajectories are not read."""
+"""Files of a run that score tables are built from; trajectories are not among them."""
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -21,8 +21,8 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def collected(study: str, results: Path) -> str | None:
-    """Hash a study in the store; None where it has no index under `results`."""
+def hash_study(study: str, results: Path) -> str | None:
+    """Hash a collected study; None if it has no index under `results`."""
     path = index_path(results, study)
     if not path.exists():
         return None

@@ -13,7 +13,7 @@ from replication.records import StudyIndex, TrainedRun, to_json
 from replication.store.index import index_path, read_index
 from replication.store.reader import read_record
 from replication.store.store import Store
-from replication.store.table import COLUMNS, dtype, refuse_duplicates
+from replication.store.table import COLUMNS, dtype, require_unique_attempts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +48,10 @@ TRAINING = (
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
-    """Copy a collected study out of the store into `data`/`study`.
+    """Copy a collected study from the store to `data`/`study`.
 
     Scores are exact, not rounded to digits, because tests by sign flips count ties.
-    Without an index nothing is written; AnalysisError if the study is not frozen either.
+    Without an index nothing is written; AnalysisError if the study is not frozen already.
     """
     folder = data / study
     if not index_path(results, study).exists():
@@ -65,7 +65,7 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     import pandas as pd
 
     index, store = read_index(results, study), Store(results / "store")
-    scores = refuse_duplicates(store.score_table(index.run_ids))
+    scores = require_unique_attempts(store.score_table(index.run_ids))
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
     runs = pd.DataFrame([dataclasses.asdict(run.record) for run in index.training], columns=list(TRAINING))
@@ -75,7 +75,7 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
         "curves.csv": _curves(index.training),
     }
     if index.probe_run_ids:
-        probe = refuse_duplicates(store.score_table(index.probe_run_ids, details=("token_f1",)))
+        probe = require_unique_attempts(store.score_table(index.probe_run_ids, details=("token_f1",)))
         tables["probe.csv"] = probe[list(PROBE)]
     else:
         (folder / "probe.csv").unlink(missing_ok=True)
@@ -84,11 +84,11 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
 
 
 def _curves(runs: Sequence[TrainedRun]) -> pd.DataFrame:
-    """Join the curves of the training runs; one that was never trained (the base itself) has none."""
+    """Join the curves of the training runs; a run without phases (the base itself) has an empty curve."""
     import pandas as pd
 
-    read = ((run.record, pd.read_csv(run.curve)) for run in runs)
-    parts = [curve.assign(**{key: getattr(record, key) for key in CURVE_KEY}) for record, curve in read if len(curve)]
+    curves = ((run.record, pd.read_csv(run.curve)) for run in runs)
+    parts = [curve.assign(**{key: getattr(record, key) for key in CURVE_KEY}) for record, curve in curves if len(curve)]
     joined = pd.concat(parts or [pd.DataFrame(columns=[*CURVE_KEY, *CURVE])], ignore_index=True)
     return joined.reindex(columns=[*CURVE_KEY, *CURVE]).sort_values([*CURVE_KEY, "step"])
 
@@ -100,18 +100,18 @@ def read_frozen(study: str, data: Path) -> Frozen:
     about = read_record(folder / "manifest.json", StudyIndex, remedy=remedy, error=AnalysisError)
     probe = folder / "probe.csv"
     return Frozen(
-        scores=refuse_duplicates(_read(folder / "scores.csv", COLUMNS, remedy)),
+        scores=require_unique_attempts(_read(folder / "scores.csv", COLUMNS, remedy)),
         training=_read(folder / "training.csv", TRAINING, remedy),
         curves=_read(folder / "curves.csv", (*CURVE_KEY, *CURVE), remedy),
         about=about,
-        probe=refuse_duplicates(_read(probe, PROBE, remedy)) if about.probe_run_ids else None,
+        probe=require_unique_attempts(_read(probe, PROBE, remedy)) if about.probe_run_ids else None,
     )
 
 
 def _read(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
     import pandas as pd
 
-    # Texts such as a revision of digits stay text, and labels that are missing throughout stay missing text.
+    # A text column of digits only (a revision) or without any value (a label) would otherwise be read as numbers.
     types = {column: dtype(column) for column in COLUMNS} if "unit" in columns else {}
     table = pd.read_csv(path, dtype={column: types[column] for column in columns if column in types})
     if tuple(table.columns) != tuple(columns):

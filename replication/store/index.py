@@ -1,4 +1,4 @@
-"""The index of a study: the runs, training runs and deviations that make it."""
+"""The index of a study: its runs, training runs and deviations."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from replication.store.lines import Key
 from replication.store.reader import read_record
 from replication.store.store import Store
 
-SHOWN = 10
-"""Incomplete runs that an error message lists."""
+MAX_LISTED = 10
+"""Most incomplete runs that an error message lists."""
 
 
 class PlannedRun(NamedTuple):
@@ -24,17 +24,17 @@ class PlannedRun(NamedTuple):
     run_id: str
     is_probe: bool
     keys: frozenset[Key]
-    """Of all its episodes."""
+    """Keys of all its episodes."""
 
 
 def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedRun:
-    """Describe a run by the episodes that it must have."""
+    """Describe a run by its planned episodes."""
     keys = frozenset((task.id, task.content_hash, trial) for task in tasks for trial in range(n_trials))
     return PlannedRun(spec.run_id, spec.scaffold == "probe", keys)
 
 
 def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
-    """Describe a run of an official harness; `ingest` stores it only if it is whole, with or without all scores."""
+    """Describe a run of an official harness, which is complete if it is stored: `ingest` stores no incomplete run."""
     if spec.run_id not in store.runs():
         raise StoreError(
             f"run `{spec.run_id}` of an official harness is not in `{store.root}`. Store it with "
@@ -44,7 +44,7 @@ def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
 
 
 def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> None:
-    """Raise StoreError, with a list, unless the store has every episode of these runs and has checked their repeats."""
+    """Raise StoreError, which lists incomplete runs, unless each run has all episodes and the check of their repeats."""
     stored = set(store.runs())
     incomplete = []
     for run in runs:
@@ -54,14 +54,14 @@ def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> No
         elif run.run_id not in stored or "repeats" not in store.manifest(run.run_id).checks:
             incomplete.append(f"`{run.run_id}` was interrupted before its repeats were checked")
     if incomplete:
-        more = [f"and {len(incomplete) - SHOWN} more"] if len(incomplete) > SHOWN else []
+        more = [f"and {len(incomplete) - MAX_LISTED} more"] if len(incomplete) > MAX_LISTED else []
         raise StoreError(
             f"study `{study}` is incomplete: {len(incomplete)} of {len(runs)} runs in `{store.root}` are not finished: "
-            f"{'; '.join([*incomplete[:SHOWN], *more])}. Play them with `python -m replication run study={study}`."
+            f"{'; '.join([*incomplete[:MAX_LISTED], *more])}. Play them with `python -m replication run study={study}`."
         )
 
 
-def gathered(
+def build_index(
     store: Store,
     study: Study,
     runs: Sequence[PlannedRun],
@@ -100,6 +100,6 @@ def write_index(results: Path, index: StudyIndex) -> Path:
 
 
 def read_index(results: Path, study: str) -> StudyIndex:
-    """Read the index of a study; FileNotFoundError if it was not gathered."""
+    """Read the index of a study; FileNotFoundError if there is none."""
     remedy = f"Write it again with `python -m replication gather study={study}`."
     return read_record(index_path(results, study), StudyIndex, remedy=remedy)

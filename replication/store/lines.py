@@ -21,13 +21,15 @@ Key = tuple[str, str, int]
 
 EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "trajectory")
 _SCORE_FIELDS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "details")
-_COST = {
+_RECOVERY = {
     EPISODES: "that episode is played again, all others are kept",
     SCORES: "that episode is graded again without a model, all others are kept",
 }
 
 
 class Line(NamedTuple):
+    """A line as it is read."""
+
     number: int
     """1-based."""
     crc: str
@@ -47,7 +49,7 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 
 def encode(value: Json) -> bytes:
-    """Return a value as JSON bytes; lone surrogates pass."""
+    """Return a value as JSON bytes; lone surrogates are kept."""
     return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
@@ -77,13 +79,13 @@ def read_lines(path: Path, run_id: str) -> Iterator[Line]:
             if problem:
                 raise StoreError(
                     f"`{path}`, line {number}, {problem}. Delete that line (`sed -i.bak {number}d '{path}'`) and run "
-                    f"the same command again: {_COST[path.name]}."
+                    f"the same command again: {_RECOVERY[path.name]}."
                 )
             yield Line(number, crc.decode(), record)
 
 
-def whole_size(path: Path) -> int:
-    """Return the size of a file up to its last newline."""
+def size_of_complete_lines(path: Path) -> int:
+    """Return the size of a file up to its last newline, bytes."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:

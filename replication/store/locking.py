@@ -1,4 +1,4 @@
-"""Files of a run: appended to, cut back when a write fails, and locked by one writer."""
+"""Append-only files of a run, without partial writes, and the lock of its writer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from replication.errors import StoreError
 
@@ -18,7 +17,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AppendFile(contextlib.AbstractContextManager):
-    """A file without user-space buffer that is cut back to its previous size when a write fails."""
+    """A file without user-space buffer that is truncated to its previous size when a write fails."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -39,20 +38,20 @@ class AppendFile(contextlib.AbstractContextManager):
         except BaseException as error:
             os.ftruncate(self.fd, size)
             if isinstance(error, OSError):
-                raise explain(error, self.path) from error
+                raise store_error(error, self.path) from error
             raise
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Truncate to `size` bytes if the file is longer."""
         if size < self.size():
             os.ftruncate(self._open_fd(), size)
 
     def sync(self) -> None:
         """Wait until the file is on the disk."""
-        with explained(self.path):
+        with as_store_error(self.path):
             os.fsync(self._open_fd())
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -114,19 +113,19 @@ def _holder(fd: int) -> str:
         holder = json.loads(os.pread(fd, 4096, 0))
         return f"process {holder['pid']} on `{holder['host']}` since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that is just starting"
+        return "a process that has just started"
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into a StoreError that names the file and the remedy."""
+def as_store_error(path: Path) -> Iterator[None]:
+    """Convert an OSError inside the block to a StoreError that names the file and the remedy."""
     try:
         yield
     except OSError as error:
-        raise explain(error, Path(error.filename) if isinstance(error.filename, str) else path) from error
+        raise store_error(error, Path(error.filename) if isinstance(error.filename, str) else path) from error
 
 
-def explain(error: OSError, path: Path) -> StoreError:
+def store_error(error: OSError, path: Path) -> StoreError:
     """Return the StoreError of a failed write."""
     remedy = "Free space" if error.errno in _NO_SPACE else "Correct the cause"
     return StoreError(

@@ -1,4 +1,4 @@
-"""The one strict reader of the JSON records on disk."""
+"""Strict reading of the JSON records on disk."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ R = TypeVar("R")
 def read_record(path: Path, kind: type[R], *, remedy: str, error: type[ReplicationError] = StoreError) -> R:
     """Read a file that holds one versioned record of records.py.
 
-    A missing file raises FileNotFoundError; anything else that is wrong raises `error` with the file, the version or key
-    that does not fit, and the remedy.
+    A missing file raises FileNotFoundError. Invalid JSON, another schema version, and missing, unknown or ill-typed keys
+    raise `error` with the file and the remedy.
     """
     try:
         value = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
@@ -41,13 +41,14 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[Replicati
 
 
 def from_json(kind: type[R], value: Json) -> R:
-    """Build a record from plain dicts and lists: the inverse of `to_json`, and strict.
+    """Build a record from plain dicts and lists; the inverse of `to_json`.
 
-    Every field must be present, none may be unknown, and each value must have the field's type; ValueError otherwise.
+    ValueError if a field is missing or unknown, or a value does not have the field's type.
     """
     return _read(kind, value, kind.__name__)
 
 
+# `Any` below: type hints are run-time objects without a common type.
 _hints = functools.cache(typing.get_type_hints)
 
 

@@ -1,4 +1,4 @@
-"""A folder of runs: open one for writing, read episodes, trajectories and scores."""
+"""A folder of runs: open a run for writing; read episodes, trajectories and scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 
 from replication import files
 from replication.errors import StoreError
-from replication.records import Episode, Json, Labels, Manifest, Message, RunSpec, Session, Task, TaskEntry, to_json
+from replication.records import (
+    Episode,
+    Json,
+    Labels,
+    Manifest,
+    Message,
+    RepeatCheck,
+    RunSpec,
+    Session,
+    Task,
+    TaskEntry,
+    to_json,
+)
 from replication.store import table
 from replication.store.lines import (
     EPISODES,
@@ -25,7 +37,7 @@ from replication.store.lines import (
     read_lines,
     to_episode,
 )
-from replication.store.locking import AppendFile, explained, locked
+from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
 from replication.store.writer import RunWriter
 
@@ -50,8 +62,8 @@ class Store:
     ) -> Iterator[RunWriter]:
         """Open a run for appending: lock it, truncate a partial last line, update its manifest.
 
-        labels : the checkpoint as the analysis groups it; of the same model and revision as `spec`.
-        engine : engine, versions and resolved flags. Kept as a new session when it differs from the last one.
+        labels : labels of the checkpoint; model and revision must be those of `spec`.
+        engine : engine, versions and resolved flags; recorded as a new session if they differ from the last one.
         tasks : the run's tasks from now on. Stored episodes of other tasks, or of these with other content, stay on
             disk but are not read until their tasks return.
         """
@@ -63,7 +75,7 @@ class Store:
         folder = self._folder(spec.run_id)
         entries = _task_entries(tasks)
         with contextlib.ExitStack() as stack:
-            with explained(folder):
+            with as_store_error(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder))
                 opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
@@ -102,18 +114,17 @@ class Store:
 
     def _write_manifest(self, manifest: Manifest) -> None:
         path = self._folder(manifest.run_id) / MANIFEST
-        with explained(path):
+        with as_store_error(path):
             files.write_json(path, to_json(manifest), fsync=True)
 
-    def record_check(self, run_id: str, name: str, result: Mapping[str, Json]) -> None:
+    def record_check(self, run_id: str, name: str, result: RepeatCheck) -> None:
         """Write the result of a check of a run into its manifest, under `checks`; takes the run's lock."""
-        if self.manifest(run_id).checks.get(name) == to_json(result):
+        if self.manifest(run_id).checks.get(name) == result:
             return
         folder = self._folder(run_id)
-        with explained(folder), locked(folder):
+        with as_store_error(folder), locked(folder):
             manifest = self.manifest(run_id)
-            checks = {**manifest.checks, name: to_json(result)}
-            self._write_manifest(dataclasses.replace(manifest, checks=checks))
+            self._write_manifest(dataclasses.replace(manifest, checks={**manifest.checks, name: result}))
 
     def runs(self) -> list[str]:
         """List the run_ids, sorted."""
@@ -136,11 +147,11 @@ class Store:
             ) from None
         manifest = self._manifests[run_id][1]
         if manifest.run_id != run_id:
-            raise StoreError(f"`{path}` belongs to run `{manifest.run_id}`. Give the folder that name again.")
+            raise StoreError(f"`{path}` belongs to run `{manifest.run_id}`. Rename the folder to it.")
         return manifest
 
     def finished(self, run_id: str) -> set[Key]:
-        """Read the keys of the episodes that need no model; empty for a run that was never started. Needs no lock."""
+        """Read the keys of the episodes that are not played again; empty for a run that was never started. Needs no lock."""
         path = self._folder(run_id) / EPISODES
         if not path.exists():
             return set()
@@ -172,16 +183,16 @@ class Store:
         """Build the table that every analysis starts from: one row per episode, finished or failed.
 
         run_ids : all runs when None.
-        grader : whose scores to read. None takes each run's latest grader; two graders are never mixed in one run, so
-            an episode that this grader has not graded is unscored.
+        grader : grader whose scores to read; None means each run's latest. Graders are never mixed in one run, so an
+            episode that this grader has not graded is unscored.
         details : numbers of `Score.details` to add, one further column each; NaN where a score has none.
 
         Returns the columns `table.COLUMNS`, sorted by run_id, task_id and trial; the order of completion does not matter.
         `value` is NaN for unscored; `grader` is None where there is no such score. Text columns are objects with None for
         missing; `training_seed` and `level` are Int64 with NA for missing; counts are int64.
         """
-        chosen = self.runs() if run_ids is None else sorted(set(run_ids))
-        return table.score_table(self, chosen, grader=grader, details=details)
+        selected = self.runs() if run_ids is None else sorted(set(run_ids))
+        return table.score_table(self, selected, grader=grader, details=details)
 
     def _folder(self, run_id: str) -> Path:
         if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):

@@ -1,4 +1,4 @@
-"""The score table, one row per episode: the only thing that the analysis reads of collected runs."""
+"""The score table, one row per episode: the only part of collected runs that the analysis reads."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def score_table(
     return pd.DataFrame({c: pd.Series(list(values), dtype=types[c]) for c, values in columns.items()})
 
 
-def refuse_duplicates(scores: pd.DataFrame) -> pd.DataFrame:
+def require_unique_attempts(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the table; AnalysisError if it has two rows for one attempt of one checkpoint (`ATTEMPT`).
 
-    Two such rows would count as two trials. They come from a study that lists two runs of one checkpoint which differ in a
-    setting only, or from a table that was put together twice.
+    Two such rows would count as two trials. They come from a study that lists two runs of one checkpoint which differ
+    only in a setting, or from a table that was concatenated twice.
     """
     key = [column for column in ATTEMPT if column in scores.columns]
     repeated = scores.duplicated(key, keep=False)
@@ -103,6 +103,6 @@ def refuse_duplicates(scores: pd.DataFrame) -> pd.DataFrame:
             f"{len(rows)} rows share their attempt with another row; the first: checkpoint `{first['unit']}`, task "
             f"`{first['task_id']}`, trial {first['trial']}, {len(same)} rows"
             f"{' of ' + ', '.join(f'`{run}`' for run in runs) if runs else ''}. Each attempt counts once: remove all but "
-            f"one of these runs from the study, or name the checkpoints apart by `model` and `revision`."
+            f"one of these runs from the study, or distinguish the checkpoints by `model` and `revision`."
         )
     return scores

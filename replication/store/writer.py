@@ -19,13 +19,13 @@ from replication.store.lines import (
     read_lines,
     score_record,
     seal,
+    size_of_complete_lines,
     to_episode,
-    whole_size,
 )
 from replication.store.locking import AppendFile
 
 FSYNC_S = 1.0
-"""A power cut (not a kill) may cost what was appended in this many seconds."""
+"""A power cut, but not a killed process, may lose the lines of this many seconds."""
 
 
 class RunWriter:
@@ -47,10 +47,10 @@ class RunWriter:
         self._files = (frames, episodes, scores)
         self._frames, self._episodes, self._scores = self._files
         self._attempts: dict[Key, str] = {}
-        """CRC of the line that counts."""
+        """By key: CRC of the last line, which counts."""
         self._finished: dict[Key, None] = {}
         self._graded: set[tuple[Key, str, str]] = set()
-        """(key, CRC of the attempt, grader) with a value."""
+        """(key, CRC of the attempt, grader) of each score that is not None."""
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
@@ -58,14 +58,14 @@ class RunWriter:
 
     @property
     def finished(self) -> KeysView[Key]:
-        """Keys (task_id, task_hash, trial) that need no model: played, and ended by the model, not by our failure.
+        """Keys (task_id, task_hash, trial) of episodes that the model ended, not a failure of engine or environment.
 
-        A live, read-only, set-like view; membership costs nothing.
+        A live, read-only, set-like view with constant-time membership tests.
         """
         return self._finished.keys()
 
     def unscored(self, grader: str) -> Iterator[Episode]:
-        """Read the finished episodes of the current tasks, with trajectories, that this grader has given no value."""
+        """Read the finished episodes of the current tasks, with trajectories, that this grader has not scored."""
         with self._mutex:
             todo = [
                 key
@@ -81,9 +81,9 @@ class RunWriter:
     def append(self, episode: Episode, score: Score | None = None) -> None:
         """Store an attempt and its grade. It replaces an earlier attempt under the same key.
 
-        A full disk raises StoreError and leaves the files as they were, up to the last whole line.
+        A full disk raises StoreError and leaves the files unchanged up to the last complete line.
         """
-        key = self._checked(episode)
+        key = self._check_key(episode)
         unscored = episode.stop_reason in UNSCORED_REASONS
         if score is not None and score.key != episode.key:
             raise ValueError(f"`score` grades {score.key}, but the episode is {episode.key}.")
@@ -102,7 +102,7 @@ class RunWriter:
             try:
                 self._episodes.append(line)
             except BaseException:
-                self._frames.cut(record["frame"][0])
+                self._frames.truncate(record["frame"][0])
                 raise
             self.n_lines += 1
             self._dirty = True
@@ -112,12 +112,12 @@ class RunWriter:
                 self._finished[key] = None
             if score is not None and score_line is not None:
                 self._scores.append(score_line)
-                self._note(key, crc, score.grader, score.value)
+                self._record_grade(key, crc, score.grader, score.value)
             self._sync_if_due()
 
     def append_score(self, score: Score) -> None:
         """Store another grade of a stored episode. It replaces an earlier one by the same grader."""
-        key = self._checked(score)
+        key = self._check_key(score)
         with self._mutex:
             if key not in self._attempts:
                 raise ValueError(f"`score` grades {score.key}, of which no episode is stored. Append that first.")
@@ -125,11 +125,11 @@ class RunWriter:
                 raise ValueError(f"{score.key} failed and is unscored; got value={score.value!r}. Use None.")
             self._scores.append(seal(score_record(score, self._attempts[key])).line)
             self._dirty = True
-            self._note(key, self._attempts[key], score.grader, score.value)
+            self._record_grade(key, self._attempts[key], score.grader, score.value)
             self._sync_if_due()
 
     def flush(self) -> None:
-        """Wait until all appended data is on the disk; done at least once per `FSYNC_S` and on leaving the block."""
+        """Wait until all appended data is on the disk; called at least once per `FSYNC_S` and on leaving the block."""
         if self._dirty:
             for file in self._files:  # frames first: no line on disk before its frame
                 file.sync()
@@ -137,7 +137,7 @@ class RunWriter:
         self._synced_s = time.monotonic()
 
     def _load(self) -> None:
-        end, first_lost = 0, None
+        end, first_beyond = 0, None
         for line in read_lines(self._episodes.path, self.run_id):
             key = key_of(line.record)
             self.n_lines = line.number
@@ -147,22 +147,22 @@ class RunWriter:
                 self._finished[key] = None
             offset, length, _ = line.record["frame"]
             end = max(end, offset + length)
-            if first_lost is None and offset + length > self._frames.size():
-                first_lost = line.number
-        if first_lost is not None:
+            if first_beyond is None and offset + length > self._frames.size():
+                first_beyond = line.number
+        if first_beyond is not None:
             raise StoreError(
                 f"`{self._frames.path}` ends at byte {self._frames.size()}, but `{self._episodes.path}` points beyond "
-                f"it from line {first_lost} on (power cut, or not copied whole). Restore the file, or delete line "
-                f"{first_lost} and all after it and run the same command again: those episodes are played again."
+                f"it from line {first_beyond} on (power cut, or an incomplete copy). Restore the file, or delete line "
+                f"{first_beyond} and all after it and run the same command again: those episodes are played again."
             )
         for line in read_lines(self._scores.path, self.run_id):
-            self._note(key_of(line.record), line.record["attempt"], line.record["grader"], line.record["value"])
+            self._record_grade(key_of(line.record), line.record["attempt"], line.record["grader"], line.record["value"])
         # nothing is truncated before every line has been read and verified
-        self._frames.cut(end)
+        self._frames.truncate(end)
         for file in (self._episodes, self._scores):
-            file.cut(whole_size(file.path))
+            file.truncate(size_of_complete_lines(file.path))
 
-    def _checked(self, item: Episode | Score) -> Key:
+    def _check_key(self, item: Episode | Score) -> Key:
         key = item.key[1:]
         if item.run_id != self.run_id or not self._is_current(key):
             raise ValueError(f"{item.key} is of another run or task than this writer was opened for (`{self.run_id}`).")
@@ -172,7 +172,7 @@ class RunWriter:
         task = self._tasks.get(key[0])
         return task is not None and task.hash == key[1]
 
-    def _note(self, key: Key, attempt: str, grader: str, value: float | None) -> None:
+    def _record_grade(self, key: Key, attempt: str, grader: str, value: float | None) -> None:
         if value is None:
             self._graded.discard((key, attempt, grader))
         else:

@@ -30,7 +30,7 @@ def cfg():
 
 def run_id(cfg) -> str:
     labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
-    model = build.Served(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
+    model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
     (job,) = build.jobs(cfg, model)
     return job.spec.run_id
 

@@ -142,7 +142,7 @@ def test_another_version_of_the_adapter_grades_again(job, tmp_path):
             SCORES,
             [("a", 0, 1)],
             StoreError,
-            r"item `a`, trial 0, is given more than once: results.csv, line 2, .* line 8",
+            r"item `a`, trial 0, is reported more than once: results.csv, line 2, .* line 8",
         ),
         ({k: v for k, v in SCORES.items() if k[0] != "c"}, [], HarnessError, "2 items where `n_tasks` is 3"),
         (

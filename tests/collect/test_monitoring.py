@@ -241,7 +241,7 @@ class Swapping(ScriptedEngine):
 def engine_of(cfg, failing, dies_after=math.inf):
     """Serve all checkpoints; `failing` says how many tasks in ten an arm gives up, 5 where it names none."""
     scripts = {}
-    for model in build.served(cfg):
+    for model in build.served_models(cfg):
         parts = {}
         for job in build.jobs(cfg, model):
             parts |= dict.fromkeys(
@@ -278,7 +278,7 @@ def test_study_stops_early_and_index_and_table_have_the_tasks_up_to_the_stop(cfg
         per_run = table[table["benchmark"] == benchmark].groupby("run_id")["task_id"].agg(frozenset)
         assert len(set(per_run)) == 1 and len(per_run.iloc[0]) == due[f"xs/{benchmark}"]
     # Arms that are not monitored, and probes, come after the last look; loaded weights are not loaded again.
-    arm_of = {model.ref: model.labels.arm for model in build.served(cfg)}
+    arm_of = {model.ref: model.labels.arm for model in build.served_models(cfg)}
     arms = [arm_of[ref] for ref in engine.models]
     n_blocks = max(due.values()) // 10
     assert arms.index("base") >= 4 + 3 * (n_blocks - 1) and set(arms[: arms.index("base")]) == {EXPERT, CONTROL}

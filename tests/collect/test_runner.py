@@ -216,12 +216,12 @@ def test_repeat_check_distinguishes_sampled_from_collapsed_repeats(tmp_path):
     collect(sampled, noisy_script(job), job)
     collect(frozen, expert_script(job), job)
     run_id = job.spec.run_id
-    assert sampled.manifest(run_id).checks["repeats"]["as_expected"] is True
-    assert frozen.manifest(run_id).checks["repeats"]["as_expected"] is False
-    assert checks.repeat_check(sampled, run_id, temperature=0.7)["as_expected"]
-    assert not checks.repeat_check(frozen, run_id, temperature=0.7)["as_expected"]
-    assert checks.repeat_check(frozen, run_id, temperature=0.0)["as_expected"]
-    assert not checks.repeat_check(sampled, run_id, temperature=0.0)["as_expected"]
+    assert sampled.manifest(run_id).checks["repeats"].as_expected is True
+    assert frozen.manifest(run_id).checks["repeats"].as_expected is False
+    assert checks.repeat_check(sampled, run_id, temperature=0.7).as_expected
+    assert not checks.repeat_check(frozen, run_id, temperature=0.7).as_expected
+    assert checks.repeat_check(frozen, run_id, temperature=0.0).as_expected
+    assert not checks.repeat_check(sampled, run_id, temperature=0.0).as_expected
 
 
 def test_every_repeat_enters_the_table(tmp_path):

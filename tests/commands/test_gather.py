@@ -29,7 +29,7 @@ def cfg(tmp_path, monkeypatch):
     cfg.arms = {name: cfg.arms[name] for name in ("agent_sft", "lwm_then_sft")}
     cfg.scales = {"xs": cfg.scales["xs"]}
     pretend_trained(cfg)
-    jobs = [job for model in build.served(cfg) for job in build.jobs(cfg, model)]
+    jobs = [job for model in build.served_models(cfg) for job in build.jobs(cfg, model)]
     script = expert_script(jobs[0])
     prompts = {task.prompt for task in jobs[0].tasks}
     monkeypatch.setattr(
@@ -93,7 +93,7 @@ def test_a_public_checkpoint_is_labelled_with_pair_base_and_family_and_has_no_tr
             family="Qwen3", architecture="q",
         )
     }  # fmt: skip
-    (model,) = build.served(cfg, ["qwen"])
+    (model,) = build.served_models(cfg, ["qwen"])
     labels = model.labels
     assert (labels.arm, labels.pair, labels.base, labels.family) == ("general", "p", "q-base", "Qwen3")
     assert labels.training_seed is None and labels.active_b == 3.0 and labels.unit.startswith("qwen@")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from parts import index_of, labels_of, training_record
+from parts import index_of, labels_of, repeat_check, training_record
 
 from replication import settings
 from replication.commands import paper
@@ -85,9 +85,9 @@ def collect(results, scores, curves, probe=None, **index):
             flops=0.0 if own.empty else 5.1e12, wall_s=41.5, phases=({"corpus": "episodes"},),
         )  # fmt: skip
         training.append(TrainedRun(record=record, curve=str(path)))
-    checks = {run_id: {"as_expected": True, "n_tasks_repeated": 40} for run_id in run_ids}
+    checks = {run_id: repeat_check(n_tasks_repeated=40) for run_id in run_ids}
     probes = () if probe is None else tuple(fill(store, probe, "probe", ("token_f1",)))
-    checks |= {run_id: {"as_expected": False} for run_id in probes}
+    checks |= {run_id: repeat_check(as_expected=False) for run_id in probes}
     fields = {
         "deviations": ("small `models`",), "run_ids": tuple(run_ids), "probe_run_ids": probes,
         "training": tuple(training), "repeat_checks": checks,

@@ -5,7 +5,7 @@ import json
 
 import pandas as pd
 import pytest
-from parts import index_of, labels_of, training_record
+from parts import index_of, labels_of, repeat_check, training_record
 
 from replication.errors import AnalysisError, StoreError
 from replication.records import Episode, RunSpec, Sampling, Score, StudyIndex, Task, TrainedRun, to_json
@@ -36,7 +36,7 @@ def fill(store, spec, tasks=TASKS, n_trials=2, **labels):
                 n_completion_tokens=3, seeds=(1,), wall_s=0.1,
             )  # fmt: skip
             writer.append(episode, Score(**key, value=at % 4 / 3, grader="exact-1", details={"token_f1": 1 / 7}))
-    store.record_check(spec.run_id, "repeats", {"as_expected": True})
+    store.record_check(spec.run_id, "repeats", repeat_check())
 
 
 def collected(results, *specs, **changes):
@@ -131,7 +131,7 @@ def test_an_index_of_another_version_is_refused(tmp_path):
 
 
 def test_an_index_is_read_back_as_the_record_that_was_written(tmp_path):
-    index = collected(tmp_path, SPEC, domains={"terminal": "in"}, repeat_checks={"r": {"as_expected": True}})
+    index = collected(tmp_path, SPEC, domains={"terminal": "in"}, repeat_checks={"r": repeat_check()})
     assert read_index(tmp_path, "mine") == index == from_json(StudyIndex, to_json(index))
 
 

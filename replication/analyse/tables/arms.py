@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from replication.analyse.stats.estimates.differences import Pair
 from replication.errors import AnalysisError
-from replication.store.table import refuse_duplicates
+from replication.store.table import require_unique_attempts
 
 ITEM = ["scale", "scaffold", "task_id", "task_hash"]
 """Identity of an item; the same task in two scaffolds or at two scales is two items of one cluster."""
@@ -64,7 +64,7 @@ def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
     A task's score is its mean over scaffolds. Tasks that lack a score in some unit or trial are left out.
     """
-    refuse_duplicates(scores)
+    require_unique_attempts(scores)
     key = ["benchmark", "task_id", "task_hash", *UNIT]
     attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
     values = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"]
@@ -99,7 +99,7 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
     `sd` is that between the means of training runs, NaN where a unit is a public checkpoint; `n_training_runs` counts the
     units. Missing scores are left out and counted in `n_unscored`.
     """
-    refuse_duplicates(scores)
+    require_unique_attempts(scores)
     key = ["arm", "scale", "scaffold", "benchmark"]
     units = scores.groupby([*key, *UNIT], dropna=False)["value"].mean()
     grouped, by_key = scores.groupby(key), units.groupby(key)
@@ -123,7 +123,7 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     cells = ["scale", "scaffold", "benchmark"]
     columns = ["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", column]
-    part = refuse_duplicates(scores[scores["arm"].isin([treatment, control])])[columns]
+    part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])[columns]
     part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )

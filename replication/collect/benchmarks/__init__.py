@@ -11,7 +11,7 @@ KINDS = ("suite",)
 
 
 def load(name: str) -> Benchmark:
-    """Return the benchmark of this name, of whichever kind; raises ConfigError for an unknown name."""
+    """Return the benchmark of this name; raises ConfigError for an unknown name."""
     packages = [import_module(f"{__name__}.{kind}") for kind in KINDS]
     for package in packages:
         if name in package.NAMES:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from replication import settings
 from replication.collect import registry
@@ -35,8 +36,8 @@ def _text_options(kind: str, options: str) -> dict[str, Json]:
     return _without(values, entry.speed_only)
 
 
-def _find(kind: str) -> EngineKind:
-    entry: EngineKind = registry.find(__name__, kind, "KIND", "engine.kind").KIND
+def _find(kind: str) -> EngineKind[Any]:  # the type of the options depends on the name
+    entry: EngineKind[Any] = registry.find(__name__, kind, "KIND", "engine.kind").KIND
     return entry
 
 

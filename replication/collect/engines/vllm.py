@@ -144,7 +144,7 @@ class VllmEngine:
             if not Path(model.path).exists():
                 arguments["revision"] = model.revision
             self._llm = LLM(model=model.path, **arguments)
-        except Exception as error:  # vLLM raises many types here; after any of them there is no engine
+        except Exception as error:  # vLLM raises many types here; none of them leaves a usable engine
             raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {_first_line(error)}") from error
         self._tokenizer = self._llm.get_tokenizer()
         self._failure, self._closed = None, False
@@ -248,7 +248,7 @@ class VllmEngine:
                 for output in self._llm.llm_engine.step():
                     if output.finished:
                         _settle(in_flight.pop(output.request_id), output)
-            except Exception as error:  # the engine is lost; every waiting episode must be notified
+            except Exception as error:  # the engine has failed; every waiting episode must be notified
                 self._failure = f"vLLM failed while generating: {_first_line(error)}"
                 with self._wake:
                     arrived = [w for w in arrived if w not in in_flight.values()] + list(self._waiting)
@@ -288,7 +288,7 @@ class VllmEngine:
             "device": self._device,
             "hardware": _hardware(),
             "settings": {
-                **{k: v for k, v in sorted(self._settings.items())},
+                **self._settings,
                 "resolved": {
                     "dtype": str(config.model_config.dtype),
                     "max_model_len": config.model_config.max_model_len,

@@ -1,1 +1,2 @@
-"""Training of organisms: corpora, objectives, one loop, ordinary Hugging Face checkpoints."""
+"""Training of organisms: corpora, objectives, one loop, ordinary Hugging Face checkpoints; playing and serving them does
+not belong here."""

@@ -26,7 +26,7 @@ class Measurement(NamedTuple):
     """Scores of the arm in one environment after a round of training."""
 
     mix: Mix
-    """The levels it was trained on."""
+    """Levels of the training tasks."""
     by_level: Mapping[int, float]
     """Mean score at each candidate level."""
 
@@ -43,7 +43,7 @@ class Measurement(NamedTuple):
 def calibrate(
     cfg: settings.Root, scale: str, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, Measurement]:
-    """Train, play and choose until no environment's mix changes, at most `MAX_ROUNDS` times.
+    """Train, play and choose mixes until none changes, at most `MAX_ROUNDS` times.
 
     report : receives one line per environment and round.
     """

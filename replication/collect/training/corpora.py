@@ -21,7 +21,7 @@ from replication.errors import ConfigError
 from replication.records import Message, Task, Tool, stable_seed
 
 VERSION = "3"
-"""Part of a training run's identity; a test compares hashes of the texts, so that none changes under one version."""
+"""Part of a training run's identity; a test compares hashes of the texts, so they cannot change without a new version."""
 
 BLOCK = 256
 """Documents per block; a batch holds documents of one block."""
@@ -157,7 +157,7 @@ NAMES = ("general", "episodes", "transitions", "transitions_shuffled", "predicti
 
 
 def named(name: str, benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus | Predictions:
-    """Return the corpus that conf/arm calls by this name.
+    """Return the corpus of this name in conf/arm.
 
     benchmarks : environments to draw tasks from; not used by `general`.
     scaffolds : formats of the episodes; used by `episodes` only.

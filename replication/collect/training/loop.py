@@ -115,19 +115,19 @@ def train(
     The state is saved every `save_every_s` seconds. A run that finds a state file resumes from it and, in float32 on
     one CPU thread, ends with the same weights as one that was never interrupted.
 
-    energy : reads a meter, joules; None without one.
+    energy : reads an energy meter, joules; returns None without one.
     """
     phases, recipe = curriculum.phases, curriculum.recipe
-    n_done, before = start or Start(0, UNTRAINED)
+    n_completed, before = start or Start(0, UNTRAINED)
     run = _Run(model, tokenizer, curriculum, before, energy)
     state = _load_state(state_file)
-    if state is not None and state["phase"] < n_done:
-        state = None  # The start is further than the interrupted run was.
-    first = n_done if state is None else state["phase"]
+    if state is not None and state["phase"] < n_completed:
+        state = None  # the start has completed more phases than the interrupted run
+    first = n_completed if state is None else state["phase"]
     model.train()
     if recipe.compile:
         model.model.compile(dynamic=True)
-    # Budgets accumulate: the overshoot of one phase is charged to the next, so that the sum is kept to within one step.
+    # Budgets accumulate: the overshoot of one phase is charged to the next, so the sum is exact to within one step.
     token_flops = 6.0 * flop_counter(model).n_parameters
     ends = list(itertools.accumulate(token_flops * phase.n_tokens for phase in phases))
     total = sum(phase.n_tokens for phase in phases)
@@ -139,7 +139,7 @@ def train(
         steps = run.steps()
         saved_at = run.clock = time.monotonic()
         while run.flops < ends[number]:
-            share = (run.flops - run.begun) / (ends[number] - run.begun)
+            share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
             rate = phases[number].lr * _schedule(share, recipe)
             run.set_rate(rate)
             step = next(steps)
@@ -172,7 +172,7 @@ def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "list[torc
 
 
 class _Run:
-    """A training run between two steps: the weights, the optimizers and the costs so far; all that resuming needs."""
+    """State of a training run between two steps: weights, optimizers and costs so far."""
 
     def __init__(
         self,
@@ -189,16 +189,16 @@ class _Run:
         self.clock = time.monotonic()
 
     def begin(self, number: int) -> None:
-        """Enter a phase: new optimizers and, for reinforcement learning, a reference model with the weights of now."""
+        """Enter a phase: new optimizers and, for reinforcement learning, a reference model with the current weights."""
         self.number, self.phase = number, self.curriculum.phases[number]
-        self.n_steps, self.begun = 0, self.flops
+        self.n_steps, self.start_flops = 0, self.flops
         self.optimizers = _optimizers(self.model, self.curriculum.recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
 
     def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs; `torch.load` reads it back."""
+        """Return the state that `restore` takes; `torch.save` can write it."""
         return {
-            "phase": self.number, "step": self.n_steps, "begun": self.begun, "seconds": self.wall_s,
+            "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
             "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
             "flops": self.flops, "curve": self.curve, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
@@ -212,7 +212,9 @@ class _Run:
             self.reference.load_state_dict(state["reference"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.n_steps, self.begun, self.wall_s, self.joules = (state[k] for k in ("step", "begun", "seconds", "joules"))
+        self.n_steps, self.start_flops, self.wall_s, self.joules = (
+            state[k] for k in ("step", "begun", "seconds", "joules")
+        )
         self.n_tokens, self.n_sampled_tokens = state["n_tokens"], state["n_sampled_tokens"]
         self.flops, self.curve = state["flops"], state["curve"]
 
@@ -225,15 +227,15 @@ class _Run:
         """Continue the current phase after its first `n_steps` steps; each `next` makes one step."""
         phase, recipe, seed = self.phase, self.curriculum.recipe, self.curriculum.training_seed
         if phase.rl is None:
-            documents = cast(Corpus, phase.corpus)  # A phase without `rl` has a corpus of documents.
+            documents = cast(Corpus, phase.corpus)  # a phase without `rl` has a corpus of documents
             stream = supervised.batches(
                 documents, phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context,
                 tokenizer=self.tokenizer, seed=seed,
             )  # fmt: skip
             stream = itertools.islice(stream, self.n_steps, None)
             return supervised.learn(self.model, stream, recipe.precision, self._update)
-        assert self.reference is not None  # `begin` makes one for every phase with `rl`.
-        predictions = cast(Predictions, phase.corpus)  # A phase with `rl` has a corpus of predictions.
+        assert self.reference is not None  # `begin` creates one for every phase with `rl`
+        predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
         prompts = enumerate(rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed))
         seeded = (
             (stable_seed("replies", seed, self.number, n), batch)

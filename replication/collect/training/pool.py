@@ -12,12 +12,12 @@ from replication import settings
 from replication.collect import progress
 from replication.collect.training import tracking
 from replication.collect.training.loop import Progress
-from replication.collect.training.runs import TrainingRun, execute, finished
+from replication.collect.training.runs import TrainingRun, execute, read_finished
 from replication.errors import TrainingError
 
 _worker_queue: "Queue | None" = None
-"""In a worker: where it reports progress. A queue cannot travel with a task, only be inherited when the process is
-spawned, so `_initialize` sets it once per worker. It is None in the main process and never changes afterwards."""
+"""In a worker: queue for its progress reports. A queue cannot be sent with a task, only be inherited when the process is
+spawned, so `_initialize` sets it once per worker. None in the main process."""
 
 
 class Summary(NamedTuple):
@@ -40,14 +40,14 @@ class Summary(NamedTuple):
 def train_all(
     runs: list[tuple[TrainingRun, Path]], *, workers: int, tracked: settings.Tracking, results: Path
 ) -> Summary:
-    """Execute the unfinished ones of these training runs, each in its folder, and log them to wandb.
+    """Execute the unfinished runs of this list, each in its folder, and log them to wandb.
 
     A run whose first phases are all phases of another run in the list continues from that run's checkpoint, after that
     run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all.
 
     workers : processes side by side. tracked, results : see `tracking.log_training`.
     """
-    todo = [(run, folder) for run, folder in runs if finished(run, folder) is None]
+    todo = [(run, folder) for run, folder in runs if read_finished(run, folder) is None]
     if not todo:
         return Summary(len(runs), 0, 0.0)
     started = time.monotonic()
@@ -78,7 +78,7 @@ def _execute_in_order(
     """
     unfinished = {run.identity for run, _ in todo}
     prefixes = {run.identity: run.longest_prefix(folders) for run, _ in todo}
-    # Runs that others continue come first, then long ones, so that the last one to finish is short.
+    # Runs that others continue come first, then long ones, so that a short one finishes last.
     waiting = sorted(
         todo, key=lambda item: (item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases))
     )

@@ -62,14 +62,14 @@ class TrainingRun:
 
     @functools.cached_property
     def identity(self) -> str:
-        """Hash of all that can change the weights: a changed setting, corpus or base makes another training run.
+        """Hash of everything that can change the weights: a changed setting, corpus or base gives another training run.
 
         Computed once per record, because it hashes the weights of the base; `execute` checks these again.
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         return stable_hash(
             {
-                "phases": [_written(phase) for phase in self.phases], "shape": self.shape,
+                "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
                 "base": base_record(Path(self.base)).weights_sha256 if self.base else None,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
@@ -89,7 +89,7 @@ class TrainingRun:
         return next((identity for identity in shorter if identity in identities), None)
 
 
-def _written(phase: PhasePlan) -> dict[str, Json]:
+def _settings_of(phase: PhasePlan) -> dict[str, Json]:
     # Settings that do not apply are left out, so that new optional settings do not change existing identities.
     return {name: value for name, value in to_json(phase).items() if value is not None}
 
@@ -119,10 +119,10 @@ def weights_sha256(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
+def read_finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     """Read the record of a finished training run; None where it, or the checkpoint, is missing.
 
-    training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones are an
+    training.json is written last, so a record implies a complete checkpoint; weights that are not the recorded ones are an
     error, because every score would be filed under the wrong identity.
     """
     return _record_of_weights(folder, f"Remove the folder and run `make train`: `{run.name}` is trained again.")
@@ -133,8 +133,8 @@ def execute(
 ) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
-    start : folder of a finished run whose phases are the first ones of this run; they are not trained again. Weights
-        and recorded costs are the same as if they were.
+    start : folder of a finished run whose phases are the first ones of this run; these are not trained again. Weights
+        and recorded costs are the same as without `start`.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
@@ -165,7 +165,7 @@ def execute(
         weights_sha256=weights_sha256(folder), n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens,
         flops=trained.flops, wall_s=round(trained.wall_s, 1),
         joules=None if trained.joules is None else round(trained.joules, 1),
-        phases=tuple({name: value for name, value in _written(p).items() if name != "benchmarks"} for p in run.phases),
+        phases=tuple({name: value for name, value in _settings_of(p).items() if name != "benchmarks"} for p in run.phases),
         torch=torch.__version__, device=run.device,
     )  # fmt: skip
     files.write_json(folder / RECORD, to_json(record))

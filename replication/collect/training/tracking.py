@@ -1,4 +1,4 @@
-"""Learning curves in wandb, offline by default; the package's own files are the record."""
+"""Learning curves in wandb, offline by default; the reference is `curve.csv` beside each checkpoint."""
 
 import csv
 import os

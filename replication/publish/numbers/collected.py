@@ -62,7 +62,7 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
 def _counts(frozen: Frozen) -> dict[str, Json]:
     scores, about = frozen.scores, frozen.about
     checks = [about.repeat_checks[run] for run in about.run_ids if run in about.repeat_checks]
-    repeated = [check for check in checks if check.get("n_tasks_repeated", 0)]
+    repeated = [check for check in checks if check.n_tasks_repeated]
     return {
         "n_episodes": len(scores),
         "n_unscored": int(scores["value"].isna().sum()),
@@ -74,7 +74,7 @@ def _counts(frozen: Frozen) -> dict[str, Json]:
         "scaffolds": sorted(scores["scaffold"].unique()),
         "n_training_runs": int(scores["unit"].nunique()),
         "n_runs_repeated": len(repeated),
-        "n_repeats_as_expected": sum(bool(check["as_expected"]) for check in repeated),
+        "n_repeats_as_expected": sum(check.as_expected for check in repeated),
     }
 
 

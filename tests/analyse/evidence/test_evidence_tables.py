@@ -6,6 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
+from replication.__main__ import main as command_line
 from replication.analyse.evidence import (  # fmt: skip
     FOLDER,
     TABLES,
@@ -193,12 +194,12 @@ def test_one_table_is_printed_by_name_and_own_table_is_checked(tmp_path, capsys)
 )
 def test_mistaken_command_is_one_clear_line_and_exit_2(capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        main(arguments)
+        command_line(["evidence", *arguments])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and message in error and error.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_module_runs_as_a_command():
-    done = subprocess.run([sys.executable, "-m", "replication.evidence", "nope"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "replication", "evidence", "nope"], capture_output=True, text=True)
     assert done.returncode == 2 and "unknown" in done.stderr

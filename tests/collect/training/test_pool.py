@@ -51,8 +51,8 @@ def test_failed_run_is_named_and_the_others_are_cancelled(base, tmp_path):
     later = arm_run(base, arm="later", phases=(runs.PhasePlan(corpus="general", benchmarks=(), n_tokens=1, lr=0.005),))
     with pytest.raises(TrainingError, match=rf"training run `{failing.name}` failed: "):
         train([(failing, tmp_path / "failing"), (later, tmp_path / "later")], tmp_path, workers=1)
-    assert runs.finished(failing, tmp_path / "failing") is None
-    assert runs.finished(later, tmp_path / "later") is None
+    assert runs.read_finished(failing, tmp_path / "failing") is None
+    assert runs.read_finished(later, tmp_path / "later") is None
 
 
 def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs_checkpoint(base, tmp_path):

@@ -198,7 +198,7 @@ def test_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(base
 
     with pytest.raises(Killed):
         runs.execute(run, tmp_path / "cut", kill)
-    assert runs.finished(run, tmp_path / "cut") is None
+    assert runs.read_finished(run, tmp_path / "cut") is None
     resumed = []
     cut = runs.execute(run, tmp_path / "cut", resumed.append)
     assert cut.weights_sha256 == whole.weights_sha256
@@ -269,13 +269,13 @@ def test_missing_and_replaced_bases_are_errors_with_their_path(base, tmp_path):
 def test_finished_run_without_its_weights_is_not_finished_and_with_others_is_an_error(base, tmp_path):
     run = arm_run(base)
     runs.execute(run, tmp_path, lambda p: None)
-    assert runs.finished(run, tmp_path) is not None
+    assert runs.read_finished(run, tmp_path) is not None
     weights = (tmp_path / runs.WEIGHTS).read_bytes()
     (tmp_path / runs.WEIGHTS).write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     with pytest.raises(TrainingError, match=r"Remove the folder and run `make train`"):
-        runs.finished(run, tmp_path)
+        runs.read_finished(run, tmp_path)
     (tmp_path / runs.WEIGHTS).unlink()
-    assert runs.finished(run, tmp_path) is None
+    assert runs.read_finished(run, tmp_path) is None
 
 
 def test_padding_and_prompts_are_not_in_the_loss(base):

@@ -47,7 +47,7 @@ class CsvResults:
         """Launch nothing: the results exist."""
 
     def validate(self, run: HarnessRun) -> list[str]:
-        """Return what is wrong with header and lines, with line numbers."""
+        """Return the problems of the header and the lines, with line numbers."""
         return _read(run.folder / FILE).problems
 
     def ingest(self, run: HarnessRun) -> list[ItemResult]:

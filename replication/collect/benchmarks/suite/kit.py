@@ -59,7 +59,7 @@ LIMITS = Limits()
 
 
 def mismatch(call: Call, tools: Mapping[str, Tool], limits: Limits = LIMITS) -> Mismatch | None:
-    """Compare a call, hostile or not, with the tools; None if name, parameters, types and sizes are right."""
+    """Compare a call, which is untrusted, with the tools; None if name, parameters, types and sizes are right."""
     if not isinstance(call.name, str) or call.name not in tools:
         return Mismatch("name")
     properties = tools[call.name].parameters["properties"]
