@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.tables.arms import training_runs
@@ -28,6 +27,8 @@ def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
     Columns: scale, benchmark, n_arms, n_training_runs (all arms), statistic, p; a benchmark on which no run differs from
     its arm's median has no statistic. With three runs per arm the test finds gross differences only.
     """
+    from scipy import stats  # late, as it is slow to import
+
     rows = []
     for (scale, benchmark), part in runs.dropna(subset="value").groupby(["scale", "benchmark"], sort=False):
         groups = [group["value"].to_numpy() for _, group in part.groupby("arm") if len(group) > 1]

@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_isf, normal_ppf, normal_sf
 from replication.analyse.stats.printed import audit_model
 from replication.analyse.stats.printed.rows import (
     check_rows,
@@ -120,9 +120,9 @@ def _tests(rows: pd.DataFrame, se: NDArray[np.float64], level: float) -> dict[st
     """Test the rows with standard errors `se`, (..., n_rows)."""
     checks.probability(level=level)
     delta = deltas(rows)
-    z, critical = z_scores(delta, se), stats.norm.isf((1 - level) / 2)
+    z, critical = z_scores(delta, se), normal_isf((1 - level) / 2)
     return {
-        "delta": delta, "se": se, "z": z, "p_one_sided": stats.norm.sf(z), "p_two_sided": 2 * stats.norm.sf(np.abs(z)),
+        "delta": delta, "se": se, "z": z, "p_one_sided": normal_sf(z), "p_two_sided": 2 * normal_sf(np.abs(z)),
         "low": delta - critical * se, "high": delta + critical * se, "power": two_sided_power(z, 1 - level),
-        "mde80": (critical + stats.norm.ppf(0.8)) * se, "mde90": (critical + stats.norm.ppf(0.9)) * se,
+        "mde80": (critical + normal_ppf(0.8)) * se, "mde90": (critical + normal_ppf(0.9)) * se,
     }  # fmt: skip

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
 from replication.analyse.stats.printed import audit_model
 from replication.errors import AnalysisError
 from replication.records import Target
@@ -120,5 +120,5 @@ def stacked(tables: Sequence[Mapping[str, object] | pd.DataFrame]) -> pd.DataFra
 
 def two_sided_power(z: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """Compute the two-sided power at a truth of z standard errors, infinite z included."""
-    critical = stats.norm.isf(alpha / 2)
-    return np.asarray(stats.norm.sf(critical - z) + stats.norm.cdf(-critical - z), float)
+    critical = normal_isf(alpha / 2)
+    return np.asarray(normal_sf(critical - z) + normal_cdf(-critical - z), float)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_logpdf
 from replication.analyse.stats.two_studies.sceptical import checked_z
 
 N_GRID = 2001
@@ -97,7 +98,7 @@ def _sceptical_bf(z_o: float, z_r: float, c: float) -> float:
 
 
 def _log_normal(x: Floats | float, mean: Floats | float, variance: Floats | float) -> Floats:
-    return np.asarray(stats.norm.logpdf(x, mean, np.sqrt(variance)))
+    return np.asarray(normal_logpdf(x, mean, np.sqrt(variance)))
 
 
 def _exp(log_value: Floats) -> Floats:

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
 from replication.errors import AnalysisError
 
 Kind = Literal["nominal", "golden", "controlled"]
@@ -77,7 +78,7 @@ def threshold_z(level: float, *, kind: Kind = "golden", c: ArrayLike = 1.0) -> N
     checks.choice(get_args(Kind), kind=kind)
     if kind == "controlled":
         return _elementwise(lambda x: _controlled_threshold(level, x), c)
-    z: NDArray[np.float64] = np.full(c.shape, stats.norm.isf(level) / (GOLDEN**0.5 if kind == "golden" else 1.0))[()]
+    z: NDArray[np.float64] = np.full(c.shape, normal_isf(level) / (GOLDEN**0.5 if kind == "golden" else 1.0))[()]
     return z
 
 
@@ -116,7 +117,7 @@ def significance_power(
     """Compute the probability of z_r > z_{1-level} in the direction of the original; priors as in `success_power`."""
     z_o, _, c = checked_z(z_o, z_o, c)
     checks.one_sided_level(level=level)
-    power: NDArray[np.float64] = _power(z_o, c, np.full(z_o.shape, stats.norm.isf(level)), prior)[()]
+    power: NDArray[np.float64] = _power(z_o, c, np.full(z_o.shape, normal_isf(level)), prior)[()]
     return power
 
 
@@ -188,7 +189,7 @@ def _p_of_z(z: NDArray[np.float64], c: NDArray[np.float64], kind: Kind) -> NDArr
     checks.choice(get_args(Kind), kind=kind)
     if kind == "controlled":
         return _elementwise(_controlled_p, z, c)
-    return np.asarray(stats.norm.sf(z * (GOLDEN**0.5 if kind == "golden" else 1.0)))
+    return np.asarray(normal_sf(z * (GOLDEN**0.5 if kind == "golden" else 1.0)))
 
 
 def _controlled_p(z: float, c: float) -> float:
@@ -214,7 +215,7 @@ def _log_controlled_p(z: float, c: float) -> float:
 
 
 def _controlled_threshold(level: float, c: float) -> float:
-    high = stats.norm.isf(level) + 0.01  # the nominal threshold is the limit for c to 0
+    high = normal_isf(level) + 0.01  # the nominal threshold is the limit for c to 0
     return float(optimize.brentq(lambda z: _log_controlled_p(z, c) - np.log(level), 0.0, high, xtol=1e-14, rtol=1e-14))
 
 
@@ -252,7 +253,7 @@ def _power(
     z_o: NDArray[np.float64], c: NDArray[np.float64], threshold: NDArray[np.float64], prior: Prior
 ) -> NDArray[np.float64]:
     mean, variance = _truth(z_o, prior)
-    return np.asarray(stats.norm.sf((threshold - mean * np.abs(z_o) * np.sqrt(c)) / np.sqrt(1 + variance * c)))
+    return np.asarray(normal_sf((threshold - mean * np.abs(z_o) * np.sqrt(c)) / np.sqrt(1 + variance * c)))
 
 
 def _power_limit(z_o: float, level: float, kind: Kind | Literal["significance"], prior: Prior) -> float:
@@ -266,7 +267,7 @@ def _power_limit(z_o: float, level: float, kind: Kind | Literal["significance"],
             return 0.0
         needed = 1 / np.sqrt(ratio * (ratio - 1))
     if variance > 0:
-        return float(stats.norm.cdf(abs(z_o) * (shrinkage - needed) / np.sqrt(variance)))
+        return float(normal_cdf(abs(z_o) * (shrinkage - needed) / np.sqrt(variance)))
     if abs(z_o) * shrinkage == 0:  # no effect is expected: success is a type-I error
         return float(level) if kind == "significance" else 0.0
     return float(np.heaviside(shrinkage - needed, 0.5))

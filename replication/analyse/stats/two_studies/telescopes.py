@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_cdf, normal_isf
 from replication.analyse.stats.two_studies.design_analysis import two_sided_power
 from replication.errors import AnalysisError
 
@@ -63,7 +64,7 @@ def small_telescopes(
     theta_o, theta_r, s_r = (np.asarray(x, float) for x in (theta_o, theta_r, s_r))
     limit = theta_33(s_o, power=power, alpha=alpha)
     along = np.where(theta_o < 0, -theta_r, theta_r)
-    upper = along + stats.norm.isf(alpha_one_sided) * s_r
+    upper = along + normal_isf(alpha_one_sided) * s_r
     return Telescope(
-        limit, upper[()], stats.norm.cdf((along - limit) / s_r), (upper < limit)[()], (limit <= np.abs(theta_o))[()]
+        limit, upper[()], normal_cdf((along - limit) / s_r), (upper < limit)[()], (limit <= np.abs(theta_o))[()]
     )
