@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.tables.arms import training_runs
@@ -27,15 +28,13 @@ def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
     Columns: scale, benchmark, n_arms, n_training_runs (all arms), statistic, p; a benchmark on which no run differs from
     its arm's median has no statistic. With three runs per arm the test finds gross differences only.
     """
-    from scipy import stats  # late, as it is slow to import
-
     rows = []
     for (scale, benchmark), part in runs.dropna(subset="value").groupby(["scale", "benchmark"], sort=False):
         groups = [group["value"].to_numpy() for _, group in part.groupby("arm") if len(group) > 1]
         if len(groups) < 2:
             continue
         varies = any(np.ptp(np.abs(group - np.median(group))) > 0 for group in groups)
-        test = stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
+        test = scipy.stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
         rows.append((scale, benchmark, len(groups), sum(map(len, groups)), float(test[0]), float(test[1])))
     return pd.DataFrame(rows, columns=["scale", "benchmark", "n_arms", "n_training_runs", "statistic", "p"])
 

@@ -7,6 +7,7 @@ probabilities; s2_a and s2_b are the mean within-task variances of a single tria
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
 from replication.analyse.stats import checks
@@ -96,9 +97,7 @@ def power_two_sided(delta: float, se: float, df: float | None = None, *, alpha: 
     if ratio > 30:  # scipy's noncentral t fails for such noncentralities
         return 1.0
     t = float(t_ppf(1 - alpha / 2, df))
-    from scipy import stats  # late, as it is slow to import
-
-    return float(stats.nct(df, ratio).sf(t) + stats.nct(df, ratio).cdf(-t))
+    return float(scipy.stats.nct(df, ratio).sf(t) + scipy.stats.nct(df, ratio).cdf(-t))
 
 
 def joint_power(powers: ArrayLike) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from replication.analyse.stats import checks
 from replication.analyse.stats.distributions import normal_logpdf
@@ -169,10 +170,8 @@ def _draw_at_mode(log_density: LogDensity, start: NDArray[np.float64], n_draws: 
         f = -log_density(x + steps)
         return f[0], (f[1:] - f[0]) / ((x + _STEP) - x)
 
-    from scipy import stats  # late, as it is slow to import
-
-    mode = optimize.minimize(minus_log, start, method="BFGS", jac=True, options={"gtol": 1e-3}).x
-    proposal = stats.multivariate_t(mode, _covariance(log_density, mode), df=5)
+    mode = scipy.optimize.minimize(minus_log, start, method="BFGS", jac=True, options={"gtol": 1e-3}).x
+    proposal = scipy.stats.multivariate_t(mode, _covariance(log_density, mode), df=5)
     points = proposal.rvs(n_draws, random_state=rng)
     return Draws(points, log_density(points) - proposal.logpdf(points))
 

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -73,11 +74,9 @@ def beta_interval(x: int, n: int, *, level: float = 0.95) -> Limits:
 
 def binomial_p(x: int, n: int, p0: float) -> float:
     """Test exactly, two-sided, that the pass rate is p0: total probability of outcomes at most as likely as x of n."""
-    from scipy import stats  # late, as it is slow to import
-
     _check_counts(x, n)
     checks.fraction(p0=p0)
-    return float(stats.binomtest(int(x), int(n), p0).pvalue)
+    return float(scipy.stats.binomtest(int(x), int(n), p0).pvalue)
 
 
 def newcombe(x1: float, n1: int, x2: float, n2: int, *, level: float = 0.95) -> Limits:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import integrate, optimize
 
 from replication.analyse.stats import checks
 from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
@@ -150,7 +150,7 @@ def relative_sample_size(
     limit = _power_limit(float(z_o), level, kind, prior)
     max_power, c_at_max = (limit, np.inf) if limit >= values[best] else (float(values[best]), float(np.exp(grid[best])))
     if limit < values[best] and 0 < best < grid.size - 1:
-        peak = optimize.minimize_scalar(
+        peak = scipy.optimize.minimize_scalar(
             lambda x: -float(power_at(x)),
             bounds=(grid[best - 1], grid[best + 1]),
             method="bounded",
@@ -167,7 +167,7 @@ def relative_sample_size(
     if enough.size == 0:
         return SampleSize(None, max_power, c_at_max)
     first = int(enough[0])
-    root = optimize.brentq(lambda x: float(power_at(x)) - power, grid[first - 1], grid[first], xtol=1e-13)
+    root = scipy.optimize.brentq(lambda x: float(power_at(x)) - power, grid[first - 1], grid[first], xtol=1e-13)
     return SampleSize(float(np.exp(root)), max_power, c_at_max)
 
 
@@ -216,11 +216,13 @@ def _log_controlled_p(z: float, c: float) -> float:
 
 def _controlled_threshold(level: float, c: float) -> float:
     high = normal_isf(level) + 0.01  # the nominal threshold is the limit for c to 0
-    return float(optimize.brentq(lambda z: _log_controlled_p(z, c) - np.log(level), 0.0, high, xtol=1e-14, rtol=1e-14))
+    return float(
+        scipy.optimize.brentq(lambda z: _log_controlled_p(z, c) - np.log(level), 0.0, high, xtol=1e-14, rtol=1e-14)
+    )
 
 
 def _quad(function: Callable[[float], float], low: float, high: float) -> float:
-    return float(integrate.quad(function, low, high, epsabs=0.0, epsrel=1e-12, limit=200)[0])
+    return float(scipy.integrate.quad(function, low, high, epsabs=0.0, epsrel=1e-12, limit=200)[0])
 
 
 def _success_threshold(
