@@ -161,13 +161,6 @@ def test_every_path_in_the_documents_exists(document):
     assert len(paths) > 10 and not missing
 
 
-@each()
-def test_every_random_generator_has_a_seed(path):
-    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
-    unseeded = [call.lineno for call in calls if ast.unparse(call) in ("np.random.default_rng()", "default_rng()")]
-    assert not unseeded
-
-
 def test_names_that_the_search_for_unused_code_ignores_exist():
     ignored = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["vulture"]["ignore_names"]
     words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)))

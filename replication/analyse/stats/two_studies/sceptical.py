@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from replication.analyse.stats import checks
 from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
+from replication.analyse.stats.roots import decreasing_root
 from replication.errors import AnalysisError
 
 Kind = Literal["nominal", "golden", "controlled"]
@@ -167,7 +168,7 @@ def relative_sample_size(
     if enough.size == 0:
         return SampleSize(None, max_power, c_at_max)
     first = int(enough[0])
-    root = scipy.optimize.brentq(lambda x: float(power_at(x)) - power, grid[first - 1], grid[first], xtol=1e-13)
+    root = decreasing_root(lambda x: power - float(power_at(x)), float(grid[first - 1]), float(grid[first]))
     return SampleSize(float(np.exp(root)), max_power, c_at_max)
 
 
