@@ -66,9 +66,12 @@ def check_rows(rows: pd.DataFrame) -> None:
         raise AnalysisError(f"`rows` lacks the column `{absent[0]}`; required are {', '.join(COLUMNS)}.")
     if rows.empty:
         raise AnalysisError("`rows` is empty; an audit needs at least one pair of published scores.")
-    gaps = [column for column in ("p_a", "p_b", "n", "k") if rows[column].isna().any()]
-    if gaps:
-        raise AnalysisError(f"column `{gaps[0]}` of `rows` has missing values; fill them in or drop the rows.")
+    numbers = ["p_a", "p_b", "n", "k"]
+    gaps = np.isnan(rows[numbers].to_numpy(float)).any(axis=0)
+    if gaps.any():
+        raise AnalysisError(
+            f"column `{numbers[int(gaps.argmax())]}` of `rows` has missing values; fill them in or drop the rows."
+        )
 
 
 def standard_errors(

@@ -295,7 +295,7 @@ def _equivalence(s: _Study) -> Criterion:
     p = tost_p(s.theta_r, s.s_r, None, s.sesoi)
     half = float(normal_isf(s.alpha_small)) * s.s_r
     met: bool | None = p <= s.alpha_small
-    reason = f"{1 - 2 * s.alpha_small:.0%} interval against -+{s.sesoi:.4g}"
+    reason = f"{1 - 2 * s.alpha_small:.0%} interval against ±{s.sesoi:.4g}"
     if half >= s.sesoi:
         met, reason = None, f"impossible: the interval's half-width {half:.4g} is not below the margin {s.sesoi:.4g}"
     return Criterion(name, p, s.alpha_small, met, reason, source, "no effect")
