@@ -78,7 +78,7 @@ def difference(
 
 
 def unpaired_single_run(p_a: float, p_b: float, n: int, *, level: float = 0.95) -> Estimate:
-    """Estimate p_b - p_a as if each arm were one run on tasks of its own, the assumption that needs nothing but the table.
+    """Estimate p_b - p_a as if each arm were one run on separate tasks, the assumption that needs nothing but the table.
 
     Wald z for the p-values, hybrid score interval (Newcombe 1998, method 10) for the limits.
     """

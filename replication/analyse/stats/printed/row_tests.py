@@ -90,7 +90,7 @@ def one_run(rows: pd.DataFrame, *, fraction: float, level: float = 0.95) -> pd.D
     Columns: benchmark, name, n, the columns of `grid` from delta on (Wald limits); newcombe_low, newcombe_high; fisher_p
     (missing for partial credit); rho_outcome_p05, rho_outcome_p01 (outcome correlation that would give that p; missing:
     none); and, were the truth `fraction` of the estimate (winner's curse): power_fraction, type_s, exaggeration, missing
-    where there is no variance; p_is_upper_bound.
+    without variance; p_is_upper_bound.
     """
     check_rows(rows)
     tests = _tests(rows, standard_errors(rows, icc=0.5, rho=0.0, k=1), level)
