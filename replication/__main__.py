@@ -6,6 +6,7 @@ Commands of a study take Hydra overrides, such as `study=controlled_tiny seed=1`
 from __future__ import annotations
 
 import ast
+import gc
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -101,4 +102,5 @@ def _help(name: str) -> str:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000, 20, 20)  # imports and tables create many objects that stay; fewer searches for garbage
     sys.exit(main(sys.argv[1:]))

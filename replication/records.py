@@ -70,7 +70,8 @@ def _omitted(item: "dataclasses.Field[Any]", value: object) -> bool:
 
 def to_json(record: object) -> dict[str, Json]:
     """Turn a record into plain dicts and lists, tuples as lists."""
-    return json.loads(canonical_json(record))
+    fields: dict[str, Json] = json.loads(canonical_json(record))
+    return fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ ALLOWED = {part: WAIST[:i] for i, part in enumerate(WAIST)} | {
     "publish": (*WAIST, "analyse"),
     "commands": (*WAIST, "collect", "analyse", "publish"), "__main__": WAIST,
 }  # fmt: skip
-"""What a part imports of ours besides itself; the longest matching name counts."""
+"""Parts that a part may import besides itself; the longest matching name counts."""
 
 KINDS = ("engines", "benchmarks", "scaffolds")
 HEAVY = {"torch", "vllm", "transformers", "wandb", "tokenizers", "safetensors"}
@@ -161,13 +161,6 @@ def test_every_path_in_the_documents_exists(document):
     assert len(paths) > 10 and not missing
 
 
-@each()
-def test_every_random_generator_has_a_seed(path):
-    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
-    unseeded = [call.lineno for call in calls if ast.unparse(call) in ("np.random.default_rng()", "default_rng()")]
-    assert not unseeded
-
-
 def test_names_that_the_search_for_unused_code_ignores_exist():
     ignored = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["vulture"]["ignore_names"]
     words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)))
@@ -199,3 +192,13 @@ def test_a_function_is_at_most_60_lines(path):
     functions = [n for n in ast.walk(TREES[path]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = {f"{node.name}": node.end_lineno - node.lineno + 1 for node in functions}
     assert not {name: length for name, length in lengths.items() if length > MAX_FUNCTION}
+
+
+def test_readme_leads_from_a_claim_to_its_figure_in_eight_files():
+    sentence = re.search(r"read these eight files, in this order: (.*?)\. ", " ".join(README.split()))
+    assert sentence is not None
+    files = re.findall(r"`([\w./]+/[\w./]+)`", sentence[1])
+    stages = ["conf/", "replication/collect/", "replication/analyse/", "replication/publish/"]
+    of_file = [next(i for i, stage in enumerate(stages) if file.startswith(stage)) for file in files]
+    assert len(files) == 8 and all((ROOT / file).is_file() for file in files)
+    assert of_file == sorted(of_file) and set(of_file) == set(range(len(stages)))

@@ -40,7 +40,7 @@ class AuditSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisSettings:
-    """How estimates are computed and shown; fixed before results are read."""
+    """Settings of every estimate; fixed before results are read."""
 
     level: float
     power: float

@@ -1,4 +1,4 @@
-"""The audit of a user's own table of published scores: reading it, choosing arms and metrics, and the audit itself."""
+"""The audit of a table of scores that a user provides."""
 
 import datetime
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The reanalysis of the published numbers: its data and every table of it.
+"""The reanalysis of the published numbers.
 
 Needs no model, no store and no network: everything comes from the packaged evidence.
 """

@@ -1,4 +1,4 @@
-"""Analyse a frozen study: claims, published numbers and score table in, verdicts and every table of the paper out."""
+"""Analyse a frozen study: every verdict, estimate and table that the paper prints or draws."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ class ProbeCorrelation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SecondaryAnalyses:
-    """Results that the paper reports beside verdicts and estimates."""
+    """Results that the paper reports in addition to verdicts and estimates."""
 
     spread: pd.DataFrame
     """Test of equal spread over training runs, per scale and benchmark."""
     aa: pd.DataFrame
-    """How often each arm differs from itself."""
+    """Rate at which an arm differs significantly from itself."""
     second_opinions: pd.DataFrame
     """Each benchmark's difference by other methods, for every comparison."""
     per_scale: list[ScaleVerdict]

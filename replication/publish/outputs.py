@@ -32,7 +32,7 @@ class Output:
     """The module that computes or draws it, relative to replication/."""
 
     def matches(self, path: str) -> bool:
-        """Whether a path relative to the paper's folder is this output."""
+        """Return True if a path relative to the paper's folder is this output."""
         return fnmatch.fnmatchcase(path, re.sub("<.*?>", "*", self.path))
 
 

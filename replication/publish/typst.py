@@ -7,7 +7,7 @@ from replication.errors import AnalysisError
 from replication.files import write_bytes
 
 SOURCES = ("paper.typ", "refs.bib")
-"""Written by hand; data/ and figures/ beside them are generated."""
+"""Written by hand; data/ and figures/ in the same folder are generated."""
 
 
 def typeset(folder: Path) -> Path:

@@ -23,7 +23,7 @@ def blocks(verdicts: Sequence[Verdict]) -> list[Block]:
 
 
 def _scope(verdicts: Sequence[Verdict]) -> str:
-    """Say what all of them are about, and then what some claims have of their own."""
+    """Describe the scope that most claims share, then each different scope with its claims."""
     claims: dict[str, list[str]] = {}
     for verdict in verdicts:
         claims.setdefault(verdict.scope, []).append(verdict.claim_id)
@@ -53,7 +53,7 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Print verdicts as one short Markdown table per study, its scope in front; reasons stand in the paper."""
+    """Print verdicts as one short Markdown table per study, preceded by its scope; reasons are in the paper."""
     parts = []
     for study, scope, of_study in blocks(verdicts):
         rows = [

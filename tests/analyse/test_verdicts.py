@@ -214,8 +214,8 @@ def test_study_adds_comparisons_of_its_own_and_says_which_it_lacks(make_scores):
     arms = {"agent_sft": 0.4, "lwm_then_sft": 0.5, "base": 0.1, "placebo": {"tiny": 0.4}, "alone": {"small": 0.4}}
     scores = make_scores(arms, scales=(("tiny", 0.001), ("small", 0.004)), only_first=("base",), n_tasks=20)
     scores = scores[(scores["arm"] != "lwm_then_sft") | (scores["scale"] == "tiny") | (scores["training_seed"] < 2)]
-    wanted = (("placebo", "agent_sft"), ("agent_sft", "base"), ("placebo", "alone"), ("nobody", "base"))
-    tables = tabulate(CLAIMS, study(scores, comparisons=(*wanted, ("placebo", "agent_sft"))))
+    pairs = (("placebo", "agent_sft"), ("agent_sft", "base"), ("placebo", "alone"), ("nobody", "base"))
+    tables = tabulate(CLAIMS, study(scores, comparisons=(*pairs, ("placebo", "agent_sft"))))
     made = tables.estimates.drop_duplicates(["treatment", "control"])[["treatment", "control"]]
     assert list(made.itertuples(index=False, name=None)) == [("placebo", "agent_sft"), ("agent_sft", "base")]
     at = tables.estimates.groupby(["treatment", "target"])["scale"].unique()

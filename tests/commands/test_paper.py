@@ -39,7 +39,7 @@ def folder(tmp_path):
 
 
 def fill(store, table, scaffold, details=()):
-    """Store a score table; returns its run_ids. The tasks are stand-ins: nothing is played."""
+    """Store a score table; returns its run_ids. The tasks are placeholders: nothing is played."""
     run_ids = []
     for _, part in table.groupby(["arm", "scale", "training_seed", "benchmark"]):
         first = part.iloc[0]
@@ -98,7 +98,7 @@ def collect(results, scores, curves, probe=None, **index):
 
 @pytest.fixture(scope="module")
 def simple(tmp_path_factory, make_scores, make_curves):
-    """A study as the first version collected it: one scale, two arms, nothing beside."""
+    """A study as the first version collected it: one scale and two arms only."""
     results = tmp_path_factory.mktemp("simple")
     collect(results, make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.6}), make_curves())
     return results
@@ -112,7 +112,7 @@ def collected(simple, tmp_path):
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory, make_scores, make_curves, make_probe):
-    """A built paper of a study with several scales, arms at some of them, a probe, levels and comparisons of its own."""
+    """A built paper of a study with several scales, arms at some of them, a probe, levels and its own comparisons."""
     results = tmp_path_factory.mktemp("rich")
     scores = make_scores(ARMS, scales=SCALES, n_tasks=12, n_trials=1, only_first=("base",), tau=0.05)
     curves = make_curves(arms=tuple(ARMS)[1:], scales=("s", "xs"))

@@ -7,12 +7,11 @@ have more. Not covered: clustered tasks, several comparisons at once.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from scipy import stats
-
 from replication import settings
 from replication.analyse.planning.measurements import Measurements, Variances
 from replication.analyse.planning.volume import Assumption, partly
 from replication.analyse.stats.design.power import joint_power, minimal_detectable_effect, power_two_sided
+from replication.analyse.stats.distributions import t_ppf
 from replication.text import percent, plain
 
 MEAN = "mean of these"
@@ -126,7 +125,7 @@ def _precision(cfg: settings.Root, shares: Sequence[tuple[float, int]], tau: flo
 
 def half_width(cfg: settings.Root, se: float, df: float) -> float:
     """Return the half-width of an interval with this standard error."""
-    return float(stats.t(df).ppf((1 + cfg.analysis.level) / 2)) * se
+    return float(t_ppf((1 + cfg.analysis.level) / 2, df)) * se
 
 
 def joint(powers: Sequence[float | None]) -> float | None:

@@ -26,7 +26,7 @@ class DecisionRule:
     """The published side of the comparison, where it is one number."""
     published_targets: tuple[Target, ...] = ("T2", "T3")
     per_scale: bool = True
-    """Whether the claim makes sense at one scale alone."""
+    """True if the claim makes sense at one scale alone."""
 
     def on(self, claim: Claim, data: StudyData) -> Rule:
         """Return the rule for a claim on this data; raises AnalysisError where there is none."""

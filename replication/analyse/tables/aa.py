@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from replication.analyse.stats.distributions import t_ppf
 from replication.analyse.stats.estimates.differences import Pair, add_run_variance
 from replication.analyse.tables.arms import arm_arrays, training_runs
 from replication.errors import AnalysisError
@@ -70,8 +70,8 @@ def false_positives(
     # Satterthwaite's df; a simulated study without any variance has an interval of width 0 for every df
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
     both = add_run_variance(tasks, df, list(runs), noise)
-    t2 = np.abs(value) > stats.t.ppf((1 + level) / 2, df) * np.sqrt(tasks)
-    t3 = np.abs(value) > stats.t.ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
+    t2 = np.abs(value) > t_ppf((1 + level) / 2, df) * np.sqrt(tasks)
+    t3 = np.abs(value) > t_ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
     return FalsePositives(
         t2=float(t2.mean()),
         t3=float(t3.mean()),

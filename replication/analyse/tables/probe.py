@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from replication.analyse.stats.distributions import normal_ppf, normal_sf
 from replication.errors import AnalysisError
 
 RUN = ["arm", "scale", "params_b", "training_seed", "unit"]
@@ -65,5 +65,5 @@ def correlation_within(x: ArrayLike, y: ArrayLike, groups: ArrayLike, *, level: 
         raise AnalysisError("no training run differs from the others of its group, so there is nothing to correlate.")
     r = float((centred["x"] * centred["y"]).sum() / spread.prod())
     se = 1 / math.sqrt(n - n_groups - 2)
-    z, half = math.atanh(max(min(r, 1 - 1e-15), -1 + 1e-15)), float(stats.norm.ppf((1 + level) / 2)) * se
-    return Correlation(r, math.tanh(z - half), math.tanh(z + half), 2 * float(stats.norm.sf(abs(z) / se)), n, n_groups)
+    z, half = math.atanh(max(min(r, 1 - 1e-15), -1 + 1e-15)), float(normal_ppf((1 + level) / 2)) * se
+    return Correlation(r, math.tanh(z - half), math.tanh(z + half), 2 * float(normal_sf(abs(z) / se)), n, n_groups)

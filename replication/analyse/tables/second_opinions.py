@@ -14,7 +14,7 @@ from replication.errors import AnalysisError
 from replication.records import Estimate
 
 FEW_TASKS = 300
-"""Below this the Bayesian interval is computed beside the t interval (Bowyer, Aitchison & Ivanova 2025)."""
+"""Number of tasks below which a Bayesian interval is computed in addition to that of t (Bowyer et al. 2025)."""
 
 
 class Bayes(NamedTuple):

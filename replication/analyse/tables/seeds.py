@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.tables.arms import training_runs
@@ -34,7 +34,7 @@ def equal_spread(runs: pd.DataFrame) -> pd.DataFrame:
         if len(groups) < 2:
             continue
         varies = any(np.ptp(np.abs(group - np.median(group))) > 0 for group in groups)
-        test = stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
+        test = scipy.stats.levene(*groups, center="median") if varies else (np.nan, np.nan)
         rows.append((scale, benchmark, len(groups), sum(map(len, groups)), float(test[0]), float(test[1])))
     return pd.DataFrame(rows, columns=["scale", "benchmark", "n_arms", "n_training_runs", "statistic", "p"])
 

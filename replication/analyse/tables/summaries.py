@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from replication.analyse.stats.design.power import minimal_detectable_effect
+from replication.analyse.stats.distributions import t_ppf
 from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
 from replication.analyse.tables.arms import by_scale, pairs
@@ -156,7 +156,7 @@ def _detectable(estimate: Estimate, level: float, power: float) -> float:
 
 def _half_width(estimate: Estimate, level: float) -> float:
     assert estimate.se is not None
-    return float(stats.t(estimate.df).ppf((1 + level) / 2)) * estimate.se
+    return float(t_ppf((1 + level) / 2, estimate.df)) * estimate.se
 
 
 def smoothed(curves: pd.DataFrame, n_points: int) -> pd.DataFrame:

@@ -22,8 +22,8 @@ def draw(curves: pd.DataFrame) -> Figure:
     curves : columns arm, scale, training_seed, step, n_tokens (of the run so far), loss, reward, phase. A loss that is not
         above 0 has no place on the logarithmic axis and is left out.
     """
-    learnt = curves["reward"].isna() & (curves["loss"] > 0)
-    shown = curves[learnt]
+    in_loss = curves["reward"].isna() & (curves["loss"] > 0)
+    shown = curves[in_loss]
     arms, scales = in_order(curves["arm"]), list(dict.fromkeys(curves["scale"]))
     seeds = sorted(curves["training_seed"].unique())
     n_rows = -(-len(arms) // COLUMNS)
@@ -39,14 +39,14 @@ def draw(curves: pd.DataFrame) -> Figure:
             for (scale, seed), run in part.groupby(["scale", "training_seed"]):
                 style: dict[str, Any] = {"color": COLOURS[scales.index(scale) % len(COLOURS)], "linewidth": 0.8,
                          "linestyle": LINES[seeds.index(seed) % len(LINES)]}  # fmt: skip
-                losses, rewards = run[learnt.loc[run.index]], run[run["reward"].notna()]
+                losses, rewards = run[in_loss.loc[run.index]], run[run["reward"].notna()]
                 axes.plot(losses["n_tokens"] / 1e6, losses["loss"], gid="run", **style)
                 if other is not None:
                     other.plot(rewards["n_tokens"] / 1e6, rewards["reward"], gid="reward", **style)
             _mark_phases(axes, part)
             axes.set_title(arm, loc="left", pad=12, fontweight="bold", fontsize=8)
             axes.set_yscale("log")
-            # Over two decades or more, labels at 1, 2 and 5 would stand on each other.
+            # Over two decades or more, labels at 1, 2 and 5 would overlap.
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
             axes.yaxis.set_major_formatter(lambda loss, _: plain(loss))
             axes.yaxis.set_minor_locator(NullLocator())
@@ -89,7 +89,7 @@ def _mark_phases(axes: Axes, part: pd.DataFrame) -> None:
         start, last = rows["n_tokens"].min() / 1e6, 0 < i == len(phases) - 1
         if i:
             axes.axvline(start, color=GREY, linewidth=0.8, zorder=0, gid="phase")
-        # The last of several stands below the edge, or two long names would meet.
+        # The last of several is below the edge, as two long names would overlap.
         axes.annotate(phase.replace("_", " "), (1.0 if last else start if i else 0.0, 0.985 if last else 1.01),
                       va="top" if last else "bottom", ha="right" if last else "left",
                       xycoords="axes fraction" if last else axes.get_xaxis_transform(), fontsize=6.5, color=BLACK,

@@ -45,7 +45,7 @@ def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) ->
     )
     averaged = shown["scale"] == ALL_SCALES
     scales = shown[~averaged].drop_duplicates(["scale", "benchmark"]).sort_values("params_b", kind="stable")
-    # one training run on a side pairs with nothing but an accident of numbering
+    # with one training run on a side, the pairing is an accident of numbering
     dots = runs.replace({"benchmark": {"all": SUMMARY[0]}}) if (shown["m"] > 1).all() else None
     margins = {"n": "tasks", "k": "trials", "m": "runs"}
     return _draw(shown[averaged], sesoi, margins, dots=dots, scales=scales)
@@ -82,8 +82,8 @@ def _draw(
                       markersize=5.5 if summary else 5, color=BLACK, markerfacecolor="white" if summary else BLACK,
                       markeredgewidth=1)  # fmt: skip
         if dots is not None:
-            known = dots[dots["benchmark"].isin(height)]
-            axes.plot(100 * known["value"], known["benchmark"].map(height) + 0.24, "o", markersize=2.6, gid="runs",
+            drawn = dots[dots["benchmark"].isin(height)]
+            axes.plot(100 * drawn["value"], drawn["benchmark"].map(height) + 0.24, "o", markersize=2.6, gid="runs",
                       color=COLOURS[1], linestyle="none", zorder=3)  # fmt: skip
         by_scale = [] if scales is None else list(scales.groupby("scale", sort=False))
         for (scale, part), marker in zip(by_scale, MARKERS[1:], strict=False):
@@ -149,7 +149,7 @@ def _limits(table: pd.DataFrame, sesoi: float) -> tuple[float, float]:
 def _margin(
     axes: Axes, order: list[str], height: dict[str, float], first: pd.DataFrame, margins: dict[str, str]
 ) -> None:
-    """Print the estimate, n, k and m beside each line; a summary has no k or m of its own."""
+    """Print the estimate, n, k and m to the right of each line; a summary has neither k nor m."""
     axes.set_axis_off()
     axes.set_xlim(0, 1 + len(margins))
     columns = {"value": "points", **margins}

@@ -37,7 +37,7 @@ def draw(
     """Draw a box per score and number of runs: its digits fit a whole count rounded, truncated only, or not at all.
 
     digits : as `printed.digits.digits` returns it, possibly empty; columns benchmark, arm (a, b), printed, k, half_up,
-        half_even, truncated (tuples of totals), p0 (chance that random digits fit, printed beside the boxes).
+        half_even, truncated (tuples of totals), p0 (chance that random digits fit, printed to the right of the boxes).
     rows : one line per benchmark, in order; columns benchmark, name, n_tasks, k, runs_stated, score_type. Digits of a score
         that is not binary say nothing: a star, no boxes. ks : columns; stated ones are added. arms : names of a and b.
     """

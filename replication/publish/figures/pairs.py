@@ -22,7 +22,7 @@ def draw(pairs_table: pd.DataFrame, band_table: pd.DataFrame) -> Figure:
     """Draw each pair with its interval, and the line over log size with its pointwise and its simultaneous band.
 
     pairs_table : columns benchmark, metric, family, base_identity, params_b, value, low, high (agent minus general,
-        fractions). A base that was not read is drawn hollow; pairs of one size stand side by side.
+        fractions). A base that was not read is drawn hollow; pairs of one size are drawn side by side.
     band_table : columns benchmark, metric, params_b, value, low, high (at one size), low_all, high_all (all sizes
         together); panels without rows in it have no line.
     """

@@ -20,7 +20,7 @@ SVG_DPI = 72
 
 BLACK, GREY, BAND = "#1a1a1a", "#c9c9c9", "#f3ecd8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart by colour-blind readers; shapes and widths tell apart in grey."""
+"""Okabe and Ito's palette, distinct for colour-blind readers; shapes and widths are distinct in grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 

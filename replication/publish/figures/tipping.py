@@ -81,7 +81,7 @@ def _strip(axes: Axes, rows: pd.DataFrame, setting: str, right: float) -> None:
 
 
 def _label(axes: Axes, x, values, text: str, colour: str, *, above: bool) -> None:
-    """Name a curve beside it: at the middle of its longest step above 0."""
+    """Label a curve: at the middle of its longest step above 0."""
     starts = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1]), len(values) - 1]
     spans = [(values[a] > 0, x[b] - x[a], a, b) for a, b in pairwise(starts)]
     *_, a, b = max(spans)

@@ -17,15 +17,15 @@ PARTS = {"omega2": 0.1, "s2": 0.2, "tau": 0.02}
 def test_standard_error_is_that_of_the_worked_example():
     # oracle standard-errors-T1-T2-T3: formulas of Miller 2024 extended by 2 tau^2/m
     parts = {"omega2": 0.097948238, "s2": 0.2448}
-    found = dstudy.standard_error(250, 4, [1, 3], **parts, tau=0.015)
-    assert found == pytest.approx([0.0329635094, 0.0280462645], rel=1e-7)
+    errors = dstudy.standard_error(250, 4, [1, 3], **parts, tau=0.015)
+    assert errors == pytest.approx([0.0329635094, 0.0280462645], rel=1e-7)
     assert dstudy.standard_error(250, 4, **parts) == pytest.approx(0.0252307937, rel=1e-7)
     assert dstudy.standard_error(250, 4, omega2=0, s2=0.2448) == pytest.approx(0.0156460858, rel=1e-7)
     same = audit_model.standard_error(0.4, 0.48, 250, 4, icc=0.5, rho=0.6, target="T3", tau=0.015, m=3)
     assert same == pytest.approx(0.0280462645, rel=1e-7)
     # SE_T2 1.93, tau 2 points, as one task with that variance
-    found = dstudy.standard_error(1, 1, [1, 3, 5, 10], omega2=0.0193**2, s2=0.0, tau=0.02)
-    assert 100 * found == pytest.approx([3.42416413, 2.52815479, 2.30757448, 2.12718123], rel=1e-7)
+    errors = dstudy.standard_error(1, 1, [1, 3, 5, 10], omega2=0.0193**2, s2=0.0, tau=0.02)
+    assert 100 * errors == pytest.approx([3.42416413, 2.52815479, 2.30757448, 2.12718123], rel=1e-7)
 
 
 def test_each_source_shrinks_with_its_own_number_only():
@@ -69,8 +69,8 @@ def brute_force(costs, limits, good):
 
 
 @pytest.mark.parametrize("normal", [True, False])
-@pytest.mark.parametrize("wanted", [{"half_width": 0.11}, {"effect": 0.16}])
-def test_cheapest_is_what_trying_everything_finds(wanted, normal):
+@pytest.mark.parametrize("goal", [{"half_width": 0.11}, {"effect": 0.16}])
+def test_cheapest_design_is_that_of_an_exhaustive_search(goal, normal):
     costs, limits = Costs(1.0, 3.0, 50.0), Limits(70, 3, 4)
 
     def good(n, k, m):
@@ -79,24 +79,24 @@ def test_cheapest_is_what_trying_everything_finds(wanted, normal):
         se = float(dstudy.standard_error(n, k, m, **PARTS, each_run=True))
         df = float(dstudy.degrees_of_freedom(n, k, m, **PARTS, each_run=True))
         reference = stats.norm if normal else stats.t(df)
-        q = reference.ppf(0.975) + (reference.ppf(0.8) if "effect" in wanted else 0.0)
-        return q * se <= next(iter(wanted.values()))
+        q = reference.ppf(0.975) + (reference.ppf(0.8) if "effect" in goal else 0.0)
+        return q * se <= next(iter(goal.values()))
 
-    found = dstudy.cheapest(costs=costs, limits=limits, **PARTS, **wanted, each_run=True, normal=normal)
-    assert (found.cost, found.se) == pytest.approx(min(brute_force(costs, limits, good)))
-    assert good(found.n_tasks, found.n_trials, found.n_training_runs)
+    best = dstudy.cheapest(costs=costs, limits=limits, **PARTS, **goal, each_run=True, normal=normal)
+    assert (best.cost, best.se) == pytest.approx(min(brute_force(costs, limits, good)))
+    assert good(best.n_tasks, best.n_trials, best.n_training_runs)
 
 
-def test_allocation_is_what_trying_everything_finds():
+def test_allocation_is_that_of_an_exhaustive_search():
     costs, limits, budget = Costs(1.0, 3.0, 50.0), Limits(150, 4, 5), 900.0
-    found = dstudy.allocate(budget, costs=costs, limits=limits, **PARTS, each_run=True)
+    best = dstudy.allocate(budget, costs=costs, limits=limits, **PARTS, each_run=True)
     tried = brute_force(costs, limits, lambda n, k, m: dstudy.cost(n, k, m, costs, each_run=True) <= budget)
-    assert (found.se, found.cost) == pytest.approx(min((se, cost) for cost, se in tried))
+    assert (best.se, best.cost) == pytest.approx(min((se, cost) for cost, se in tried))
 
 
 def test_with_free_tasks_and_runs_without_spread_money_goes_to_tasks():
-    found = dstudy.allocate(400, costs=Costs(1.0), limits=Limits(1000), omega2=0.1, s2=0.2)
-    assert (found.n_tasks, found.n_trials, found.n_training_runs) == (200, 1, 1)
+    best = dstudy.allocate(400, costs=Costs(1.0), limits=Limits(1000), omega2=0.1, s2=0.2)
+    assert (best.n_tasks, best.n_trials, best.n_training_runs) == (200, 1, 1)
     few = dstudy.allocate(400, costs=Costs(1.0), limits=Limits(40), omega2=0.1, s2=0.2)
     assert (few.n_tasks, few.n_trials, few.cost) == (40, 5, 400.0)
     runs = dstudy.allocate(
@@ -122,8 +122,8 @@ def test_the_impossible_is_none():
 
 
 def test_without_variance_the_smallest_design_will_do():
-    found = dstudy.cheapest(costs=Costs(1.0), limits=Limits(500), omega2=0.0, s2=0.0, half_width=0.01)
-    assert (found.n_tasks, found.n_trials, found.n_training_runs, found.se) == (2, 1, 1, 0.0)
+    best = dstudy.cheapest(costs=Costs(1.0), limits=Limits(500), omega2=0.0, s2=0.0, half_width=0.01)
+    assert (best.n_tasks, best.n_trials, best.n_training_runs, best.se) == (2, 1, 1, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The weight engine resamples as the bootstrap does: right spread, right correlations, any input it can stand for."""
+"""The weight engine resamples as the bootstrap does: right spread, right correlations, any valid input."""
 
 import numpy as np
 import pytest

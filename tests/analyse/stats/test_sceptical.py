@@ -201,7 +201,7 @@ def test_sample_size_for_significance_is_the_textbook_formula():
     assert size.max_power == 1
 
 
-# Audit of the published table (arXiv 2606.24597, Table 9) at the stated runs, icc = rho = .5; wanted predictive power .8
+# Audit of the published table (arXiv 2606.24597, Table 9) at the stated runs, icc = rho = .5; goal: predictive power .8
 ROWS = [  # scores of both arms, tasks, runs; d_min at c = 1, c for 80 %, largest predictive power, its limit
     (0.3325, 0.3955, 89, 5, np.nan, None, 0.0, 0.0),
     (0.6447, 0.6786, 500, 3, 1.83, None, 0.1516, 0.1439),

@@ -34,7 +34,7 @@ class Component(NamedTuple):
 
     @property
     def negative(self) -> bool:
-        """Whether the moment estimate is negative."""
+        """True if the moment estimate is negative."""
         return self.moment < 0
 
 

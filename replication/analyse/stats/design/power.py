@@ -7,10 +7,11 @@ probabilities; s2_a and s2_b are the mean within-task variances of a single tria
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_ppf, t_ppf
 from replication.analyse.stats.two_studies.design_analysis import two_sided_power
 from replication.errors import AnalysisError
 
@@ -95,8 +96,8 @@ def power_two_sided(delta: float, se: float, df: float | None = None, *, alpha: 
     ratio = abs(delta) / se
     if ratio > 30:  # scipy's noncentral t fails for such noncentralities
         return 1.0
-    t = float(stats.t(df).ppf(1 - alpha / 2))
-    return float(stats.nct(df, ratio).sf(t) + stats.nct(df, ratio).cdf(-t))
+    t = float(t_ppf(1 - alpha / 2, df))
+    return float(scipy.stats.nct(df, ratio).sf(t) + scipy.stats.nct(df, ratio).cdf(-t))
 
 
 def joint_power(powers: ArrayLike) -> float:
@@ -116,15 +117,14 @@ def tipping_tau(delta: float, se: float, m: int = 1, *, alpha: float = 0.05) -> 
     checks.at_least(1, m=m)
     checks.finite(delta=delta)
     checks.not_negative(se=se)
-    room = (delta / float(stats.norm.ppf(1 - alpha / 2))) ** 2 - se**2
+    room = (delta / float(normal_ppf(1 - alpha / 2))) ** 2 - se**2
     return math.sqrt(m * room / 2) if room > 0 else None
 
 
 def _quantiles(alpha: float, power: float, df: float | None = None) -> float:
     """Compute q_{1-alpha/2} + q_power, the detectable effect in standard errors."""
     checks.probability(alpha=alpha, power=power)
-    reference = stats.norm if df is None else stats.t(df)
-    return float(reference.ppf(1 - alpha / 2) + reference.ppf(power))
+    return float(t_ppf(1 - alpha / 2, df) + t_ppf(power, df))
 
 
 def _effect(delta: float) -> None:

@@ -15,7 +15,7 @@ from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
 Unscored = Literal["raise", "exclude", "fail", "best", "worst"]
-"""How missing scores are treated. raise: an error. exclude: drop the item in both arms. fail: count the missing score
+"""Policy for missing scores. raise: an error. exclude: drop the item in both arms. fail: count the missing score
 as 0. best, worst: bounds for any values of the missing scores, 1 in the treatment and 0 in the control, or the reverse
 (Horowitz & Manski 2000)."""
 
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     """(n_items,) task of each item where one task appears in several scaffolds or at several scales; None makes every
     item its own task."""
     training_runs: bool = True
-    """Whether the first axis counts training runs of one method; False: public checkpoints, on which T3 is not defined."""
+    """True if the first axis counts training runs of one method; False: public checkpoints, on which T3 is not defined."""
 
 
 class RunMeans(NamedTuple):

@@ -2,9 +2,8 @@
 
 import math
 
-from scipy import stats
-
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import t_ppf, t_sf
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
@@ -31,10 +30,9 @@ def t_estimate(
     checks.probability(level=level)
     if not (se >= 0 and math.isfinite(value)):
         raise AnalysisError(f"the estimate needs a finite value and a standard error of at least 0; got {value}, {se}.")
-    reference = stats.norm if df is None else stats.t(df)
-    half = float(reference.ppf((1 + level) / 2)) * se
+    half = float(t_ppf((1 + level) / 2, df)) * se
     if se > 0:
-        p_one, p_two = float(reference.sf(value / se)), 2 * float(reference.sf(abs(value) / se))
+        p_one, p_two = float(t_sf(value / se, df)), 2 * float(t_sf(abs(value) / se, df))
     else:
         p_one, p_two = float(value <= 0), float(value == 0)
     return Estimate(

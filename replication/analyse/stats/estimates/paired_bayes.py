@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_logpdf
 from replication.errors import AnalysisError
 from replication.records import Estimate
 
@@ -118,7 +120,7 @@ def compare_widths(posterior: PairedPosterior, classical: Estimate, *, tolerance
 
 def _log_prior(h: NDArray[np.float64], logit: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log density of h = Phi^-1(theta) for uniform thetas and of the logit of a Beta(4, 2); h : (n, 2), logit : (n,)."""
-    return np.asarray(stats.norm.logpdf(h).sum(axis=1) + 4 * special.log_expit(logit) + 2 * special.log_expit(-logit))
+    return np.asarray(normal_logpdf(h).sum(axis=1) + 4 * special.log_expit(logit) + 2 * special.log_expit(-logit))
 
 
 def _log_posterior(points: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,8 +170,8 @@ def _draw_at_mode(log_density: LogDensity, start: NDArray[np.float64], n_draws: 
         f = -log_density(x + steps)
         return f[0], (f[1:] - f[0]) / ((x + _STEP) - x)
 
-    mode = optimize.minimize(minus_log, start, method="BFGS", jac=True, options={"gtol": 1e-3}).x
-    proposal = stats.multivariate_t(mode, _covariance(log_density, mode), df=5)
+    mode = scipy.optimize.minimize(minus_log, start, method="BFGS", jac=True, options={"gtol": 1e-3}).x
+    proposal = scipy.stats.multivariate_t(mode, _covariance(log_density, mode), df=5)
     points = proposal.rvs(n_draws, random_state=rng)
     return Draws(points, log_density(points) - proposal.logpdf(points))
 

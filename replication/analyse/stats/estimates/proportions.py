@@ -7,10 +7,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_sf, normal_ppf
 from replication.errors import AnalysisError
 
 
@@ -47,19 +49,26 @@ def wilson(x: int, n: int, *, level: float = 0.95) -> Limits:
 
     (x + z^2/2)/(n + z^2) ± z sqrt(x (n - x)/n + z^2/4)/(n + z^2), z = z_{(1 + level)/2}, level the confidence level.
     """
-    return _binomial_interval(x, n, level, "wilson")
+    _check_counts(x, n)
+    return _wilson(x, n, level)
 
 
 def clopper_pearson(x: int, n: int, *, level: float = 0.95) -> Limits:
     """Compute the exact interval of x passes out of n: Beta quantiles at (1 ± level)/2 (Clopper & Pearson 1934)."""
-    return _binomial_interval(x, n, level, "exact")
+    _check_counts(x, n)
+    checks.probability(level=level)
+    low, high = (1 - level) / 2, (1 + level) / 2
+    return Limits(
+        float(special.betaincinv(x, n - x + 1, low)) if x > 0 else 0.0,
+        float(special.betaincinv(x + 1, n - x, high)) if x < n else 1.0,
+    )
 
 
 def beta_interval(x: int, n: int, *, level: float = 0.95) -> Limits:
     """Compute the equal-tailed posterior interval of x passes out of n, Beta(1 + x, 1 + n - x) (Bowyer et al. 2025)."""
     _check_counts(x, n)
     checks.probability(level=level)
-    low, high = stats.beta(1 + x, 1 + n - x).interval(level)
+    low, high = special.betaincinv(1 + x, 1 + n - x, [(1 - level) / 2, (1 + level) / 2])
     return Limits(float(low), float(high))
 
 
@@ -67,14 +76,18 @@ def binomial_p(x: int, n: int, p0: float) -> float:
     """Test exactly, two-sided, that the pass rate is p0: total probability of outcomes at most as likely as x of n."""
     _check_counts(x, n)
     checks.fraction(p0=p0)
-    return float(stats.binomtest(int(x), int(n), p0).pvalue)
+    return float(scipy.stats.binomtest(int(x), int(n), p0).pvalue)
 
 
-def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Limits:
+def newcombe(x1: float, n1: int, x2: float, n2: int, *, level: float = 0.95) -> Limits:
     """Compute the hybrid score interval of x1/n1 - x2/n2, independent samples (Newcombe 1998, method 10).
 
-    d - sqrt((p1 - l1)^2 + (u2 - p2)^2), d + sqrt((u1 - p1)^2 + (p2 - l2)^2), l and u the Wilson limits.
+    d - sqrt((p1 - l1)^2 + (u2 - p2)^2), d + sqrt((u1 - p1)^2 + (p2 - l2)^2), l and u the Wilson limits. x1 and x2 may be
+    fractions of passes, as a printed percentage of n gives.
     """
+    for x, n in ((x1, n1), (x2, n2)):
+        if not (n >= 1 and 0 <= x <= n):
+            raise AnalysisError(f"passes must be between 0 and the number of trials, at least one; got {x} of {n}.")
     return _square_and_add(x1, n1, x2, n2, 0.0, level)
 
 
@@ -131,7 +144,7 @@ def mcnemar_chi2(both: int, b_only: int, a_only: int, neither: int) -> McNemar:
     chi2 = (table.b_only - table.a_only) ** 2 / discordant if discordant else 0.0
     # At difference = ±1 the two terms are equal, and rounding may make their difference negative.
     variance = max(discordant / n - difference**2, 0.0) / n
-    return McNemar(chi2, float(stats.chi2.sf(chi2, 1)), difference, math.sqrt(variance))
+    return McNemar(chi2, float(chi2_sf(chi2, 1)), difference, math.sqrt(variance))
 
 
 def beta_superiority(x_a: int, n_a: int, x_b: int, n_b: int) -> float:
@@ -148,16 +161,16 @@ def beta_superiority(x_a: int, n_a: int, x_b: int, n_b: int) -> float:
     return min(float(np.exp(terms).sum()), 1.0)
 
 
-def _binomial_interval(x: int, n: int, level: float, method: str) -> Limits:
-    _check_counts(x, n)
+def _wilson(x: float, n: int, level: float) -> Limits:
     checks.probability(level=level)
-    interval = stats.binomtest(int(x), int(n)).proportion_ci(level, method)
-    return Limits(float(interval.low), float(interval.high))
+    z = float(normal_ppf((1 + level) / 2))
+    middle, half = x + z**2 / 2, z * math.sqrt(x * (n - x) / n + z**2 / 4)
+    return Limits(0.0 if x == 0 else (middle - half) / (n + z**2), 1.0 if x == n else (middle + half) / (n + z**2))
 
 
-def _square_and_add(x1: int, n1: int, x2: int, n2: int, phi: float, level: float) -> Limits:
+def _square_and_add(x1: float, n1: int, x2: float, n2: int, phi: float, level: float) -> Limits:
     """Combine two Wilson intervals whose estimates have correlation phi."""
-    (l1, u1), (l2, u2) = wilson(x1, n1, level=level), wilson(x2, n2, level=level)
+    (l1, u1), (l2, u2) = _wilson(x1, n1, level), _wilson(x2, n2, level)
     p1, p2 = x1 / n1, x2 / n2
 
     def distance(first: float, second: float) -> float:

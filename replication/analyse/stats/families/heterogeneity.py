@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_sf
 
 
 class GailSimon(NamedTuple):
@@ -32,5 +33,5 @@ def gail_simon(d: ArrayLike, s: ArrayLike) -> GailSimon:
     z2 = (d / s) ** 2
     q_plus, q_minus = float(z2[d > 0].sum()), float(z2[d < 0].sum())
     q, h = min(q_plus, q_minus), np.arange(1, d.size)
-    p = float(stats.binom.pmf(h, d.size - 1, 0.5) @ stats.chi2.sf(q, h))
+    p = float(special.binom(d.size - 1, h) @ chi2_sf(q, h)) / 2 ** (d.size - 1)
     return GailSimon(q_plus, q_minus, q, p)

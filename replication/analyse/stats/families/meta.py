@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_sf, t_ppf, t_sf
 from replication.analyse.stats.estimates.differences import add_run_variance
 from replication.analyse.stats.families.reml import reml_tau2
 from replication.errors import AnalysisError
@@ -79,7 +79,7 @@ def random_effects(
         # The df are few already. With exponent 1, two arms of one method are declared different in 5 % of simulations.
         variance, df = map(float, add_run_variance(variance, df, means, noise, share=1.0))
     error = float(np.sqrt(variance))
-    t, quantile = (mean / error if error else np.inf), stats.t.ppf((1 + level) / 2, df)
+    t, quantile = (mean / error if error else np.inf), t_ppf((1 + level) / 2, df)
     prediction = float(quantile * np.sqrt(tau2 + error**2))
     q = _cochran_q(y, se)
     return RandomEffects(
@@ -88,13 +88,13 @@ def random_effects(
         df=float(df),
         low=mean - float(quantile) * error,
         high=mean + float(quantile) * error,
-        p_one_sided=float(stats.t.sf(t, df)),
-        p_two_sided=2 * float(stats.t.sf(abs(t), df)),
+        p_one_sided=float(t_sf(t, df)),
+        p_two_sided=2 * float(t_sf(abs(t), df)),
         tau=float(np.sqrt(tau2)),
         prediction_low=mean - prediction,
         prediction_high=mean + prediction,
         q=q,
-        q_p=float(stats.chi2.sf(q, y.size - 1)),
+        q_p=float(chi2_sf(q, y.size - 1)),
     )
 
 
@@ -113,7 +113,7 @@ def dersimonian_laird(y: ArrayLike, se: ArrayLike) -> ClassicMean:
         se=float(1 / np.sqrt(w.sum())),
         tau2=tau2,
         q=q,
-        q_p=float(stats.chi2.sf(q, df)),
+        q_p=float(chi2_sf(q, df)),
         i2=max((q - df) / q, 0.0) if q else 0.0,
     )
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+
+from replication.analyse.stats.roots import decreasing_root
 
 Array = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ def reml_tau2(y: Array, se: Array, x: Array | None = None) -> float:
     high = float(y.var() + (se**2).max())
     while score(high) > 0:
         high *= 2
-    return float(optimize.brentq(score, 0.0, high, xtol=1e-15, rtol=1e-12))
+    return decreasing_root(score, 0.0, high)
 
 
 def _score_of_mean(y: Array, se: Array) -> Callable[[float], float]:

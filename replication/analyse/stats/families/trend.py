@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_ppf, t_ppf, t_sf
 from replication.analyse.stats.families.reml import reml_tau2
 from replication.errors import AnalysisError
 
@@ -102,10 +103,10 @@ def scale_trend(
     covariance = unscaled * (1.0 if se_df is not None else max(q, 1.0) if floor else q)
     error = float(np.sqrt(covariance[1, 1]))
     t = slope / error if error else math.copysign(math.inf, slope) if slope else 0.0
-    half = float(stats.t.ppf((1 + level) / 2, df)) * error
+    half = float(t_ppf((1 + level) / 2, df)) * error
     return Trend(
         slope=float(slope), se=error, df=float(df), low=float(slope) - half, high=float(slope) + half, level=level,
-        p_one_sided=float(stats.t.sf(t, df)), p_two_sided=2 * float(stats.t.sf(abs(t), df)), intercept=float(intercept),
+        p_one_sided=float(t_sf(t, df)), p_two_sided=2 * float(t_sf(abs(t), df)), intercept=float(intercept),
         covariance=np.asarray(covariance, float), tau=math.sqrt(tau2), n_scales=np.unique(x).size,
         smallest=float(x.min()), largest=float(x.max()),
     )  # fmt: skip
@@ -128,7 +129,7 @@ def line_band(trend: Trend, log_parameters: ArrayLike) -> Band:
     c = trend.covariance
     error = np.sqrt(np.maximum(c[0, 0] + 2 * x * c[0, 1] + x**2 * c[1, 1], 0.0))
     normal = math.isinf(trend.df)
-    critical = math.sqrt(stats.chi2.ppf(trend.level, 2) if normal else 2 * stats.f.ppf(trend.level, 2, trend.df))
+    critical = math.sqrt(chi2_ppf(trend.level, 2) if normal else 2 * special.fdtri(2, trend.df, trend.level))
     return Band(value, value - critical * error, value + critical * error, critical)
 
 

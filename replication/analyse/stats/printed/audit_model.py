@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from replication.analyse.stats.distributions import normal_isf
 from replication.analyse.stats.estimates.intervals import t_estimate
+from replication.analyse.stats.estimates.proportions import newcombe
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
 
@@ -77,18 +78,16 @@ def difference(
 
 
 def unpaired_single_run(p_a: float, p_b: float, n: int, *, level: float = 0.95) -> Estimate:
-    """Estimate p_b - p_a as if each arm were one run on tasks of its own, the assumption that needs nothing but the table.
+    """Estimate p_b - p_a as if each arm were one run on separate tasks, the assumption that needs nothing but the table.
 
     Wald z for the p-values, hybrid score interval (Newcombe 1998, method 10) for the limits.
     """
-    from statsmodels.stats.proportion import confint_proportions_2indep
-
     se = float(standard_error(p_a, p_b, n, 1, icc=0.5, rho=0.0))
-    low, high = confint_proportions_2indep(p_b * n, n, p_a * n, n, method="newcomb", compare="diff", alpha=1 - level)
+    low, high = newcombe(p_b * n, n, p_a * n, n, level=level)
     wald = t_estimate(
         p_b - p_a, se, None, level=level, method="", target="T2", n_tasks=n, n_trials=1, n_training_runs=1
     )  # fmt: skip
-    return replace(wald, low=float(low), high=float(high), method="one run, unpaired; Wald z, Newcombe interval")
+    return replace(wald, low=low, high=high, method="one run, unpaired; Wald z, Newcombe interval")
 
 
 def outcome_standard_error(p_a: ArrayLike, p_b: ArrayLike, n: ArrayLike, *, rho: ArrayLike) -> NDArray[np.float64]:
@@ -123,16 +122,24 @@ def correlation_needed(
         raise AnalysisError(f"`icc` must lie in (0, 1] for the task correlation to matter; got {icc}.")
     unpaired = standard_error(p_a, p_b, n, k, icc=icc, rho=0.0) ** 2
     gain = 2 * icc * np.sqrt(p_a * (1 - p_a) * p_b * (1 - p_b)) / n
-    missing = unpaired - ((p_b - p_a) / stats.norm.isf(alpha / 2)) ** 2
+    missing = unpaired - ((p_b - p_a) / normal_isf(alpha / 2)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.where(missing <= 0, 0.0, missing / gain)
     return np.where(rho <= 1, rho, np.nan)
 
 
 def fisher_p_value(p_a: float, p_b: float, n: int) -> float:
-    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers."""
-    passed = [round(p * n) for p in (p_a, p_b)]
-    return float(stats.fisher_exact([[x, n - x] for x in passed]).pvalue)
+    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers.
+
+    The probability, given the number of successes of both, of splits at most as likely as this one (Fisher 1935; two-sided
+    as in R's fisher.test). Weights of splits are products of ratios of neighbours, with the heaviest of weight 1.
+    """
+    x, total = round(p_a * n), round(p_a * n) + round(p_b * n)
+    splits = np.arange(max(0, total - n), min(n, total) + 1)
+    before, after = splits[:-1], splits[1:]
+    logs = np.concatenate([[0.0], np.cumsum(np.log((n - before) * (total - before) / (after * (n - total + after))))])
+    weights = np.exp(logs - logs.max())
+    return float(weights[weights <= weights[x - splits[0]] * (1 + 1e-7)].sum() / weights.sum())
 
 
 def weighted_standard_error(parts: ArrayLike, n_items: ArrayLike, weights: ArrayLike) -> float:

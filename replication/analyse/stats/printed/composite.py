@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from replication.analyse.stats.distributions import normal_sf
 from replication.analyse.stats.printed import audit_model, grim
 from replication.errors import AnalysisError
 
@@ -88,7 +88,7 @@ def _parts(a: pd.DataFrame, b: pd.DataFrame, items: Mapping[str, float]) -> pd.D
     for column, n in (("p_items", parts["n_items"]), ("p_clusters", parts["n_clusters"])):
         se = audit_model.standard_error(parts["p_a"], parts["p_b"], n, 1, icc=0.5, rho=0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            parts[column] = np.where(delta == 0, 1.0, 2 * stats.norm.sf(np.abs(delta) / se))
+            parts[column] = np.where(delta == 0, 1.0, 2 * normal_sf(np.abs(delta) / se))
     gain = float(parts["weight"].to_numpy() @ delta)
     parts["share"] = parts["weight"] * delta / gain if gain else np.nan
     for arm in "ab":

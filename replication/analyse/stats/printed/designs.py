@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from replication.analyse.stats.design import power
+from replication.analyse.stats.distributions import normal_isf
 from replication.analyse.stats.printed.rows import check_rows, deltas, labels, stacked, standard_errors, z_scores
 from replication.analyse.stats.two_studies.sceptical import (
     minimum_relative_effect,
@@ -75,7 +75,7 @@ def replication(
     grows without end), max_power. Rows without variance have missing values from theta_33 on.
     """
     se, delta, alpha = standard_errors(rows, icc=icc, rho=rho, k=k), deltas(rows), (1 - level) / 2
-    z, half = z_scores(delta, se), stats.norm.isf(alpha) * np.sqrt(2) * se
+    z, half = z_scores(delta, se), normal_isf(alpha) * np.sqrt(2) * se
     table = []
     for d, error, ratio in zip(delta, se, z, strict=True):
         criteria = dict.fromkeys(("theta_33", "d_min", "c_for_goal", "power_limit", "max_power"), np.nan)

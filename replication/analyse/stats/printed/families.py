@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from replication.analyse.stats.design import power
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
 from replication.analyse.stats.families.meta import dersimonian_laird
 from replication.analyse.stats.families.multiplicity import fisher, holm, hommel, intersection_union, stouffer
 from replication.analyse.stats.printed.row_tests import turning_points
@@ -120,21 +120,21 @@ def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float 
     rows : scenario, benchmark, name, z, p_two_sided, holm, hommel.
     """
     check_rows(rows)
-    delta, critical = deltas(rows), stats.norm.isf(alpha / 2)
+    delta, critical = deltas(rows), normal_isf(alpha / 2)
     families, members = [], []
     for setting in settings:
         se = _scenario_se(rows, setting)
         z = z_scores(delta, se)
-        p = stats.norm.sf(z)
-        two_sided = 2 * stats.norm.sf(np.abs(z))
+        p = normal_sf(z)
+        two_sided = 2 * normal_sf(np.abs(z))
         families.append(
             setting._asdict()
             | {"scenario": setting.name}
             | counts(p, alpha=alpha)._asdict()
             | {
-                "flat_all_positive": stats.norm.cdf(z).prod(),
-                "repeat_all_positive": stats.norm.cdf(z / np.sqrt(2)).prod(),
-                "repeat_all_significant": stats.norm.cdf((z - critical) / np.sqrt(2)).prod(),
+                "flat_all_positive": normal_cdf(z).prod(),
+                "repeat_all_positive": normal_cdf(z / np.sqrt(2)).prod(),
+                "repeat_all_significant": normal_cdf((z - critical) / np.sqrt(2)).prod(),
                 "power_all": two_sided_power(z, alpha).prod(),
                 "power_all_half": two_sided_power(z / 2, alpha).prod(),
             }
@@ -163,14 +163,14 @@ def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
         raise AnalysisError(f"pooling needs at least 2 differences and as many errors; got {delta.size} and {se.size}.")
     if not (np.isfinite(delta).all() and (se > 0).all() and np.isfinite(se).all()):
         raise AnalysisError("pooling needs finite differences and standard errors above 0; drop rows without variance.")
-    p, classic = stats.norm.sf(delta / se), dersimonian_laird(delta, se)
+    p, classic = normal_sf(delta / se), dersimonian_laird(delta, se)
     if classic.tau2 > 0:
         nodes, mass = _normal_nodes()
         mu, share = (classic.mean + classic.se * nodes)[:, None], classic.tau2 / (classic.tau2 + se**2)
-        above = stats.norm.cdf((mu + share * (delta - mu)) / np.sqrt(share * se**2)).prod(axis=1)
+        above = normal_cdf((mu + share * (delta - mu)) / np.sqrt(share * se**2)).prod(axis=1)
         all_positive = float(mass @ above / mass.sum())
     else:
-        all_positive = float(stats.norm.cdf(classic.mean / classic.se))
+        all_positive = float(normal_cdf(classic.mean / classic.se))
     return Pooled(
         stouffer_p=float(stouffer(p).p),
         fisher_p=float(fisher(p).p),
@@ -217,7 +217,7 @@ def tipping_curve(
     """Count the significant rows over the checkpoint SD. Columns: tau, n_raw, n_holm, n_hommel, iut_p (T3, one per arm)."""
     steps = np.array(list(taus), float)
     se = standard_errors(rows, icc=icc, rho=rho, target="T3", k=k, tau=steps[:, None])
-    p = stats.norm.sf(z_scores(deltas(rows), se))
+    p = normal_sf(z_scores(deltas(rows), se))
     return pd.DataFrame(
         [{"tau": tau, **counts(of_step, alpha=alpha)._asdict()} for tau, of_step in zip(steps, p, strict=True)]
     )
@@ -248,4 +248,4 @@ def _scenario_se(rows: pd.DataFrame, s: Scenario) -> NDArray[np.float64]:
 
 def _p_one_sided(rows: pd.DataFrame, scenario: Scenario) -> NDArray[np.float64]:
     se = _scenario_se(rows, scenario)
-    return np.asarray(stats.norm.sf(z_scores(deltas(rows), se)), float)
+    return np.asarray(normal_sf(z_scores(deltas(rows), se)), float)

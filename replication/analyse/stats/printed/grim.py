@@ -19,7 +19,7 @@ ROUNDINGS = ("half_up", "half_even", "half_down", "truncate", "either_half")
 
 
 class RoundedRuns(NamedTuple):
-    """Whether a printed mean can be the mean of per-run values that were rounded first."""
+    """Result of the test that a printed mean is a mean of per-run values that were rounded first."""
 
     possible: bool
     spread_tasks: int | None

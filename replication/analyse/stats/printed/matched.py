@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_ppf, normal_sf, t_ppf
 from replication.analyse.stats.families.meta import random_effects
 from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.stats.families.trend import Trend, line_band, scale_trend
@@ -121,7 +121,7 @@ def size_band(line: Trend, grid_b: ArrayLike) -> pd.DataFrame:
     """
     grid = np.asarray(grid_b, float)
     band = line_band(line, np.log10(grid))
-    alone = (band.high - band.value) / band.critical * float(stats.t.ppf((1 + line.level) / 2, line.df))
+    alone = (band.high - band.value) / band.critical * float(t_ppf((1 + line.level) / 2, line.df))
     return pd.DataFrame(
         {
             "params_b": grid, "value": band.value, "low": band.value - alone, "high": band.value + alone,
@@ -192,7 +192,7 @@ def newer_general(
 def _differences(table: pd.DataFrame, *, icc: float, rho: float, level: float) -> pd.DataFrame:
     """Add value, se, low, high, p_two_sided and p_holm of agent minus general."""
     checks.probability(level=level)
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(normal_ppf((1 + level) / 2))
     value = table["p_agent"] - table["p_general"]
     se = standard_error(table["p_general"], table["p_agent"], table["n"], table["k"], icc=icc, rho=rho)
     p = np.array([_two_sided(*row) for row in zip(value, se, strict=True)])
@@ -200,7 +200,7 @@ def _differences(table: pd.DataFrame, *, icc: float, rho: float, level: float) -
 
 
 def _two_sided(value: float, se: float) -> float:
-    return 2 * float(stats.norm.sf(abs(value) / se)) if se > 0 else float(value == 0)
+    return 2 * float(normal_sf(abs(value) / se)) if se > 0 else float(value == 0)
 
 
 def _average(table: pd.DataFrame, level: float) -> dict[str, object]:

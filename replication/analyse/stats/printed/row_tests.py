@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_isf, normal_ppf, normal_sf
 from replication.analyse.stats.printed import audit_model
 from replication.analyse.stats.printed.rows import (
     check_rows,
@@ -90,7 +90,7 @@ def one_run(rows: pd.DataFrame, *, fraction: float, level: float = 0.95) -> pd.D
     Columns: benchmark, name, n, the columns of `grid` from delta on (Wald limits); newcombe_low, newcombe_high; fisher_p
     (missing for partial credit); rho_outcome_p05, rho_outcome_p01 (outcome correlation that would give that p; missing:
     none); and, were the truth `fraction` of the estimate (winner's curse): power_fraction, type_s, exaggeration, missing
-    where there is no variance; p_is_upper_bound.
+    without variance; p_is_upper_bound.
     """
     check_rows(rows)
     tests = _tests(rows, standard_errors(rows, icc=0.5, rho=0.0, k=1), level)
@@ -120,9 +120,9 @@ def _tests(rows: pd.DataFrame, se: NDArray[np.float64], level: float) -> dict[st
     """Test the rows with standard errors `se`, (..., n_rows)."""
     checks.probability(level=level)
     delta = deltas(rows)
-    z, critical = z_scores(delta, se), stats.norm.isf((1 - level) / 2)
+    z, critical = z_scores(delta, se), normal_isf((1 - level) / 2)
     return {
-        "delta": delta, "se": se, "z": z, "p_one_sided": stats.norm.sf(z), "p_two_sided": 2 * stats.norm.sf(np.abs(z)),
+        "delta": delta, "se": se, "z": z, "p_one_sided": normal_sf(z), "p_two_sided": 2 * normal_sf(np.abs(z)),
         "low": delta - critical * se, "high": delta + critical * se, "power": two_sided_power(z, 1 - level),
-        "mde80": (critical + stats.norm.ppf(0.8)) * se, "mde90": (critical + stats.norm.ppf(0.9)) * se,
+        "mde80": (critical + normal_ppf(0.8)) * se, "mde90": (critical + normal_ppf(0.9)) * se,
     }  # fmt: skip

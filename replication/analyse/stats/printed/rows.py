@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
 from replication.analyse.stats.printed import audit_model
 from replication.errors import AnalysisError
 from replication.records import Target
@@ -66,9 +66,12 @@ def check_rows(rows: pd.DataFrame) -> None:
         raise AnalysisError(f"`rows` lacks the column `{absent[0]}`; required are {', '.join(COLUMNS)}.")
     if rows.empty:
         raise AnalysisError("`rows` is empty; an audit needs at least one pair of published scores.")
-    gaps = [column for column in ("p_a", "p_b", "n", "k") if rows[column].isna().any()]
-    if gaps:
-        raise AnalysisError(f"column `{gaps[0]}` of `rows` has missing values; fill them in or drop the rows.")
+    numbers = ["p_a", "p_b", "n", "k"]
+    gaps = np.isnan(rows[numbers].to_numpy(float)).any(axis=0)
+    if gaps.any():
+        raise AnalysisError(
+            f"column `{numbers[int(gaps.argmax())]}` of `rows` has missing values; fill them in or drop the rows."
+        )
 
 
 def standard_errors(
@@ -120,5 +123,5 @@ def stacked(tables: Sequence[Mapping[str, object] | pd.DataFrame]) -> pd.DataFra
 
 def two_sided_power(z: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """Compute the two-sided power at a truth of z standard errors, infinite z included."""
-    critical = stats.norm.isf(alpha / 2)
-    return np.asarray(stats.norm.sf(critical - z) + stats.norm.cdf(-critical - z), float)
+    critical = normal_isf(alpha / 2)
+    return np.asarray(normal_sf(critical - z) + normal_cdf(-critical - z), float)

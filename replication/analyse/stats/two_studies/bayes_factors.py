@@ -7,10 +7,11 @@ A factor below 1 is evidence for an effect. Estimates are normal.
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_logpdf
 from replication.analyse.stats.two_studies.sceptical import checked_z
 
 N_GRID = 2001
@@ -93,11 +94,11 @@ def _sceptical_bf(z_o: float, z_r: float, c: float) -> float:
     last = int(inside[-1])
     if last == N_GRID - 1:
         return float(_exp(log_original(largest)))
-    return float(_exp(log_original(optimize.brentq(success, grid[last], grid[last + 1], xtol=1e-15, rtol=1e-14))))
+    return float(_exp(log_original(scipy.optimize.brentq(success, grid[last], grid[last + 1], xtol=1e-15, rtol=1e-14))))
 
 
 def _log_normal(x: Floats | float, mean: Floats | float, variance: Floats | float) -> Floats:
-    return np.asarray(stats.norm.logpdf(x, mean, np.sqrt(variance)))
+    return np.asarray(normal_logpdf(x, mean, np.sqrt(variance)))
 
 
 def _exp(log_value: Floats) -> Floats:

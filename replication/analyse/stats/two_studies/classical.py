@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_sf, normal_isf, normal_sf
 from replication.errors import AnalysisError
 
 
@@ -52,7 +52,7 @@ def q_test(theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLik
     """Test that two studies estimate one effect: Q = (theta_o - theta_r)^2/(s_o^2 + s_r^2 + 2 tau^2), chi-square, 1 df."""
     theta_o, s_o, theta_r, s_r = checked_studies(theta_o, s_o, theta_r, s_r, tau=tau)
     q = np.square(theta_o - theta_r) / (s_o**2 + s_r**2 + 2 * tau**2)
-    return QTest(q[()], stats.chi2.sf(q, 1))
+    return QTest(q[()], chi2_sf(q, 1))
 
 
 def pooled(theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLike) -> Pooled:
@@ -61,7 +61,7 @@ def pooled(theta_o: ArrayLike, s_o: ArrayLike, theta_r: ArrayLike, s_r: ArrayLik
     precision = 1 / s_o**2 + 1 / s_r**2
     value = (theta_o / s_o**2 + theta_r / s_r**2) / precision
     se = 1 / np.sqrt(precision)
-    return Pooled(value[()], se[()], (value / se)[()], 2 * stats.norm.sf(np.abs(value / se)))
+    return Pooled(value[()], se[()], (value / se)[()], 2 * normal_sf(np.abs(value / se)))
 
 
 def prediction_interval(
@@ -91,7 +91,7 @@ def significant_same_direction(
     """Test whether z_r > z_{1-level} in the direction of the original; `level` is one-sided. False for an original of 0."""
     theta_o, _, theta_r, s_r = checked_studies(theta_o, s_r, theta_r, s_r)
     checks.probability(level=level)
-    significant: NDArray[np.bool_] = (np.sign(theta_o) * theta_r / s_r > stats.norm.isf(level))[()]
+    significant: NDArray[np.bool_] = (np.sign(theta_o) * theta_r / s_r > normal_isf(level))[()]
     return significant
 
 
@@ -104,7 +104,7 @@ def original_in_replication_interval(
     """
     theta_o, _, theta_r, s_r = checked_studies(theta_o, s_r, theta_r, s_r)
     checks.probability(level=level)
-    inside: NDArray[np.bool_] = (np.abs(theta_o - theta_r) <= stats.norm.isf((1 - level) / 2) * s_r)[()]
+    inside: NDArray[np.bool_] = (np.abs(theta_o - theta_r) <= normal_isf((1 - level) / 2) * s_r)[()]
     return inside
 
 
@@ -121,7 +121,7 @@ def harmonic_mean_test(z: ArrayLike, *, alternative: Literal["one-sided", "two-s
     n, some_zero = z.shape[0], (z == 0).any(axis=0)
     z2 = np.where(some_zero, 0.0, n**2 / (1 / np.square(np.where(z == 0, 1.0, z))).sum(axis=0))
     agree = (z >= 0).all(axis=0) | (z <= 0).all(axis=0)
-    p = np.where(agree, stats.chi2.sf(z2, 1) / 2 ** (n if alternative == "one-sided" else n - 1), np.nan)
+    p = np.where(agree, chi2_sf(z2, 1) / 2 ** (n if alternative == "one-sided" else n - 1), np.nan)
     return HarmonicMean(z2[()], p[()])
 
 
@@ -157,5 +157,5 @@ def checked_studies(
 
 def _interval(centre: NDArray[np.float64], se: NDArray[np.float64], level: float) -> PredictionInterval:
     checks.probability(level=level)
-    half = stats.norm.isf((1 - level) / 2) * se
+    half = normal_isf((1 - level) / 2) * se
     return PredictionInterval((centre - half)[()], (centre + half)[()], centre[()], se[()])

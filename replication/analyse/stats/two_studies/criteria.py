@@ -8,9 +8,9 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import chi2_sf, normal_isf, normal_sf
 from replication.analyse.stats.two_studies import bayes_factors, classical, sceptical, telescopes
 from replication.analyse.stats.two_studies.design_analysis import design_analysis
 from replication.analyse.stats.two_studies.equivalence import tost_p
@@ -134,7 +134,7 @@ def _criteria(study: _Study) -> list[Criterion]:
 
 
 def _significance(s: _Study) -> Criterion:
-    needed = float(stats.norm.isf(s.alpha))
+    needed = float(normal_isf(s.alpha))
     met = bool(classical.significant_same_direction(s.theta_o, s.theta_r, s.s_r, level=s.alpha))
     reason = "ignores the size of the effect"
     if s.z_o <= needed:
@@ -144,9 +144,9 @@ def _significance(s: _Study) -> Criterion:
 
 def _original_in_interval(s: _Study) -> Criterion:
     met = bool(classical.original_in_replication_interval(s.theta_o, s.theta_r, s.s_r, level=s.level))
-    half = float(stats.norm.isf((1 - s.level) / 2)) * s.s_r
+    half = float(normal_isf((1 - s.level) / 2)) * s.s_r
     # Probability under one common effect: the difference has variance s_o^2 + s_r^2, the interval is based on s_r^2 only.
-    expected = 1 - 2 * stats.norm.sf(half / math.hypot(s.s_o, s.s_r))
+    expected = 1 - 2 * normal_sf(half / math.hypot(s.s_o, s.s_r))
     reason = f"ignores the error of the original: {expected:.0%} pass if both share one effect"
     distance = abs(s.theta_o - s.theta_r)
     return Criterion("original in replication interval", distance, half, met, reason, "Open Science Collaboration 2015")
@@ -252,7 +252,7 @@ def _harmonic_mean(s: _Study) -> Criterion:
     name, source = "harmonic mean chi-square", "Held 2020, JRSS C"
     p, most = float(classical.harmonic_mean_test([s.z_o, s.z_r]).p), s.alpha**2
     # z_H^2 < 4 z_o^2 however large z_r is.
-    if stats.chi2.sf(4 * s.z_o**2, 1) / 4 >= most:
+    if chi2_sf(4 * s.z_o**2, 1) / 4 >= most:
         reason = f"z_o = {s.z_o:.3f} is too small: p > {most:.3g} for any replication"
         return Criterion(name, None if math.isnan(p) else p, most, None, reason, source)
     if math.isnan(p):
@@ -263,8 +263,8 @@ def _harmonic_mean(s: _Study) -> Criterion:
 
 
 def _edgington(s: _Study) -> Criterion:
-    p_o, most = float(stats.norm.sf(s.z_o)), s.alpha**2
-    p = float(classical.edgington(p_o, float(stats.norm.sf(s.z_r))))
+    p_o, most = float(normal_sf(s.z_o)), s.alpha**2
+    p = float(classical.edgington(p_o, float(normal_sf(s.z_r))))
     met: bool | None = p <= most
     reason = "one-sided in the direction of the original"
     if float(classical.edgington(p_o, 0.0)) >= most:
@@ -275,7 +275,7 @@ def _edgington(s: _Study) -> Criterion:
 
 
 def _pooled(s: _Study) -> Criterion:
-    z, needed = float(classical.pooled(s.theta_o, s.s_o, s.theta_r, s.s_r).z), float(stats.norm.isf(s.alpha))
+    z, needed = float(classical.pooled(s.theta_o, s.s_o, s.theta_r, s.s_r).z), float(normal_isf(s.alpha))
     reason = "contaminated by selection of the original"
     return Criterion("pooled estimate", z, needed, z > needed, reason, "fixed effect; Camerer et al. 2016")
 
@@ -293,9 +293,9 @@ def _evidence_updating(s: _Study) -> Criterion:
 def _equivalence(s: _Study) -> Criterion:
     name, source = "equivalence to no effect", "Lakens, Scheel & Isager 2018"
     p = tost_p(s.theta_r, s.s_r, None, s.sesoi)
-    half = float(stats.norm.isf(s.alpha_small)) * s.s_r
+    half = float(normal_isf(s.alpha_small)) * s.s_r
     met: bool | None = p <= s.alpha_small
-    reason = f"{1 - 2 * s.alpha_small:.0%} interval against -+{s.sesoi:.4g}"
+    reason = f"{1 - 2 * s.alpha_small:.0%} interval against ±{s.sesoi:.4g}"
     if half >= s.sesoi:
         met, reason = None, f"impossible: the interval's half-width {half:.4g} is not below the margin {s.sesoi:.4g}"
     return Criterion(name, p, s.alpha_small, met, reason, source, "no effect")

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_pdf, normal_sf
 
 
 class DesignAnalysis(NamedTuple):
@@ -37,10 +37,10 @@ def design_analysis(effect: ArrayLike, se: ArrayLike, *, alpha: float = 0.05) ->
     exaggeration = [phi(l + z) + phi(l - z) + l (Phi(l + z) + Phi(l - z) - 1)]/(l power).
     """
     right, left = _tails(effect, se, alpha)
-    power, z = right + left, stats.norm.isf(alpha / 2)
+    power, z = right + left, normal_isf(alpha / 2)
     ratio = np.abs(np.asarray(effect, float)) / np.asarray(se, float)
-    norm = stats.norm
-    mean = norm.pdf(ratio + z) + norm.pdf(ratio - z) + ratio * (norm.cdf(ratio + z) + norm.cdf(ratio - z) - 1)
+    mean = normal_pdf(ratio + z) + normal_pdf(ratio - z)
+    mean = mean + ratio * (normal_cdf(ratio + z) + normal_cdf(ratio - z) - 1)
     exaggeration = np.divide(mean, ratio * power, out=np.full(np.shape(ratio), np.inf), where=ratio > 0)
     return DesignAnalysis(power[()], (left / power)[()], exaggeration[()])
 
@@ -50,5 +50,5 @@ def _tails(effect: ArrayLike, se: ArrayLike, alpha: float) -> tuple[NDArray[np.f
     checks.probability(alpha=alpha)
     checks.finite(effect=effect)
     checks.positive(se=se)
-    ratio, z = np.abs(np.asarray(effect, float)) / np.asarray(se, float), stats.norm.isf(alpha / 2)
-    return np.asarray(stats.norm.sf(z - ratio)), np.asarray(stats.norm.sf(z + ratio))
+    ratio, z = np.abs(np.asarray(effect, float)) / np.asarray(se, float), normal_isf(alpha / 2)
+    return np.asarray(normal_sf(z - ratio)), np.asarray(normal_sf(z + ratio))

@@ -1,7 +1,6 @@
 """Test whether an effect is smaller than the smallest effect of interest."""
 
-from scipy import stats
-
+from replication.analyse.stats.distributions import t_cdf, t_sf
 from replication.errors import AnalysisError
 
 
@@ -14,5 +13,4 @@ def tost_p(value: float, se: float, df: float | None, margin: float) -> float:
         raise AnalysisError(f"`margin` must be above 0; got {margin}.")
     if se == 0:
         return float(abs(value) >= margin)
-    reference = stats.norm if df is None else stats.t(df)
-    return float(max(reference.sf((value + margin) / se), reference.cdf((value - margin) / se)))
+    return float(max(t_sf((value + margin) / se, df), t_cdf((value - margin) / se, df)))

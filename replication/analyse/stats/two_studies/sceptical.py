@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import integrate, optimize, stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
+from replication.analyse.stats.roots import decreasing_root
 from replication.errors import AnalysisError
 
 Kind = Literal["nominal", "golden", "controlled"]
@@ -77,7 +79,7 @@ def threshold_z(level: float, *, kind: Kind = "golden", c: ArrayLike = 1.0) -> N
     checks.choice(get_args(Kind), kind=kind)
     if kind == "controlled":
         return _elementwise(lambda x: _controlled_threshold(level, x), c)
-    z: NDArray[np.float64] = np.full(c.shape, stats.norm.isf(level) / (GOLDEN**0.5 if kind == "golden" else 1.0))[()]
+    z: NDArray[np.float64] = np.full(c.shape, normal_isf(level) / (GOLDEN**0.5 if kind == "golden" else 1.0))[()]
     return z
 
 
@@ -116,7 +118,7 @@ def significance_power(
     """Compute the probability of z_r > z_{1-level} in the direction of the original; priors as in `success_power`."""
     z_o, _, c = checked_z(z_o, z_o, c)
     checks.one_sided_level(level=level)
-    power: NDArray[np.float64] = _power(z_o, c, np.full(z_o.shape, stats.norm.isf(level)), prior)[()]
+    power: NDArray[np.float64] = _power(z_o, c, np.full(z_o.shape, normal_isf(level)), prior)[()]
     return power
 
 
@@ -149,7 +151,7 @@ def relative_sample_size(
     limit = _power_limit(float(z_o), level, kind, prior)
     max_power, c_at_max = (limit, np.inf) if limit >= values[best] else (float(values[best]), float(np.exp(grid[best])))
     if limit < values[best] and 0 < best < grid.size - 1:
-        peak = optimize.minimize_scalar(
+        peak = scipy.optimize.minimize_scalar(
             lambda x: -float(power_at(x)),
             bounds=(grid[best - 1], grid[best + 1]),
             method="bounded",
@@ -166,7 +168,7 @@ def relative_sample_size(
     if enough.size == 0:
         return SampleSize(None, max_power, c_at_max)
     first = int(enough[0])
-    root = optimize.brentq(lambda x: float(power_at(x)) - power, grid[first - 1], grid[first], xtol=1e-13)
+    root = decreasing_root(lambda x: power - float(power_at(x)), float(grid[first - 1]), float(grid[first]))
     return SampleSize(float(np.exp(root)), max_power, c_at_max)
 
 
@@ -188,7 +190,7 @@ def _p_of_z(z: NDArray[np.float64], c: NDArray[np.float64], kind: Kind) -> NDArr
     checks.choice(get_args(Kind), kind=kind)
     if kind == "controlled":
         return _elementwise(_controlled_p, z, c)
-    return np.asarray(stats.norm.sf(z * (GOLDEN**0.5 if kind == "golden" else 1.0)))
+    return np.asarray(normal_sf(z * (GOLDEN**0.5 if kind == "golden" else 1.0)))
 
 
 def _controlled_p(z: float, c: float) -> float:
@@ -214,12 +216,14 @@ def _log_controlled_p(z: float, c: float) -> float:
 
 
 def _controlled_threshold(level: float, c: float) -> float:
-    high = stats.norm.isf(level) + 0.01  # the nominal threshold is the limit for c to 0
-    return float(optimize.brentq(lambda z: _log_controlled_p(z, c) - np.log(level), 0.0, high, xtol=1e-14, rtol=1e-14))
+    high = normal_isf(level) + 0.01  # the nominal threshold is the limit for c to 0
+    return float(
+        scipy.optimize.brentq(lambda z: _log_controlled_p(z, c) - np.log(level), 0.0, high, xtol=1e-14, rtol=1e-14)
+    )
 
 
 def _quad(function: Callable[[float], float], low: float, high: float) -> float:
-    return float(integrate.quad(function, low, high, epsabs=0.0, epsrel=1e-12, limit=200)[0])
+    return float(scipy.integrate.quad(function, low, high, epsabs=0.0, epsrel=1e-12, limit=200)[0])
 
 
 def _success_threshold(
@@ -252,7 +256,7 @@ def _power(
     z_o: NDArray[np.float64], c: NDArray[np.float64], threshold: NDArray[np.float64], prior: Prior
 ) -> NDArray[np.float64]:
     mean, variance = _truth(z_o, prior)
-    return np.asarray(stats.norm.sf((threshold - mean * np.abs(z_o) * np.sqrt(c)) / np.sqrt(1 + variance * c)))
+    return np.asarray(normal_sf((threshold - mean * np.abs(z_o) * np.sqrt(c)) / np.sqrt(1 + variance * c)))
 
 
 def _power_limit(z_o: float, level: float, kind: Kind | Literal["significance"], prior: Prior) -> float:
@@ -266,7 +270,7 @@ def _power_limit(z_o: float, level: float, kind: Kind | Literal["significance"],
             return 0.0
         needed = 1 / np.sqrt(ratio * (ratio - 1))
     if variance > 0:
-        return float(stats.norm.cdf(abs(z_o) * (shrinkage - needed) / np.sqrt(variance)))
+        return float(normal_cdf(abs(z_o) * (shrinkage - needed) / np.sqrt(variance)))
     if abs(z_o) * shrinkage == 0:  # no effect is expected: success is a type-I error
         return float(level) if kind == "significance" else 0.0
     return float(np.heaviside(shrinkage - needed, 0.5))

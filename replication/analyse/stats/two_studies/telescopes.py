@@ -3,13 +3,15 @@
 Simonsohn 2015, Psychological Science 26: theta_33 is the effect that the original detects with power one third (.33).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
 
 from replication.analyse.stats import checks
+from replication.analyse.stats.distributions import normal_cdf, normal_isf
+from replication.analyse.stats.roots import decreasing_root
 from replication.analyse.stats.two_studies.design_analysis import two_sided_power
 from replication.errors import AnalysisError
 
@@ -29,12 +31,13 @@ class Telescope(NamedTuple):
     """theta_33 <= |theta_o|; otherwise the original was too small to detect its own estimate, and no replication fails."""
 
 
+@cache
 def k33(*, power: float = 0.33, alpha: float = 0.05) -> float:
     """Compute the effect in standard errors that a two-sided z-test at `alpha` detects with `power`: 1.519 at .33, .05."""
     checks.probability(alpha=alpha, power=power)
     if not alpha < power:
         raise AnalysisError(f"`power` must lie between `alpha` and 1; got power={power}, alpha={alpha}.")
-    return float(optimize.brentq(lambda k: two_sided_power(k, 1.0, alpha=alpha) - power, 0.0, 100.0, xtol=1e-13))
+    return float(decreasing_root(lambda k: power - float(two_sided_power(k, 1.0, alpha=alpha)), 0.0, 100.0))
 
 
 def theta_33(s_o: ArrayLike, *, power: float = 0.33, alpha: float = 0.05) -> NDArray[np.float64]:
@@ -63,7 +66,7 @@ def small_telescopes(
     theta_o, theta_r, s_r = (np.asarray(x, float) for x in (theta_o, theta_r, s_r))
     limit = theta_33(s_o, power=power, alpha=alpha)
     along = np.where(theta_o < 0, -theta_r, theta_r)
-    upper = along + stats.norm.isf(alpha_one_sided) * s_r
+    upper = along + normal_isf(alpha_one_sided) * s_r
     return Telescope(
-        limit, upper[()], stats.norm.cdf((along - limit) / s_r), (upper < limit)[()], (limit <= np.abs(theta_o))[()]
+        limit, upper[()], normal_cdf((along - limit) / s_r), (upper < limit)[()], (limit <= np.abs(theta_o))[()]
     )
