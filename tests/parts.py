@@ -9,8 +9,13 @@ from replication.collect.interfaces import Selection
 from replication.collect.runner import Job
 from replication.collect.scaffolds.native import SYNTAXES
 from replication.records import Labels, Request, RunSpec, Sampling, StudyIndex, Task, TrainingRecord, stable_seed
+from replication.settings import CONF
 
-SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
+SCAFFOLDS = [
+    (path.stem, syntax)
+    for path in sorted((CONF / "scaffold").glob("*.yaml"))
+    for syntax in (SYNTAXES if path.stem == "native" else ["hermes"])
+]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""
 
 LONG = {"max_turns": 100, "max_episode_tokens": 65_536}

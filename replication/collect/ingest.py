@@ -86,7 +86,9 @@ def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
         if len(places) > 1
     ]
     if twice:
-        raise StoreError(_listed(what, twice))
+        raise StoreError(
+            _listed(f"{what} cannot be used, and nothing was stored; keep one row per item and trial", twice)
+        )
     problems = [
         f"{result.source}: a score must be in [0, 1] or None, and None if the attempt ended in "
         f"{' or '.join(UNSCORED_REASONS)}; got {result.value!r} after {result.stop_reason}"
