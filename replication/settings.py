@@ -5,6 +5,7 @@ records and live objects.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -419,6 +420,12 @@ def checked(cfg: DictConfig) -> Root:
     for name, limits in root.scaffolds.items():
         _in_range(f"scaffolds.{name}.max_turns", limits.max_turns, 1, 1_000_000)
         _in_range(f"scaffolds.{name}.max_malformed", limits.max_malformed, 1, 1_000_000)
+    for name, model in root.models.items():
+        if not re.fullmatch("[0-9a-f]{6,64}", model.revision):
+            raise ConfigError(
+                f"`models.{name}.revision` is {model.revision!r}; it must be a commit or a hash of the weights, 6 to 64 "
+                f"digits 0-9 and a-f: a branch moves, and its runs would keep their identity. Copy the commit from the hub."
+            )
     for name, source in root.ingest.items():
         _in_range(f"ingest.{name}.n_tasks", source.n_tasks, 1, 1_000_000)
         _in_range(f"ingest.{name}.n_trials", source.n_trials, 1, 10_000)

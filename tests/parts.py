@@ -19,8 +19,13 @@ from replication.records import (
     TrainingRecord,
     stable_seed,
 )
+from replication.settings import CONF
 
-SCAFFOLDS = [("compact", "hermes"), ("react", "hermes"), ("json", "hermes"), *(("native", s) for s in SYNTAXES)]
+SCAFFOLDS = [
+    (path.stem, syntax)
+    for path in sorted((CONF / "scaffold").glob("*.yaml"))
+    for syntax in (SYNTAXES if path.stem == "native" else ["hermes"])
+]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""
 
 LONG = {"max_turns": 100, "max_episode_tokens": 65_536}

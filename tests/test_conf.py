@@ -42,7 +42,7 @@ PARTS = {
 }  # fmt: skip
 """Groups of which a study takes several, and the keys they go to."""
 REQUIRED = {
-    "model/qwen3_0_6b": ["models.part.revision=0"],
+    "model/qwen3_0_6b": ["models.part.revision=c0ffee"],
     "ingest/csv": [
         f"ingest.part.{key}=1"
         for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
@@ -141,8 +141,14 @@ def test_value_out_of_range_is_named(override, message):
         composed(override)
 
 
+@pytest.mark.parametrize("revision", ["main", "v1.0", "c0ffe"])
+def test_revision_of_a_model_is_a_commit_or_a_hash(revision):
+    with pytest.raises(ConfigError, match=rf"`models\.m\.revision` is '{revision}'; it must be a commit"):
+        composed("+model@models.m=qwen3_0_6b", f"models.m.revision={revision}")
+
+
 def test_unknown_parts_are_named():
-    with pytest.raises(ConfigError, match="`domain` of phase `episodes` is 'both'"):
+    with pytest.raises(ConfigError, match="`domain` of phase `episodes` is 'both'; allowed: all, in"):
         build.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
     with pytest.raises(ConfigError, match=r"has no finished checkpoint .*make train"):
         build.served_models(composed("paths.results=nowhere"))

@@ -85,7 +85,9 @@ def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
         if len(places) > 1
     ]
     if repeated:
-        raise StoreError(_listed(subject, repeated))
+        raise StoreError(
+            _listed(f"{subject} cannot be used, and nothing was stored; keep one row per item and trial", repeated)
+        )
     problems = [
         f"{result.source}: a score must be in [0, 1] or None, and None if the attempt ended in "
         f"{' or '.join(UNSCORED_REASONS)}; got {result.value!r} after {result.stop_reason}"

@@ -22,7 +22,10 @@ def main(overrides: list[str]) -> int:
         print(f"[{number}/{len(STAGES)}] {title}", flush=True)
         code = subprocess.run([sys.executable, "-m", "replication", stage, *overrides], check=False).returncode
         if code:
-            print(f"stage `{stage}` failed with exit code {code}; the same command resumes.", file=sys.stderr)
+            print(
+                f"stage `{stage}` failed with exit code {code}. Fix the error above and run the same command: it resumes.",
+                file=sys.stderr,
+            )
             return code
         print(f"      {time.monotonic() - started:.1f} s", flush=True)
     return 0

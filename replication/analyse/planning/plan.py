@@ -101,7 +101,10 @@ def validate(cfg: settings.Root) -> None:
     roles = sorted({*cfg.arms, *(model.role for model in cfg.models.values())})
     for key in ("treatment", "control"):
         if getattr(p, key) not in roles:
-            raise ConfigError(f"`plan.{key}` is {getattr(p, key)!r}; the study has {', '.join(roles)}.")
+            raise ConfigError(
+                f"`plan.{key}` is {getattr(p, key)!r}; allowed: {', '.join(roles) or 'none, the study compares nothing'}. "
+                f"State two of them as `plan: {{treatment: ..., control: ...}}` in the study's file, or on the command line."
+            )
     if p.treatment == p.control:
         raise ConfigError(f"`plan.treatment` and `plan.control` are both {p.control!r}; name two arms.")
     if is_trained(cfg) and p.max_runs < 2:

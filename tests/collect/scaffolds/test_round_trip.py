@@ -91,7 +91,7 @@ def test_malformed_reply_is_told_and_the_expert_goes_on(tmp_path, name, syntax):
         make_job(benchmark, scaffold=name, tool_syntax=syntax, n_tasks=2, n_trials=1, **LONG) for benchmark in NAMES
     ]
     script, told = script_of_all(jobs), []
-    broken = {"compact": "cat", "react": "hm", "json": "{", "native": "<think>"}[name]
+    broken = {"compact": "cat", "json": "{", "native": "<think>"}.get(name, "hm")
 
     def stumbling(request):
         if n_turns_so_far(request) == 0:

@@ -101,7 +101,8 @@ class SuiteBenchmark:
         if split not in SPLITS or level not in LEVELS:
             raise ConfigError(
                 f"`{self.name}` has no task at split={split!r}, level={level!r}; "
-                f"allowed are splits {', '.join(SPLITS)} and levels {LEVELS[0]} to {LEVELS[-1]}. Fix conf/benchmark/."
+                f"allowed are splits {', '.join(SPLITS)} and levels {LEVELS[0]} to {LEVELS[-1]}. "
+                "Fix conf/ or the command line."
             )
         rng = np.random.default_rng([stable_seed(self.name, split, level, seed), index])
         return self.environment.generate(Lexicon(rng, split), level)
