@@ -115,7 +115,7 @@ def test_every_way_to_import_a_part_is_recognised(source):
     ],
 )  # fmt: skip
 def test_an_import_that_hides_its_part_is_refused(source):
-    with pytest.raises(AssertionError, match="^x: import"):
+    with pytest.raises(AssertionError, match=r"^x: import"):
         imports_in(ast.parse(source), "x")
 
 

@@ -285,3 +285,13 @@ def test_parts_of_two_runs_of_one_checkpoint_are_not_joined_though_no_attempt_is
     write_index(tmp_path, index_of("mine", run_ids=tuple(sorted([SPEC.run_id, hotter.run_id]))))
     with pytest.raises(AnalysisError, match="2 runs of one checkpoint, benchmark, scaffold and seed"):
         freeze("mine", tmp_path, tmp_path / "data")
+
+
+def test_two_probes_of_one_checkpoint_are_not_frozen_as_one(tmp_path):
+    probes = [dataclasses.replace(SPEC, scaffold="probe", dtype=dtype) for dtype in ("float32", "bfloat16")]
+    for probe in probes:
+        fill(Store(tmp_path / "store"), probe, n_trials=1)
+    collected(tmp_path, SPEC, probe_run_ids=tuple(sorted(probe.run_id for probe in probes)))
+    with pytest.raises(AnalysisError, match="6 rows share their attempt with another row"):
+        freeze("mine", tmp_path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
