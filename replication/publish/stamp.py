@@ -13,7 +13,17 @@ from replication.records import Json, stable_hash
 from replication.store import fingerprint
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CODE = ("analyse", "publish", "store", "commands/paper.py", "records.py", "errors.py", "files.py", "text.py", "settings.py")
+CODE = (
+    "analyse",
+    "publish",
+    "store",
+    "commands/paper.py",
+    "records.py",
+    "errors.py",
+    "files.py",
+    "text.py",
+    "settings.py",
+)
 """Parts of the package that a paper depends on, the tables of published numbers included."""
 DISTRIBUTIONS = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib", "typst")
 NAME = ".build.json"

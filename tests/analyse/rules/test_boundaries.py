@@ -54,6 +54,12 @@ def gain(make_scores):
 # --- the mean over benchmarks -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_mean_is_judged_against_the_published_one_at_one_sided_alpha_half(gain, alpha):
+    judged = {c["name"]: c for c in decided("A1", gain, alpha=alpha).criteria["replication_criteria"]}
+    assert judged["sceptical p-value, golden"]["threshold"] == pytest.approx(alpha / 2)
+
+
 def test_mean_is_refuted_as_equivalent_at_alpha_and_not_at_half_of_it():
     claim = CLAIMS["A1"]
     sesoi = claim.parameters["sesoi"]

@@ -130,9 +130,13 @@ def correlation_needed(
 
 
 def fisher_p_value(p_a: float, p_b: float, n: int) -> float:
-    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers."""
-    passed = [round(p * n) for p in (p_a, p_b)]
-    return float(stats.fisher_exact([[x, n - x] for x in passed]).pvalue)
+    """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers.
+
+    With n in both groups the distribution is symmetric, so p is twice the smaller tail. Summing all tables that are at most
+    as probable instead depends on the last bits of two equal probabilities.
+    """
+    fewer, more = sorted(round(p * n) for p in (p_a, p_b))
+    return 1.0 if fewer == more else 2 * float(stats.hypergeom.cdf(fewer, 2 * n, n, fewer + more))
 
 
 def weighted_standard_error(parts: ArrayLike, n_items: ArrayLike, weights: ArrayLike) -> float:
