@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replication.records import Json
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DIGITS = 10
 """Significant digits of the numbers in published data: equal on every CPU, finer than any printed value."""
+MAX_EXACT = 2.0**53
+"""Below it a float without decimals can be an exact count; from it on every float has no decimals."""
 DECIMALS = 14
 """Most decimals of a number whose digits are limited; smaller values are the CPU's rounding error of a zero."""
 
@@ -64,9 +66,16 @@ def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> 
     digits : significant digits of floats; None writes the shortest text that reads back exactly.
     """
     if digits is not None:
-        floats = table.select_dtypes("float").columns
-        table = table.assign(**{name: table[name].map(lambda value: _significant(value, digits)) for name in floats})
+        table = table.assign(**{str(name): _rounded(table[name], digits) for name in table})
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _rounded(column: pd.Series[Any], digits: int) -> pd.Series[Any]:
+    """Round the floats of a column; one of mixed objects keeps its other values and its type."""
+    if column.dtype.kind not in "fO":
+        return column
+    values = [_significant(value, digits) if isinstance(value, float) else value for value in column]
+    return type(column)(values, index=column.index, dtype=column.dtype)
 
 
 def significant(value: Json, digits: int = DIGITS) -> Json:
@@ -81,8 +90,8 @@ def significant(value: Json, digits: int = DIGITS) -> Json:
 
 
 def _significant(value: float, digits: int) -> float:
-    if not math.isfinite(value) or float(value).is_integer():
-        return value + 0.0  # counts are exact; adding 0.0 turns -0.0 into 0.0
+    if not math.isfinite(value) or (float(value).is_integer() and abs(value) < MAX_EXACT):
+        return value + 0.0  # counts are exact, and 0 has no sign
     return round(float(f"{value:.{digits}g}"), DECIMALS) + 0.0
 
 

@@ -3,9 +3,13 @@
 import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
+from parts import index_of
 
-from replication import settings
+from replication import files, settings
 from replication.analyse.planning.plan import Plan
+from replication.records import to_json
+from replication.store.frozen import CURVE, CURVE_KEY, TRAINING
+from replication.store.table import COLUMNS
 
 SEVEN = ("assistant", "calling", "office", "repair", "repository", "research", "terminal")
 
@@ -19,10 +23,18 @@ def composed(tmp_path, *overrides):
 
 def freeze(tmp_path, study, scores, wall_s=40.0):
     folder = tmp_path / "data" / study
-    folder.mkdir(parents=True)
-    scores.to_csv(folder / "scores.csv", index=False)
+    name = scores["arm"] + "/s" + scores["training_seed"].astype(str)
+    run_id = name.str.replace("/", "-") + "-" + scores["benchmark"]
+    others = {
+        "run_id": run_id, "unit": name + "@0", "model": name, "revision": "0", "params_b": 0.001, "seed": 0,
+        "task_hash": "0", "level": 1, "grader": "exact-1", "stop_reason": "answer", "n_turns": 1, "n_malformed": 0,
+    }  # fmt: skip
+    files.write_csv(folder / "scores.csv", scores.assign(**others).reindex(columns=list(COLUMNS)))
     runs = scores[["arm", "scale", "training_seed"]].drop_duplicates()
-    runs.assign(wall_s=wall_s).to_csv(folder / "training.csv", index=False)
+    numbers = {"wall_s": wall_s, "n_parameters": 1000, "n_tokens": 1000, "n_sampled_tokens": 0}
+    files.write_csv(folder / "training.csv", runs.assign(**numbers).reindex(columns=list(TRAINING)))
+    files.write_csv(folder / "curves.csv", pd.DataFrame(columns=[*CURVE_KEY, *CURVE]))
+    files.write_json(folder / "manifest.json", to_json(index_of(study, run_ids=tuple(sorted(set(run_id))))))
 
 
 def normal_scores(n_tasks, n_trials=2, n_runs=3, seed=0):

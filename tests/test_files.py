@@ -60,3 +60,33 @@ def test_the_last_bits_of_a_float_change_no_csv(tmp_path):
     assert one.read_text() == two.read_text() == "x,n\n0.3,1\n,2\n"
     exact = files.write_csv(tmp_path / "exact.csv", pd.DataFrame({"x": [value]}))
     assert float(exact.read_text().split()[1]) == value
+
+
+def test_floats_in_columns_of_objects_are_rounded_and_other_values_are_written_as_they_are(tmp_path):
+    table = pd.DataFrame(
+        {
+            "mixed": pd.Series([0.1 + 0.2, 1, (2,), None, "0.30000000000000004"], dtype=object),
+            "count": pd.Series([1, None, 2, 3, 2**60 + 1], dtype=object),
+            "nullable": pd.array([1 / 3, None, 1.0, 2.0, 0.5], dtype="Float64"),
+            "number": [-0.0, -1e-20, np.inf, np.nan, 2.0**60],
+        }
+    )
+    lines = files.write_csv(tmp_path / "one.csv", table, digits=10).read_text().splitlines()
+    assert lines == [
+        "mixed,count,nullable,number", "0.3,1,0.3333333333,0.0", "1,,,0.0", '"(2,)",2,1.0,inf', ",3,2.0,",
+        f"0.30000000000000004,{2**60 + 1},0.5,1.152921505e+18",
+    ]  # fmt: skip
+
+
+def test_the_last_bits_of_a_float_above_exact_counts_change_nothing():
+    value = 123456789012345678901.0
+    assert files.significant(value) == files.significant(np.nextafter(value, np.inf)) == 1.23456789e20
+    assert files.significant(2.0**53 - 1) == 2.0**53 - 1
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    target = files.write_text(tmp_path / "target.txt", "old")
+    link = tmp_path / "link.txt"
+    link.symlink_to(target)
+    files.write_text(link, "new")
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("old", "new", False)

@@ -8,8 +8,9 @@ from replication.collect import build, checks, monitoring
 from replication.collect.monitoring import StoppingRule
 from replication.collect.serve import Assignment, store_of
 from replication.collect.training.runs import CURVE, read_finished
+from replication.errors import StoreError
 from replication.records import TrainedRun
-from replication.store import index
+from replication.store import Store, index
 
 
 def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: StoppingRule | None) -> None:
@@ -21,6 +22,7 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
     runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in assignments for job in jobs]
     runs += [index.ingested_run(store, job.run.spec, cfg.study.name) for job in build.harness_jobs(cfg)]
     index.require_complete(store, cfg.study.name, runs)
+    _require_current(store, cfg, assignments)
     study_index = index.build_index(
         store,
         cfg.study,
@@ -41,6 +43,26 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
             f"gather: WARNING, repeated trials do not behave as sampled: {', '.join(unexpected)}; see `repeat_checks` "
             f"in the index"
         )
+
+
+def _require_current(store: Store, cfg: settings.Root, work: Sequence[Assignment]) -> None:
+    """Raise StoreError if conf/ gives a stored run other labels or tasks than it was stored with."""
+    for job in [job for _, jobs in work for job in jobs]:
+        manifest = store.manifest(job.spec.run_id)
+        stored = {task_id: entry.hash for task_id, entry in manifest.tasks.items()}
+        same = {"labels": manifest.labels == job.labels, "tasks": stored == {t.id: t.content_hash for t in job.tasks}}
+        if not all(same.values()):
+            raise StoreError(
+                f"run `{job.spec.run_id}` is stored with other {' and '.join(name for name in same if not same[name])} "
+                f"than conf/ states now. Update it with `python -m replication run study={cfg.study.name}`, which keeps "
+                f"all stored episodes."
+            )
+    for ingested in build.harness_jobs(cfg):
+        if store.manifest(ingested.run.spec.run_id).labels != ingested.labels:
+            raise StoreError(
+                f"run `{ingested.run.spec.run_id}` is stored with other labels than conf/ states now. Update it with "
+                f"`python -m replication ingest study={cfg.study.name}`."
+            )
 
 
 def _training(cfg: settings.Root) -> list[TrainedRun]:

@@ -13,7 +13,17 @@ from replication.records import Json, stable_hash
 from replication.store import fingerprint
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CODE = ("analyse", "publish", "store", "commands/paper.py", "records.py", "errors.py", "files.py", "text.py")
+CODE = (
+    "analyse",
+    "publish",
+    "store",
+    "commands/paper.py",
+    "records.py",
+    "errors.py",
+    "files.py",
+    "text.py",
+    "settings.py",
+)
 """Parts of the package that a paper depends on, the tables of published numbers included."""
 DISTRIBUTIONS = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib", "typst")
 NAME = ".build.json"
@@ -54,12 +64,13 @@ def unchanged_outputs(paper: Path, current: Inputs) -> list[Path]:
     """
     try:
         last = json.loads((paper / NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        built_from, collected, outputs = last["built_from"], last["collected"], dict(last["outputs"])
+    except (OSError, ValueError, TypeError, KeyError):  # no stamp, or a damaged one
         return []
-    if last.get("built_from") != current.built_from or current.collected not in (None, last.get("collected")):
+    if built_from != current.built_from or current.collected not in (None, collected):
         return []
-    same = all(fingerprint.hash_files([paper / name]) == value for name, value in last["outputs"])
-    return [paper / name for name, _ in last["outputs"]] if same else []
+    same = all(fingerprint.hash_files([paper / name]) == value for name, value in outputs.items())
+    return [paper / name for name in outputs] if same else []
 
 
 def _sources(path: Path) -> list[Path]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from replication.errors import AnalysisError
 from replication.files import write_csv, write_json
 from replication.records import StudyIndex, TrainedRun, to_json
-from replication.store.index import index_path, read_index
+from replication.store.index import index_path, read_index, validated_index
 from replication.store.reader import read_record
 from replication.store.store import Store
-from replication.store.table import COLUMNS, dtype, require_unique_attempts
+from replication.store.table import COLUMNS, dtype, validated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,8 @@ TRAINING = (
     "arm", "scale", "training_seed", "training_run", "params_b", "n_parameters", "weights_sha256", "n_tokens",
     "n_sampled_tokens", "flops", "wall_s", "joules", "device",
 )  # fmt: skip
+_FLOATS = ("params_b", "flops", "wall_s", "joules", "loss", "lr", "reward")
+_INTEGERS = ("training_seed", "n_parameters", "n_tokens", "n_sampled_tokens", "step")
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
@@ -65,7 +67,7 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     import pandas as pd
 
     index, store = read_index(results, study), Store(results / "store")
-    scores = require_unique_attempts(store.score_table(index.run_ids))
+    scores = validated(store.score_table(index.run_ids))
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
     runs = pd.DataFrame([dataclasses.asdict(run.record) for run in index.training], columns=list(TRAINING))
@@ -75,7 +77,7 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
         "curves.csv": _curves(index.training),
     }
     if index.probe_run_ids:
-        probe = require_unique_attempts(store.score_table(index.probe_run_ids, details=("token_f1",)))
+        probe = validated(store.score_table(index.probe_run_ids, details=("token_f1",)))
         tables["probe.csv"] = probe[list(PROBE)]
     else:
         (folder / "probe.csv").unlink(missing_ok=True)
@@ -98,25 +100,52 @@ def read_frozen(study: str, data: Path) -> Frozen:
     folder = data / study
     remedy = f"Freeze it again with `python -m replication paper study={study}` where its results are."
     about = read_record(folder / "manifest.json", StudyIndex, remedy=remedy, error=AnalysisError)
+    validated_index(about, study, folder / "manifest.json", remedy=remedy, error=AnalysisError)
+    scores = validated(_read(folder / "scores.csv", COLUMNS, remedy))
+    if set(scores["run_id"]) != set(about.run_ids):
+        differ = sorted(set(scores["run_id"]) ^ set(about.run_ids))
+        raise AnalysisError(
+            f"`{folder}` has scores.csv and manifest.json of different runs: {len(differ)} are in one only, such as "
+            f"`{differ[0]}`. {remedy}"
+        )
     probe = folder / "probe.csv"
     return Frozen(
-        scores=require_unique_attempts(_read(folder / "scores.csv", COLUMNS, remedy)),
-        training=_read(folder / "training.csv", TRAINING, remedy),
-        curves=_read(folder / "curves.csv", (*CURVE_KEY, *CURVE), remedy),
+        scores=scores,
+        training=_read(folder / "training.csv", TRAINING, remedy, key=CURVE_KEY),
+        curves=_read(folder / "curves.csv", (*CURVE_KEY, *CURVE), remedy, key=(*CURVE_KEY, "step")),
         about=about,
-        probe=require_unique_attempts(_read(probe, PROBE, remedy)) if about.probe_run_ids else None,
+        probe=validated(_read(probe, PROBE, remedy)) if about.probe_run_ids else None,
     )
 
 
-def _read(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+def _read(path: Path, columns: Sequence[str], remedy: str, *, key: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table with these columns and their types; `key` names columns that no two rows share."""
     import pandas as pd
 
-    # A text column of digits only (a revision) or without any value (a label) would otherwise be read as numbers.
-    types = {column: dtype(column) for column in COLUMNS} if "unit" in columns else {}
-    table = pd.read_csv(path, dtype={column: types[column] for column in columns if column in types})
-    if tuple(table.columns) != tuple(columns):
-        differ = sorted(set(columns) ^ set(table.columns)) or ["their order"]
+    types = {column: _type(column, columns) for column in columns}
+    try:
+        # Only an empty cell is missing: a model may be called NA. Texts such as a revision of digits stay text.
+        found = tuple(pd.read_csv(path, nrows=0).columns)
+        table = (
+            pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""]) if found == tuple(columns) else None
+        )
+    except (OSError, TypeError, ValueError) as problem:
+        raise AnalysisError(f"`{path}` cannot be read as a table of this version ({problem}). {remedy}") from None
+    if table is None:
+        differ = sorted(set(columns) ^ set(found)) or ["their order"]
         raise AnalysisError(
             f"`{path}` does not have the columns of this version; `{'`, `'.join(differ)}` differ. {remedy}"
         )
+    infinite = [name for name in table.select_dtypes("float") if (table[name].abs() == float("inf")).any()]
+    if infinite:
+        raise AnalysisError(f"`{path}` has infinite numbers in `{'`, `'.join(infinite)}`. {remedy}")
+    if key and table.duplicated(list(key)).any():
+        row = table[table.duplicated(list(key))].iloc[0]
+        raise AnalysisError(f"`{path}` has two rows for {', '.join(f'{name} {row[name]}' for name in key)}. {remedy}")
     return table
+
+
+def _type(column: str, columns: Sequence[str]) -> str:
+    if "unit" in columns:
+        return "float64" if column == "token_f1" else dtype(column)
+    return "float64" if column in _FLOATS else "int64" if column in _INTEGERS else "object"

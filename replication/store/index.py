@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from replication.errors import StoreError
+from replication.errors import ReplicationError, StoreError
 from replication.files import write_json
 from replication.records import RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
@@ -100,6 +100,19 @@ def write_index(results: Path, index: StudyIndex) -> Path:
 
 
 def read_index(results: Path, study: str) -> StudyIndex:
-    """Read the index of a study; FileNotFoundError if there is none."""
-    remedy = f"Write it again with `python -m replication gather study={study}`."
-    return read_record(index_path(results, study), StudyIndex, remedy=remedy)
+    """Read the index of a study; FileNotFoundError if it was not gathered."""
+    path, remedy = index_path(results, study), f"Write it again with `python -m replication gather study={study}`."
+    return validated_index(read_record(path, StudyIndex, remedy=remedy), study, path, remedy=remedy)
+
+
+def validated_index(
+    index: StudyIndex, study: str, path: Path, *, remedy: str, error: type[ReplicationError] = StoreError
+) -> StudyIndex:
+    """Return the index; `error` if it is of another study, or lists a run twice."""
+    if index.study != study:
+        raise error(f"`{path}` is of study `{index.study}`, not of `{study}`. {remedy}")
+    runs = [*index.run_ids, *index.probe_run_ids]
+    twice = sorted({run for run in runs if runs.count(run) > 1}) if len(set(runs)) < len(runs) else []
+    if twice:
+        raise error(f"`{path}` lists {', '.join(f'`{run}`' for run in twice[:MAX_LISTED])} more than once. {remedy}")
+    return index

@@ -24,7 +24,7 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[Replicati
     raise `error` with the file and the remedy.
     """
     try:
-        value = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+        value = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"), parse_constant=_refuse_constant)
     except ValueError as problem:
         raise error(f"`{path}` is not JSON ({problem}). {remedy}") from None
     version = value.get("schema_version") if isinstance(value, dict) else None
@@ -38,6 +38,10 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[Replicati
         return from_json(kind, value)
     except ValueError as problem:
         raise error(f"`{path}` is not a {kind.__name__} of this package: {problem}. {remedy}") from None
+
+
+def _refuse_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def from_json(kind: type[R], value: Json) -> R:

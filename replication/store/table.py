@@ -106,3 +106,39 @@ def require_unique_attempts(scores: pd.DataFrame) -> pd.DataFrame:
             f"one of these runs from the study, or distinguish the checkpoints by `model` and `revision`."
         )
     return scores
+
+
+def validated(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the table; AnalysisError if rows are repeated, or if two rows contradict each other about a checkpoint.
+
+    A checkpoint has one description, a training run one checkpoint, and a run belongs to one checkpoint. A checkpoint has
+    one run per benchmark, scaffold and seed: parts of two, which differ in a setting, are not one sample.
+    """
+    require_unique_attempts(scores)
+    described = scores[[column for column in LABELS if column in scores.columns]].drop_duplicates()
+    _one_each(described, ["unit"], "unit", "checkpoint", "descriptions")
+    if {"model", "revision"} <= set(described.columns):
+        _one_each(described, ["model", "revision"], "unit", "model and revision", "checkpoints")
+    trained = described[described["training_seed"].notna()]
+    _one_each(trained, ["arm", "scale", "training_seed"], "unit", "training run", "checkpoints")
+    if "run_id" in scores.columns:
+        runs = scores[["run_id", "unit", "benchmark", "scaffold", "seed"]].drop_duplicates()
+        _one_each(runs, ["run_id"], "unit", "run", "checkpoints, benchmarks, scaffolds or seeds")
+        _one_each(
+            runs, ["unit", "benchmark", "scaffold", "seed"], "run_id", "checkpoint, benchmark, scaffold and seed", "runs"
+        )  # fmt: skip
+    return scores
+
+
+def _one_each(rows: pd.DataFrame, key: list[str], shown: str, owner: str, things: str) -> None:
+    repeated = rows[rows.duplicated(key, keep=False)]
+    if repeated.empty:
+        return
+    same = repeated[(repeated[key] == repeated.iloc[0][key]).all(axis=1)]
+    differ = [column for column in same.columns if same[column].nunique(dropna=False) > 1]
+    name = ", ".join(str(value) for value in same.iloc[0][key])
+    raise AnalysisError(
+        f"the scores have {len(same)} {things} of one {owner}, `{name}`: {', '.join(f'`{c}`' for c in differ)} differ; "
+        f"`{shown}` is {', '.join(f'`{value}`' for value in sorted(set(same[shown])))}. Remove all but one from the study, "
+        f"or run it again, so that every run has the labels of conf/."
+    )

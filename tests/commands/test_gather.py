@@ -1,5 +1,6 @@
 """Several processes collect a study, one command writes its index; what is missing is listed."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from hydra import compose, initialize_config_dir
 from parts import expert_script, prompt_of
 from test_end_to_end import pretend_trained
 
-from replication import settings
+from replication import files, settings
 from replication.collect import build, serve
 from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.training.runs import RECORD, WEIGHTS, weights_sha256
 from replication.commands import gather, run
-from replication.errors import ConfigError, StoreError
+from replication.errors import ConfigError, StoreError, TrainingError
+from replication.records import to_json
 from replication.store.index import read_index
 
 NAMES = ["organism/agent_sft/xs/s0", "organism/lwm_then_sft/xs/s0"]
@@ -97,3 +100,57 @@ def test_a_public_checkpoint_is_labelled_with_pair_base_and_family_and_has_no_tr
     labels = model.labels
     assert (labels.arm, labels.pair, labels.base, labels.family) == ("general", "p", "q-base", "Qwen3")
     assert labels.training_seed is None and labels.active_b == 3.0 and labels.unit.startswith("qwen@")
+
+
+def test_a_label_that_changed_in_conf_is_refused_until_the_study_is_run_again(cfg):
+    cfg.engine.processes = 1
+    run.main(cfg)
+    before = index_file(cfg).read_bytes()
+    store = serve.store_of(cfg)
+    manifest = store.manifest(store.runs()[0])
+    files.write_json(
+        store.root / manifest.run_id / "manifest.json",
+        to_json(dataclasses.replace(manifest, labels=dataclasses.replace(manifest.labels, arm="placebo"))),
+    )
+    with pytest.raises(StoreError, match=rf"`{manifest.run_id}` is stored with other labels than conf/ states now"):
+        gather.main(cfg)
+    assert index_file(cfg).read_bytes() == before
+    run.main(cfg)
+    assert serve.store_of(cfg).manifest(manifest.run_id).labels == manifest.labels
+    gather.main(cfg)
+
+
+def test_fewer_tasks_in_conf_are_refused_until_the_study_is_run_again(cfg):
+    cfg.engine.processes = 1
+    run.main(cfg)
+    cfg.benchmarks["terminal"].n_tasks = 2
+    with pytest.raises(StoreError, match="is stored with other tasks than conf/ states now"):
+        gather.main(cfg)
+    run.main(cfg)
+    index = read_index(Path(cfg.paths.results), cfg.study.name)
+    assert serve.store_of(cfg).score_table(index.run_ids)["task_id"].nunique() == 2
+
+
+def test_runs_of_another_engine_or_of_an_earlier_training_are_not_gathered(cfg):
+    cfg.engine.processes = 1
+    run.main(cfg)
+    n_runs = len(serve.store_of(cfg).runs())
+    engine, cfg.engine.dtype = cfg.engine.dtype, "bfloat16"
+    with pytest.raises(StoreError, match=f"is incomplete: {n_runs} of {n_runs} runs"):
+        gather.main(cfg)
+    cfg.engine.dtype = engine
+    (trained, _) = build.training_runs(cfg)
+    folder = build.training_folder(cfg, trained)
+    (folder / WEIGHTS).write_bytes(b"trained again")
+    path = folder / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": weights_sha256(folder)}))
+    with pytest.raises(StoreError, match=f"is incomplete: {n_runs // 2} of {n_runs} runs"):
+        gather.main(cfg)
+
+
+def test_the_folder_of_another_training_run_is_refused(cfg):
+    one, other = (build.training_folder(cfg, trained) for trained in build.training_runs(cfg))
+    for name in (RECORD, WEIGHTS):
+        (other / name).write_bytes((one / name).read_bytes())
+    with pytest.raises(TrainingError, match=r"is of \('agent_sft', 'xs', 0\), not of \('lwm_then_sft', 'xs', 0\)"):
+        serve.assignments(cfg)

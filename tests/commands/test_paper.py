@@ -314,6 +314,18 @@ def test_no_decimal_number_is_typed_into_the_prose():
         assert typed_decimals(f"{body} The rows differ by {typed}.") == [decimal]
 
 
+def test_no_number_of_points_or_percent_is_typed_into_the_prose():
+    body = (ROOT / "paper/paper.typ").read_text().partition("= What was claimed")[2]
+    assert typed_amounts(body) == []
+    for typed in ("31 %", "31%", "7 points", "7~points", "31\N{NO-BREAK SPACE}%", "-3 points"):
+        assert len(typed_amounts(f"{body} The rows differ by {typed}.")) == 1
+
+
+def typed_amounts(body):
+    """Whole numbers before a percent sign or the word points, outside of widths of figures and of names."""
+    return re.findall(r"\d+[\s~]*(?:%|points\b)", re.sub(r"(?:width|height): \d+%|#[\w.-]+", "", body))
+
+
 def typed_decimals(body):
     """Decimals outside dimensions and file names, with or without a zero before the point."""
     return re.findall(r"(?<![\w.])\d*\.\d+(?!\w|\.\d)", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))

@@ -1,6 +1,7 @@
 """A build is skipped only where no input and no output has changed in content."""
 
 import os
+import shutil
 
 import pytest
 
@@ -51,7 +52,26 @@ def test_missing_output_and_damaged_stamp_are_not_up_to_date(built):
     (built / "paper/data/numbers.json").unlink()
     assert not up_to_date(built)
     (built / "paper/data/numbers.json").write_text("{}")
-    (built / "paper" / stamp.NAME).write_text("{")
+    for damaged in (b"{", b"", b"null", b"[]", b'"x"', b"\xff", b'{"built_from": 1}', b'{"outputs": [[]]}'):
+        (built / "paper" / stamp.NAME).write_bytes(damaged)
+        assert not up_to_date(built)
+
+
+def test_a_build_that_was_interrupted_is_not_up_to_date_even_if_its_inputs_are_undone(built):
+    first = (built / "paper/paper.typ").read_text()
+    (built / "paper/paper.typ").write_text("= B")
+    (built / "paper/data/numbers.json").write_text('{"of": "B"}')
+    assert not up_to_date(built)
+    (built / "paper/paper.typ").write_text(first)
+    assert not up_to_date(built)
+
+
+@pytest.mark.parametrize("part", ["analyse/evidence/pairs.csv", "analyse/stats/checks.py", "settings.py", "text.py"])
+def test_a_changed_line_of_a_module_or_of_the_evidence_is_not_up_to_date(built, monkeypatch, part):
+    package = shutil.copytree(stamp.PACKAGE, built / "package", ignore=shutil.ignore_patterns("collect", "__pycache__"))
+    monkeypatch.setattr(stamp, "PACKAGE", package)
+    assert up_to_date(built)
+    (package / part).write_text((package / part).read_text() + "\n")
     assert not up_to_date(built)
 
 

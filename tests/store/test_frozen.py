@@ -148,3 +148,150 @@ def test_missing_episodes_are_listed_by_run(tmp_path):
     require_complete(store, "mine", [planned_run(SPEC, TASKS, 1)])
     with pytest.raises(StoreError, match="was interrupted before its repeats were checked"):
         require_complete(store, "mine", [PlannedRun("unknown", False, frozenset())])
+
+
+@pytest.fixture
+def frozen_folder(tmp_path):
+    """Freeze a study with a probe and return its folder."""
+    probe = dataclasses.replace(SPEC, scaffold="probe")
+    fill(Store(tmp_path / "store"), probe, n_trials=1)
+    collected(tmp_path, SPEC, probe_run_ids=(probe.run_id,))
+    freeze("mine", tmp_path, tmp_path / "data")
+    return tmp_path / "data/mine"
+
+
+def edit_csv(path, edit):
+    """Change a CSV file as a table of texts."""
+    edit(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
+
+
+def with_row(changes):
+    """Return an edit that repeats the last row with changes."""
+    return lambda table: pd.concat([table, table.tail(1).assign(**changes)], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("scores.csv", lambda t: t.assign(training_seed="0.5"), r"scores\.csv` cannot be read as a table"),
+        ("scores.csv", lambda t: t.assign(trial="zero"), r"scores\.csv` cannot be read as a table"),
+        ("scores.csv", lambda t: t.assign(value="nan"), r"scores\.csv` cannot be read as a table"),
+        ("scores.csv", lambda t: t.assign(value="inf"), r"scores\.csv` has infinite numbers in `value`"),
+        ("scores.csv", lambda t: t.assign(more="1"), r"`more` differ"),
+        ("scores.csv", lambda t: t[t.columns[::-1]], r"`their order` differ"),
+        ("scores.csv", lambda t: t.head(0), r"different runs: 1 are in one only, such as `" + SPEC.run_id),
+        ("scores.csv", with_row({"run_id": "other", "task_id": "terminal/9"}), r"2 runs of one .*`run_id` differ"),
+        ("scores.csv", with_row({"scale": "m", "task_id": "terminal/9"}), r"2 descriptions of one .*`scale` differ"),
+        ("scores.csv", with_row({"unit": "b", "model": "b", "run_id": "b"}), r"2 checkpoints of one training run, `agent"),
+        ("scores.csv", with_row({"unit": "b", "training_seed": "7"}), r"2 checkpoints of one model and revision"),
+        ("training.csv", with_row({}), r"training\.csv` has two rows for arm agent_sft, scale s, training_seed 0"),
+        ("training.csv", lambda t: t.drop(columns="flops"), r"`flops` differ"),
+        ("training.csv", lambda t: t.assign(n_tokens="1.5"), r"training\.csv` cannot be read"),
+        ("curves.csv", with_row({}), r"curves\.csv` has two rows for arm agent_sft, .*step 0"),
+        ("curves.csv", lambda t: t.assign(loss="low"), r"curves\.csv` cannot be read"),
+        ("probe.csv", with_row({}), "2 rows share their attempt"),
+    ],
+)  # fmt: skip
+def test_a_damaged_frozen_table_is_one_clear_error(frozen_folder, name, edit, message):
+    edit_csv(frozen_folder / name, edit)
+    with pytest.raises(AnalysisError, match=message):
+        read_frozen("mine", frozen_folder.parent)
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "training.csv", "curves.csv", "probe.csv"])
+def test_a_frozen_table_that_is_empty_or_missing_is_one_clear_error(frozen_folder, name):
+    for damage in (
+        lambda path: path.write_text(""),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.unlink(),
+    ):
+        damage(frozen_folder / name)
+        with pytest.raises(AnalysisError, match=rf"{name}` (cannot be read as a table|does not have the columns)"):
+            read_frozen("mine", frozen_folder.parent)
+
+
+def test_windows_line_ends_and_the_name_na_change_no_frozen_table(frozen_folder):
+    edit_csv(frozen_folder / "scores.csv", lambda table: table.assign(family="NA"))
+    path = frozen_folder / "scores.csv"
+    unix = read_frozen("mine", frozen_folder.parent).scores
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(read_frozen("mine", frozen_folder.parent).scores, unix)
+    assert set(unix["family"]) == {"NA"} and unix["pair"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"more": 1}, "unknown 'more'"),
+        ({"scope": None}, r"`StudyIndex\.scope` must be str; got None"),
+        ({"kind": 1}, r"`StudyIndex\.kind` must be str; got 1"),
+        ({"schema_version": 1}, "has schema version 1; this package reads 2"),
+        ({"schema_version": "2"}, "has schema version '2'; this package reads 2"),
+        ({"study": "other"}, "is of study `other`, not of `mine`"),
+        ({"run_ids": [SPEC.run_id] * 2}, f"lists `{SPEC.run_id}` more than once"),
+        ({"probe_run_ids": [SPEC.run_id]}, f"lists `{SPEC.run_id}` more than once"),
+        ({"engine": {"x": float("nan")}}, "is not JSON .NaN is not a JSON number"),
+        ({"engine": {"x": float("inf")}}, "is not JSON .Infinity is not a JSON number"),
+    ],
+)
+def test_a_damaged_index_is_one_clear_error_and_nothing_is_frozen(tmp_path, changes, message):
+    collected(tmp_path, SPEC)
+    path = tmp_path / "studies/mine.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(StoreError, match=message):
+        freeze("mine", tmp_path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_truncated_index_is_one_clear_error(tmp_path):
+    collected(tmp_path, SPEC)
+    path = tmp_path / "studies/mine.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(StoreError, match=r"mine\.json` is not JSON .*replication gather study=mine"):
+        read_index(tmp_path, "mine")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"scale": "m"}, "2 descriptions of one checkpoint.*: `scale` differ"),
+        ({"arm": "placebo"}, "2 descriptions of one checkpoint.*: `arm` differ"),
+        ({"training_seed": None}, "2 descriptions of one checkpoint.*: `training_seed` differ"),
+    ],
+)
+def test_two_runs_of_one_checkpoint_with_different_labels_are_not_frozen(tmp_path, labels, message):
+    other = dataclasses.replace(SPEC, benchmark="calling")
+    tasks = [dataclasses.replace(task, id=f"calling/{at}") for at, task in enumerate(TASKS)]
+    collected(tmp_path, SPEC)
+    fill(Store(tmp_path / "store"), other, tasks, **labels)
+    write_index(tmp_path, index_of("mine", run_ids=tuple(sorted([SPEC.run_id, other.run_id]))))
+    with pytest.raises(AnalysisError, match=message):
+        freeze("mine", tmp_path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_retrained_checkpoint_is_not_frozen_as_another_training_run(tmp_path):
+    again = dataclasses.replace(SPEC, revision="0002")
+    collected(tmp_path, SPEC, again)
+    with pytest.raises(AnalysisError, match="2 checkpoints of one training run, `agent_sft, s, 0`"):
+        freeze("mine", tmp_path, tmp_path / "data")
+
+
+def test_parts_of_two_runs_of_one_checkpoint_are_not_joined_though_no_attempt_is_repeated(tmp_path):
+    hotter = dataclasses.replace(SPEC, dtype="bfloat16")
+    store = Store(tmp_path / "store")
+    fill(store, SPEC, TASKS[:1])
+    fill(store, hotter, TASKS[1:])
+    write_index(tmp_path, index_of("mine", run_ids=tuple(sorted([SPEC.run_id, hotter.run_id]))))
+    with pytest.raises(AnalysisError, match="2 runs of one checkpoint, benchmark, scaffold and seed"):
+        freeze("mine", tmp_path, tmp_path / "data")
+
+
+def test_two_probes_of_one_checkpoint_are_not_frozen_as_one(tmp_path):
+    probes = [dataclasses.replace(SPEC, scaffold="probe", dtype=dtype) for dtype in ("float32", "bfloat16")]
+    for probe in probes:
+        fill(Store(tmp_path / "store"), probe, n_trials=1)
+    collected(tmp_path, SPEC, probe_run_ids=tuple(sorted(probe.run_id for probe in probes)))
+    with pytest.raises(AnalysisError, match="6 rows share their attempt with another row"):
+        freeze("mine", tmp_path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from replication import settings
 from replication.analyse.stats.design import components
+from replication.analyse.tables.arms import training_runs
 from replication.errors import AnalysisError, ConfigError
 from replication.store import Store
+from replication.store.frozen import FILES, read_frozen
 from replication.store.index import index_path, read_index
 
 
@@ -64,23 +66,23 @@ def measure(cfg: settings.Root) -> Measurements:
     study = cfg.plan.data or cfg.study.name
     tokens_per_s = _tokens_per_s(cfg, study)
     folder = settings.paper_folder(cfg.paths, study) / "data" / study
-    if not (folder / "scores.csv").exists() or not (folder / "training.csv").exists():
+    if not all((folder / name).exists() for name in FILES):
         if cfg.plan.data:
             raise ConfigError(
                 f"`plan.data` names study {study!r}, which has no frozen data under {folder}. "
                 f"Build it with `python -m replication paper study={study}`, or leave `plan.data` out."
             )
         return Measurements(study=study, tokens_per_s=tokens_per_s)
-    scores, training = pd.read_csv(folder / "scores.csv"), pd.read_csv(folder / "training.csv")
-    tokens = scores.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
-    seconds = training.groupby(["arm", "scale"])["wall_s"].mean().dropna()
+    frozen = read_frozen(study, folder.parent)
+    tokens = frozen.scores.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
+    seconds = frozen.training.groupby(["arm", "scale"])["wall_s"].mean().dropna()
     return Measurements(
         study=study,
         tokens_per_episode={str(name): (float(row.iloc[0]), float(row.iloc[1])) for name, row in tokens.iterrows()},
         seconds_per_run={key: float(value) for key, value in seconds.items()},
         tokens_per_s=tokens_per_s,
         variances=variance_estimates(
-            scores, cfg.plan.treatment, cfg.plan.control, sorted(cfg.benchmarks), tau=cfg.plan.tau
+            training_runs(frozen.scores), cfg.plan.treatment, cfg.plan.control, sorted(cfg.benchmarks), tau=cfg.plan.tau
         ),
     )
 
@@ -101,7 +103,7 @@ def _tokens_per_s(cfg: settings.Root, study: str) -> float | None:
     for run_id in (*index.run_ids, *index.probe_run_ids):
         if run_id not in stored:
             continue
-        of_checkpoint = seconds.setdefault(store.manifest(run_id).spec.revision, [])
+        of_checkpoint = seconds.setdefault(store.manifest(run_id).labels.unit, [])
         for episode in store.episodes(run_id):
             of_checkpoint.append(episode.wall_s)
             n_tokens += episode.n_prompt_tokens + episode.n_completion_tokens

@@ -122,10 +122,18 @@ def weights_sha256(folder: Path) -> str:
 def read_finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     """Read the record of a finished training run; None where it, or the checkpoint, is missing.
 
-    training.json is written last, so a record implies a complete checkpoint; weights that are not the recorded ones are an
-    error, because every score would be filed under the wrong identity.
+    training.json is written last, so a record means a whole checkpoint; weights that are not the recorded ones, and a
+    record of another run, are an error, because every score would be filed under the wrong identity.
     """
-    return _record_of_weights(folder, f"Remove the folder and run `make train`: `{run.name}` is trained again.")
+    remedy = f"Remove the folder and run `make train`: `{run.name}` is trained again."
+    record = _record_of_weights(folder, remedy)
+    if record is not None:
+        recorded, expected = ((r.arm, r.scale, r.training_seed) for r in (record, run))
+        if recorded != expected:
+            raise TrainingError(
+                f"{RECORD} at `{folder}` is of {recorded}, not of {expected}: arm, scale, seed. {remedy}"
+            )
+    return record
 
 
 def execute(

@@ -1,6 +1,7 @@
 """Measured components agree with the analysis of the same data; data that cannot be decomposed is named."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from parts import index_of, labels_of
 from plan_studies import SEVEN, composed, freeze, normal_scores, origins
@@ -8,7 +9,7 @@ from plan_studies import SEVEN, composed, freeze, normal_scores, origins
 from replication.analyse.planning.precision import MEAN
 from replication.analyse.stats.estimates.differences import Pair, mean_paired_difference, paired_difference
 from replication.commands.plan import planned
-from replication.errors import ConfigError
+from replication.errors import AnalysisError, ConfigError
 from replication.records import Episode, RunSpec, Sampling, Task
 from replication.store import Store
 from replication.store.index import write_index
@@ -65,6 +66,29 @@ def test_seed_effects_that_both_arms_share_cancel_in_the_components_of_their_dif
     together = planned(composed(tmp_path, "study=controlled", f"paths.paper={tmp_path}/with"))
     for name, parts in alone.variances.items():
         assert together.variances[name][:3] == pytest.approx(parts[:3])
+
+
+def test_scores_of_another_training_run_under_the_same_seed_are_refused(tmp_path):
+    freeze(tmp_path, "controlled", normal_scores(n_tasks=20)[1])
+    path = tmp_path / "data/controlled/scores.csv"
+    scores = pd.read_csv(path)
+    retrained = scores[(scores["training_seed"] == 0) & (scores["arm"] == "agent_sft")].assign(
+        unit="again@1", revision="1"
+    )
+    pd.concat([scores, retrained.assign(run_id="again-" + retrained["run_id"])]).to_csv(path, index=False)
+    with pytest.raises(AnalysisError, match="2 checkpoints of one training run"):
+        planned(composed(tmp_path, "study=controlled"))
+
+
+def test_public_checkpoints_are_not_measured_as_training_runs(tmp_path):
+    table = normal_scores(n_tasks=20)[1]
+    freeze(tmp_path, "controlled", table)
+    path = tmp_path / "data/controlled/scores.csv"
+    scores = pd.read_csv(path)
+    scores["training_seed"] = scores["training_seed"].where(scores["arm"] != "agent_sft").astype("Int64")
+    scores.to_csv(path, index=False)
+    found = planned(composed(tmp_path, "study=controlled"))
+    assert origins(found)["SD between training runs, per arm"] == "given: plan.tau"
 
 
 def test_another_study_s_data_can_be_used_and_is_named(tmp_path):

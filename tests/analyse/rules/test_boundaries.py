@@ -10,7 +10,7 @@ import pytest
 from replication.analyse import analysis_settings, reanalysis
 from replication.analyse.claims import load_claims
 from replication.analyse.rules.registry import RULES
-from replication.analyse.rules.shared import average_outcome
+from replication.analyse.rules.shared import average_outcome, average_reason
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.families.meta import random_effects
 from replication.analyse.stats.two_studies.equivalence import tost_p
@@ -54,6 +54,12 @@ def gain(make_scores):
 # --- the mean over benchmarks -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.1])
+def test_mean_is_judged_against_the_published_one_at_one_sided_alpha_half(gain, alpha):
+    judged = {c["name"]: c for c in decided("A1", gain, alpha=alpha).criteria["replication_criteria"]}
+    assert judged["sceptical p-value, golden"]["threshold"] == pytest.approx(alpha / 2)
+
+
 def test_mean_is_refuted_as_equivalent_at_alpha_and_not_at_half_of_it():
     claim = CLAIMS["A1"]
     sesoi = claim.parameters["sesoi"]
@@ -63,6 +69,11 @@ def test_mean_is_refuted_as_equivalent_at_alpha_and_not_at_half_of_it():
     p = average_outcome(claim, mean(0.0, sesoi / 1.8)).criteria["equivalence_p"]
     assert claim.parameters["alpha"] / 2 < p < claim.parameters["alpha"]
     assert average_outcome(claim, mean(0.0, sesoi / 1.8)).outcome == "not_replicated"
+    for z, how in ((1.6448, "interval holds 0 and effects of interest"), (1.8, "points of 0")):
+        estimate = mean(0.0, sesoi / z)
+        criteria = average_outcome(claim, estimate).criteria
+        assert criteria["equivalent"] is (z == 1.8)
+        assert average_reason(estimate.estimate, 9, criteria).endswith(how)
 
 
 def test_mean_is_decided_by_the_ends_of_its_interval():

@@ -145,6 +145,18 @@ def test_spread_between_training_runs_is_never_computed_from_public_checkpoints(
     assert run_scores(scores).empty
     assert aa.check(scores, level=0.95, n_simulations=10, rng=np.random.default_rng(0), at_least=2).empty
     assert {array.shape for array in arm_arrays(scores[scores["arm"] == "general"]).values()} == {(2, 1, 50)}
+    three = two_families(make_scores, n_trials=3)
+    assert {array.shape for array in arm_arrays(three[three["arm"] == "general"]).values()} == {(2, 3, 50)}
+
+
+def test_one_public_checkpoint_among_training_runs_is_enough_to_compute_no_spread(make_scores):
+    scores = two_families(make_scores)
+    one_arm = scores.assign(training_seed=scores["training_seed"].mask(scores["arm"] == "general", 0))
+    assert run_differences(one_arm, "general", "agent_specific").empty
+    one_family = scores.assign(training_seed=scores["training_seed"].mask(scores["family"] == "A", 0))
+    assert run_differences(one_family, "general", "agent_specific").empty
+    assert arm_means(one_family)["sd"].isna().all()
+    assert not pairs(one_family, "general", "agent_specific")["calling"].training_runs
 
 
 def test_rows_given_twice_for_one_attempt_of_a_checkpoint_are_refused_by_every_table(make_scores):
@@ -160,3 +172,10 @@ def test_rows_given_twice_for_one_attempt_of_a_checkpoint_are_refused_by_every_t
     ):  # fmt: skip
         with pytest.raises(AnalysisError, match=message):
             use()
+
+
+def test_attempts_under_another_seed_of_the_run_are_further_trials(make_scores):
+    scores = make_scores(ARMS)
+    both = pd.concat([scores, scores.assign(seed=8, run_id="8-" + scores["run_id"])], ignore_index=True)
+    once, twice = (pairs(table, *ARMS)["calling"] for table in (scores, both))
+    assert np.shape(once.treatment)[1] == 2 and np.shape(twice.treatment)[1] == 4

@@ -77,3 +77,13 @@ def test_perfect_correlation_has_limits():
 def test_what_cannot_be_correlated_says_why(x, groups, message):
     with pytest.raises(AnalysisError, match=message):
         correlation_within(x, np.arange(float(len(x))), groups)
+
+
+def test_two_public_checkpoints_of_one_role_and_scale_are_joined_each_with_its_own_scores(make_scores, make_probe):
+    scores = make_scores({"general": 0.4}, n_runs=2)
+    scores = scores.assign(training_seed=scores["training_seed"].mask(scores["arm"] == "general"))
+    table = run_table(scores, make_probe(scores, {"general": 0.5}), {}).set_index("unit")
+    assert len(table) == scores["unit"].nunique() == 2
+    for unit, part in scores.groupby("unit"):
+        by_benchmark = part.groupby("benchmark")["value"].mean()
+        assert table.loc[unit, "score"] == pytest.approx(by_benchmark.mean())

@@ -131,15 +131,19 @@ def correlation_needed(
 def fisher_p_value(p_a: float, p_b: float, n: int) -> float:
     """Compute Fisher's exact two-sided p-value of one run each of n pass/fail tasks, successes rounded to integers.
 
-    The probability, given the number of successes of both, of splits at most as likely as this one (Fisher 1935; two-sided
-    as in R's fisher.test). Weights of splits are products of ratios of neighbours, with the heaviest of weight 1.
+    With n in both groups the distribution is symmetric, so p is twice the smaller tail (Fisher 1935). Summing all tables
+    that are at most as probable instead depends on the last bits of two equal probabilities. Weights of tables are products
+    of ratios of neighbours, with the heaviest of weight 1.
     """
-    x, total = round(p_a * n), round(p_a * n) + round(p_b * n)
+    fewer, more = sorted(round(p * n) for p in (p_a, p_b))
+    if fewer == more:
+        return 1.0
+    total = fewer + more
     splits = np.arange(max(0, total - n), min(n, total) + 1)
     before, after = splits[:-1], splits[1:]
     logs = np.concatenate([[0.0], np.cumsum(np.log((n - before) * (total - before) / (after * (n - total + after))))])
     weights = np.exp(logs - logs.max())
-    return float(weights[weights <= weights[x - splits[0]] * (1 + 1e-7)].sum() / weights.sum())
+    return float(2 * weights[: fewer - splits[0] + 1].sum() / weights.sum())
 
 
 def weighted_standard_error(parts: ArrayLike, n_items: ArrayLike, weights: ArrayLike) -> float:

@@ -6,6 +6,7 @@ tolerance stated there: 0.002 points + 0.1 %, probabilities 0.1 %.
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from replication.analyse.evidence import load_benchmarks, load_scores
 from replication.analyse.stats.printed import audit_model, families
@@ -154,3 +155,17 @@ def test_grid_is_elementwise(rows):
     se = audit_model.standard_error(rows["p_a"], rows["p_b"], rows["n"], rows["k"], icc=0.5, rho=0.5)
     assert np.asarray(se).shape == (7,)
     assert 100 * se[0] == pytest.approx(4.259, abs=0.002)  # Terminal-Bench 2.0
+
+
+@pytest.mark.parametrize(
+    ("p_a", "p_b", "n"), [(0.3, 0.7, 10), (0.0, 1.0, 8), (0.6, 0.6, 50), (0.7, 0.62, 500), (0.1, 0.0, 30)]
+)
+def test_fisher_p_value_is_that_of_the_exact_test(p_a, p_b, n):
+    table = [[round(p * n), n - round(p * n)] for p in (p_a, p_b)]
+    assert audit_model.fisher_p_value(p_a, p_b, n) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-12)
+    assert audit_model.fisher_p_value(p_a, p_b, n) == audit_model.fisher_p_value(p_b, p_a, n)
+
+
+def test_fisher_p_value_counts_both_tails_of_a_table_known_by_hand():
+    # 1 and 3 of 3 passes: P(1 or fewer of 4 in a group of 3 among 6) = 3 x 1 / 15, and as much in the other tail.
+    assert audit_model.fisher_p_value(1 / 3, 1.0, 3) == pytest.approx(2 * 3 / 15)
