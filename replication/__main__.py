@@ -20,7 +20,7 @@ STUDY_COMMANDS = {
     "run": "play the missing episodes of a study into the store, then write its index",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
-    "plan": "print what a study costs and what it could detect",
+    "plan": "print the cost and the precision of a study before it is run",
     "paper": "build figures, tables, verdicts and paper of a study",
     "bases": "train the missing base models that the arms start from",
     "calibrate": "choose the levels of a study per scale on the calibration split",

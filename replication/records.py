@@ -69,7 +69,7 @@ def _omitted(item: "dataclasses.Field[Any]", value: object) -> bool:
 
 
 def to_json(record: object) -> dict[str, Json]:
-    """Turn a record into plain dicts and lists, tuples as lists."""
+    """Convert a record to plain dicts and lists; tuples become lists."""
     fields: dict[str, Json] = json.loads(canonical_json(record))
     return fields
 
@@ -104,7 +104,7 @@ class Task:
     setup: Mapping[str, Json]
     """Initial state of the simulator; the model sees it only through tools."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """Facts for graders and the analysis, never shown to the model; the suite's: split, level, index, seed, tags."""
+    """Facts for graders and the analysis, never shown to the model; those of the suite: split, level, index, seed, tags."""
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -306,7 +306,7 @@ class StudyIndex:
     """Models, scales and benchmarks that the verdicts apply to, in words."""
     deviations: tuple[str, ...]
     comparisons: tuple[tuple[str, str], ...]
-    """(treatment, control), beside those of the claims."""
+    """(treatment, control), in addition to those of the claims."""
     domains: Mapping[str, str]
     """By benchmark: in or out, whether the warm-up may see it."""
     levels: Mapping[str, Mapping[str, tuple[int, ...]]]

@@ -34,7 +34,9 @@ class Study:
     seed: int = 0  # of tasks and sampling
     training_seeds: list[int] = field(default_factory=list)
     n_trials: int = 1
-    comparisons: list[list[str]] = field(default_factory=list)  # [treatment, control], beside those of the claims
+    comparisons: list[list[str]] = field(
+        default_factory=list
+    )  # [treatment, control], in addition to those of the claims
     deviations: list[str] = field(default_factory=list)
 
 

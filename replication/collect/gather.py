@@ -1,4 +1,4 @@
-"""The index of a study from its store; every planned run must be complete, whichever process collected it."""
+"""Write the index of a study from its store, after a check that every planned run is complete."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -86,7 +86,7 @@ class Environment(Protocol):
     """The state of one task while it is being attempted."""
 
     def step(self, call: Call) -> str:
-        """Run one call and return the text that the model sees. Must not raise on bad or hostile input."""
+        """Run one call and return the text that the model sees. Must not raise on invalid input."""
 
 
 class Grader(Protocol):

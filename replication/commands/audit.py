@@ -49,7 +49,7 @@ def write(own: "OwnAudit", sesoi: float, folder: Path) -> list[Path]:
 
 
 def folder_name(path: Path) -> str:
-    """Turn the name of a file into that of a folder: letters, digits, dot, dash and underscore."""
+    """Derive the name of a folder from that of a file: letters, digits, dot, dash and underscore."""
     return re.sub(r"[^\w.-]+", "-", path.stem, flags=re.ASCII).strip("-.") or "table"
 
 

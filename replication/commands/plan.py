@@ -1,6 +1,7 @@
-"""Print what a study costs and what it could detect, before it is run: `python -m replication plan study=controlled`.
+"""Print the cost and the precision of a study before it is run: `python -m replication plan study=controlled`.
 
-Quantities that the frozen data of the study, or of `plan.data`, can supply are measured; all others come from conf/plan.
+Quantities that the frozen data of the study, or of `plan.data`, can supply are measured; all others are assumptions in
+conf/plan.
 """
 
 from replication import settings

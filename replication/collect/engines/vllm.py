@@ -75,7 +75,7 @@ class VllmEngine:
 
     Parameters
     ----------
-    dtype : float32 on the CPU (there one seed gives one text whatever the batch), bfloat16 on GPUs.
+    dtype : float32 on the CPU (where the text of a seed does not depend on the batch), bfloat16 on GPUs.
     context : longest prompt plus reply, tokens.
     options : see `Options`.
     """

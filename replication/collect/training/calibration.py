@@ -61,10 +61,10 @@ def calibrate(
         measurements = {name: Measurement(mixes[name], scores[name]) for name in mixes}
         for name, measurement in measurements.items():
             report(f"{scale} round {number}: {name} {list(measurement.mix)} {measurement.text()}")
-        chosen = {name: choose(m, rungs, rule.low, rule.high) for name, m in measurements.items()}
-        if chosen == mixes:
+        next_mixes = {name: choose(m, rungs, rule.low, rule.high) for name, m in measurements.items()}
+        if next_mixes == mixes:
             break
-        mixes = chosen
+        mixes = next_mixes
     return measurements
 
 

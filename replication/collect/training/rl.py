@@ -119,7 +119,7 @@ def learn(
     """Train on each batch of prompts in turn, `n_minibatches` optimizer steps per batch; yields its loss and costs.
 
     reference : the model of the KL term. batches : (seed of the replies, prompts).
-    update : makes an optimizer step from a loss.
+    update : performs an optimizer step on a loss.
     """
     import torch
 
@@ -136,14 +136,14 @@ def learn(
         unequal = np.flatnonzero(advantage.any(axis=1))
         losses, n_tokens = [], 0
         for first in range(min(settings.n_minibatches, len(unequal))):
-            chosen = unequal[first :: settings.n_minibatches]
-            rows = _pack([batch[i] for i in chosen], Replies(*(x[chosen] for x in replies)), model)
-            loss = _loss(model, reference, rows, advantage[chosen], settings)
+            groups = unequal[first :: settings.n_minibatches]
+            rows = _pack([batch[i] for i in groups], Replies(*(x[groups] for x in replies)), model)
+            loss = _loss(model, reference, rows, advantage[groups], settings)
             update(loss)
             losses.append(float(loss.detach()))
             n_tokens += rows.n_tokens
             # One forward pass of the reference model, one of the model, and its backward pass, which costs two.
-            flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in chosen)
+            flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in groups)
         yield StepResult(
             loss=float(np.mean(losses)) if losses else 0.0, n_tokens=n_tokens, flops=flops,
             n_sampled_tokens=int(replies.lengths.sum()), reward=float(rewards.mean()),

@@ -102,7 +102,7 @@ def learn(
 ) -> Iterator[StepResult]:
     """Train on each batch in turn, one optimizer step per batch; yields its loss and costs.
 
-    precision : float32, or bfloat16 for the matrix products. update : makes an optimizer step from a loss.
+    precision : float32, or bfloat16 for the matrix products. update : performs an optimizer step on a loss.
     """
     import torch
 

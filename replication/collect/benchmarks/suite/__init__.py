@@ -1,7 +1,7 @@
-"""The suite: generated, deterministic agent environments, parallel forms of what the published benchmarks measure.
+"""The suite: generated, deterministic agent environments, parallel forms of published benchmarks.
 
 One file per environment, here or in `code/`: it defines the simulated world, the generator of tasks and the grader, and
-ends with `ENVIRONMENT = EnvironmentSpec(...)`, by which it is found. This file turns an environment into a Benchmark.
+ends with `ENVIRONMENT = EnvironmentSpec(...)`, by which it is found. This file wraps an environment as a Benchmark.
 Not here: adapters of published harnesses, prompts, parsing of replies.
 """
 
