@@ -117,8 +117,8 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
         scope=scope_of(claim, data),
         criteria={
             "test": "intersection-union, one-sided", "alpha_one_sided": alpha / 2, "iut_p": iut,
-            "shown_after_holm": significant, "below_zero_after_holm": against, "equivalent_after_holm": null, "weakest": names[weakest],
-            "per_benchmark": named(by_benchmark, estimates),
+            "shown_after_holm": significant, "below_zero_after_holm": against,
+            "equivalent_after_holm": null, "weakest": names[weakest], "per_benchmark": named(by_benchmark, estimates),
         },
     )  # fmt: skip
 
