@@ -15,7 +15,7 @@ from replication.store import fingerprint
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = ("analyse", "publish", "store", "commands/paper.py", "records.py", "errors.py", "files.py", "text.py")
 """Parts of the package that a paper depends on, the tables of published numbers included."""
-DISTRIBUTIONS = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib", "typst")
+DISTRIBUTIONS = ("numpy", "pandas", "scipy", "matplotlib", "typst")
 NAME = ".build.json"
 
 
