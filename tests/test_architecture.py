@@ -85,7 +85,7 @@ def each(sources=SOURCES):
 
 
 @each([path for path in SOURCES if dotted(path)])
-def test_a_part_imports_only_what_the_law_allows(path):
+def test_a_part_imports_only_parts_that_the_law_allows(path):
     parts = [part for part in ALLOWED if within(dotted(path), part)]
     assert parts, f"`{dotted(path)}` is in none of the parts {', '.join(ALLOWED)}"
     part = max(parts, key=len)

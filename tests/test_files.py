@@ -30,7 +30,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, m
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_equal_json_values_give_equal_bytes_whatever_the_order_of_keys(tmp_path):
+def test_equal_json_values_give_equal_bytes_for_any_order_of_keys(tmp_path):
     one = files.write_json(tmp_path / "one.json", {"a": 1, "b": [0.1, None]})
     two = files.write_json(tmp_path / "two.json", {"b": [0.1, None], "a": 1})
     assert one.read_bytes() == two.read_bytes()

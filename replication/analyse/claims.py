@@ -30,7 +30,7 @@ def load_claims(folder: Path) -> list[Claim]:
     """Load every claim of a folder, sorted by file name; the file is named after the claim's id."""
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
-        raise ClaimError(f"{folder}: no claim files (*.yaml) found.")
+        raise ClaimError(f"{folder}: has no claim files (*.yaml).")
     kinds = study_kinds()
     return [load_claim(path, kinds) for path in paths]
 

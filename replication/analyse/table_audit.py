@@ -30,7 +30,7 @@ class Grid:
     rhos: tuple[float, ...]
 
     def of(self, claim: Claim) -> "Grid":
-        """Return this grid with what the claim's own parameters fix."""
+        """Return this grid with the values that the parameters of a claim fix."""
         own = claim.parameters
         return Grid(
             alpha=own.get("alpha", self.alpha),

@@ -25,7 +25,7 @@ CODE = (
     "settings.py",
 )
 """Parts of the package that a paper depends on, the tables of published numbers included."""
-DISTRIBUTIONS = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib", "typst")
+DISTRIBUTIONS = ("numpy", "pandas", "scipy", "matplotlib", "typst")
 NAME = ".build.json"
 
 

@@ -9,7 +9,7 @@ from replication.text import markdown, plain, points
 
 
 class Block(NamedTuple):
-    """The verdicts of one study, with what they are about."""
+    """The verdicts of one study, with their scope."""
 
     study: str
     scope: str

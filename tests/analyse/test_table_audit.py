@@ -428,7 +428,7 @@ def test_checkpoint_spread_that_tips_each_row(audit):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_replication_could_show(audit, name):
+def test_size_and_power_of_a_replication(audit, name):
     expected, (row,) = REPLICATION["rows"][name], by_name(audit.replication, name).itertuples()
     assert (row.se, row.shrunk, row.theta_33) == points([expected[k] for k in ("se_o", "eb_shrunk_effect", "theta33")])
     assert (row.repeat_low, row.repeat_high) == points(expected["pi95_equal_sized_repeat"])

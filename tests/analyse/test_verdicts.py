@@ -66,7 +66,7 @@ def test_published_average_is_above_zero_for_these_checkpoints_and_silent_on_the
         ("E", "prints scores and 0 columns of tokens, prices or training compute; its checkpoints are not public"),
     ],
 )
-def test_what_the_published_table_lacks_is_said_once(claim, reason):
+def test_data_that_the_published_table_lacks_gives_one_reason(claim, reason):
     verdicts = decide([c for c in CLAIMS if c.id == claim], PUBLISHED)
     assert [(v.target, v.outcome) for v in verdicts] == [("T3", "not_testable")]
     assert re.search(reason, verdicts[0].reason)
@@ -98,7 +98,7 @@ def test_no_gain_measured_well_is_not_replicated_and_measured_badly_inconclusive
     assert only("A1", study(badly)).outcome == only("A2", study(badly)).outcome == "inconclusive"
 
 
-def test_gain_on_all_but_one_is_not_shown_on_all(make_scores):
+def test_gain_on_all_but_one_is_not_a_gain_on_all(make_scores):
     good = make_scores({"agent_sft": 0.3, "lwm_then_sft": 0.7}, benchmarks=SUITE[:3], n_runs=5)
     null = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=("web",), n_runs=5, seed=1)
     verdict = only("A2", study(pd.concat([good, null], ignore_index=True)))
@@ -167,7 +167,7 @@ def test_gain_has_to_hold_at_every_scale(make_scores, gains, outcome):
 
 
 @pytest.mark.parametrize("factor, outcome", [(0.5, "replicated"), (2.0, "not_replicated"), (1.0, "inconclusive")])
-def test_cost_per_solved_task_decides_what_is_cheaper(make_scores, factor, outcome):
+def test_cost_per_solved_task_decides_the_cheaper_arm(make_scores, factor, outcome):
     scores = make_scores({"agent_sft": 0.5, "general": 0.5}, n_tasks=200, tau=0.0)
     general = scores["arm"] == "general"
     scores.loc[general, ["n_prompt_tokens", "n_completion_tokens"]] = [int(100 * factor), int(20 * factor)]
@@ -328,7 +328,7 @@ def test_claim_is_decided_overall_where_targets_agree(make_scores):
     assert {v.overall for v in decide([c for c in CLAIMS if c.id == "A1"], data)} == {"replicated"}
 
 
-def test_record_says_what_missing_scores_could_change_at_worst_and_at_best(make_scores):
+def test_record_has_the_outcomes_with_missing_scores_at_worst_and_at_best(make_scores):
     scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE)
     complete = only("A1", study(scores)).criteria["bounds"]
     assert complete["worst"] == complete["best"]

@@ -49,7 +49,7 @@ def main(arguments, folder):
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def test_report_says_per_row_and_for_all_rows_what_the_tables_hold(example):
+def test_report_has_the_numbers_of_the_tables_per_row_and_for_all_rows(example):
     report = text(example)
     assert max(map(len, report.splitlines())) <= 100
     lines = {line.split("  ")[0]: line for line in report.splitlines()}

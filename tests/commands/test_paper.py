@@ -195,7 +195,7 @@ def test_probe_is_frozen_in_a_table_of_its_own_and_no_analysis_takes_it_for_scor
     assert len(printed["probe"]["correlations"]) == 12
 
 
-def test_study_of_several_scales_prints_levels_scales_and_what_was_left_out(rich):
+def test_study_of_several_scales_prints_levels_scales_and_omitted_comparisons(rich):
     built, out, _ = rich
     printed = numbers(out)["collected"]
     assert printed["levels"] == {

@@ -47,7 +47,7 @@ def test_show_is_the_same_twice_and_another_seed_or_index_is_another_task(capsys
     assert len({first, shown(capsys, "seed=2"), shown(capsys, "seed=1", "index=1")}) == 3
 
 
-def test_slots_that_are_no_message_are_shown_too(capsys):
+def test_tools_and_schemas_outside_of_the_messages_are_printed_too(capsys):
     assert "--- tools, in the chat template" in shown(capsys, "scaffold=native")
     assert '--- schema of all replies\n{"anyOf"' in shown(capsys, "scaffold=json")
     assert "<function=" in shown(capsys, "scaffold=native", "tool_syntax=qwen3_coder")
@@ -55,7 +55,7 @@ def test_slots_that_are_no_message_are_shown_too(capsys):
 
 @every_environment
 @every_scaffold
-def test_person_who_types_what_the_expert_does_scores_one(capsys, monkeypatch, task, scaffold, syntax):
+def test_person_who_types_the_actions_of_the_expert_scores_one(capsys, monkeypatch, task, scaffold, syntax):
     choice = (f"task={task}", "level=2", f"scaffold={scaffold}", f"tool_syntax={syntax}")
     blocks = shown(capsys, *choice).split("\n--- ")
     moves = [block.removeprefix("assistant\n").rstrip("\n") for block in blocks if block.startswith("assistant\n")]

@@ -19,7 +19,7 @@ def overrides(tmp_path):
     return chosen
 
 
-def test_finished_training_runs_are_kept_without_importing_what_trains(overrides):
+def test_finished_training_runs_are_kept_without_importing_torch(overrides):
     code = f"""
 import sys
 from replication.__main__ import main

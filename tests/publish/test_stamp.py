@@ -33,7 +33,7 @@ def up_to_date(root, **changes):
     return bool(stamp.unchanged_outputs(root / "paper", inputs(root, **changes)))
 
 
-def test_nothing_changed_is_up_to_date_whatever_the_time_stamps(built):
+def test_build_with_equal_content_is_up_to_date_for_any_time_stamps(built):
     os.utime(built / "paper/paper.typ", (0, 0))
     os.utime(built / "paper/data/numbers.json")
     assert up_to_date(built)

@@ -71,7 +71,7 @@ def test_number_is_written_as_the_paper_prints_it(text, shown):
     assert text == shown
 
 
-def test_scope_says_first_what_all_verdicts_share_and_then_what_some_have_of_their_own():
+def test_scope_starts_with_the_shared_part_and_then_lists_different_parts_by_claim():
     same, other = (
         dataclasses.replace(VERDICTS[0], claim_id=claim, study="ours", scope=f"organisms; {scales}; scaffold compact")
         for claim, scales in (("A1", "scales xs, s"), ("B", "scale xs"))

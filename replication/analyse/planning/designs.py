@@ -38,7 +38,7 @@ def allocation(cfg: settings.Root, components: Components, rates: Rates, assumpt
     costs = _costs(cfg, rates)
     by_benchmark = components.by_benchmark.values()
     sums = [sum(one[i] for one in by_benchmark) / len(by_benchmark) ** 2 for i in range(3)]
-    known: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "omega2": sums[0], "s2": sums[1], "interaction2": sums[2], "tau": components.mean_tau if trained else 0.0,
         "each_run": True,
     }  # fmt: skip
@@ -48,13 +48,13 @@ def allocation(cfg: settings.Root, components: Components, rates: Rates, assumpt
         origin = "given: the smallest of the study's"
         assumptions.append(Assumption("tasks per benchmark, in the designs", f"{n} in each", origin))
     design = (n, cfg.study.n_trials, n_runs_compared(cfg))
-    se = float(dstudy.standard_error(*design, **known))
-    df = float(dstudy.degrees_of_freedom(*design, **known))
+    se = float(dstudy.standard_error(*design, **parts))
+    df = float(dstudy.degrees_of_freedom(*design, **parts))
     current = dstudy.Design(*design, se, df, dstudy.cost(*design, costs, each_run=True))
     budget = p.budget or current.cost
-    best = dstudy.allocate(budget, costs=costs, limits=limits, **known) if budget > 0 else None
+    best = dstudy.allocate(budget, costs=costs, limits=limits, **parts) if budget > 0 else None
     cheapest = dstudy.cheapest(
-        costs=costs, limits=limits, **known, effect=p.sesoi, level=cfg.analysis.level,
+        costs=costs, limits=limits, **parts, effect=p.sesoi, level=cfg.analysis.level,
         power=cfg.analysis.power,
     )  # fmt: skip
     return Allocation(

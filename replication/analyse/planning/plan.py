@@ -1,4 +1,4 @@
-"""Compute what a study costs and what it could detect; every assumption is listed with its origin."""
+"""Compute cost and detectable effects of a study, with every assumption and its origin."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -68,7 +68,7 @@ def variances(cfg: settings.Root, measured: Measurements, assumptions: list[Assu
     if estimates.by_benchmark:
         name = f"variance parts, {p.treatment} and {p.control}"
         assumptions.append(Assumption(name, "by benchmark, mean over scales and scaffolds", origin))
-        assumptions += [Assumption(what, "", "measured: cannot be told apart") for what in estimates.confounded]
+        assumptions += [Assumption(name, "", "measured: cannot be told apart") for name in estimates.confounded]
         if estimates.negative:
             assumptions.append(Assumption("negative estimates, taken as 0", ", ".join(estimates.negative), origin))
     if estimates.mean_tau is not None:

@@ -1,4 +1,4 @@
-"""Count what a study plays and trains, and price it."""
+"""Episodes, tokens, training runs and price of a study."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class TrainingVolume(NamedTuple):
 
 
 class Assumption(NamedTuple):
-    """A quantity that the plan takes as known."""
+    """A quantity that the plan assumes."""
 
     name: str
     value: str

@@ -90,7 +90,7 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
     below = holm([p_below(e) for e in estimates])
     equivalent = holm([equivalence_p(e, claim.parameters["sesoi"]) for e in estimates])
     iut = intersection_union(p)
-    shown = [name for name, adjusted in zip(names, holm(p), strict=True) if adjusted <= alpha / 2]
+    significant = [name for name, adjusted in zip(names, holm(p), strict=True) if adjusted <= alpha / 2]
     against = [name for name, adjusted in zip(names, below, strict=True) if adjusted <= alpha / 2]
     null = [name for name, adjusted in zip(names, equivalent, strict=True) if adjusted <= alpha]
     if not claim.parameters["equivalence_refutes"]:
@@ -106,7 +106,8 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
     else:
         outcome = "inconclusive"
         reason = (
-            f"largest {p_equation(iut)}; shown after Holm: {', '.join(shown) or 'none'} ({len(shown)} of {len(names)})"
+            f"largest {p_equation(iut)}; shown after Holm: {', '.join(significant) or 'none'} "
+            f"({len(significant)} of {len(names)})"
         )
     weakest = int(np.argmax(p))
     return RuleResult(
@@ -115,9 +116,9 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
         estimate=estimates[weakest],
         scope=scope_of(claim, data),
         criteria={
-            "test": "intersection-union, one-sided", "alpha_one_sided": alpha / 2, "iut_p": iut, "shown_after_holm": shown,
-            "below_zero_after_holm": against, "equivalent_after_holm": null, "weakest": names[weakest],
-            "per_benchmark": named(by_benchmark, estimates),
+            "test": "intersection-union, one-sided", "alpha_one_sided": alpha / 2, "iut_p": iut,
+            "shown_after_holm": significant, "below_zero_after_holm": against,
+            "equivalent_after_holm": null, "weakest": names[weakest], "per_benchmark": named(by_benchmark, estimates),
         },
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     estimates = audit.differences(target)
     point = {"icc": settings.icc, "rho": settings.rho}
     together = audit.together(target)
-    shown = point | {"n_raw": together.n_raw, "n_holm": together.n_holm, "iut_p": together.iut_p}
+    at_settings = point | {"n_raw": together.n_raw, "n_holm": together.n_holm, "iut_p": together.iut_p}
     weakest = int(np.argmax([p_above(estimate) for estimate in estimates]))
     names = audit.rows["name"]
     reached = [rho for rho in audit.turning_all.values() if rho is not None]
@@ -58,7 +58,7 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
         scope=scope_of(claim, data),
         criteria={
             "test": "intersection-union, one-sided", "alpha_one_sided": alpha / 2, "level": level, "shown_at": point,
-            "shown": shown, "weakest": names[weakest], "grid": grid.drop(columns="target").to_dict("records"),
+            "shown": at_settings, "weakest": names[weakest], "grid": grid.drop(columns="target").to_dict("records"),
             "turning_rho": turning if target == "T2" else None,
         },
     )  # fmt: skip
@@ -105,13 +105,13 @@ def published_pairs_on_all(claim: Claim, data: StudyData, target: Target, policy
     p_below = holm([1 - p_above(estimate) for estimate in estimates.values()])
     against = [name for name, p in zip(names, p_below, strict=True) if p <= alpha / 2]
     above = {name: int((table["value"] > 0).sum()) for name, table in tables.items()}
-    shown = min(names, key=lambda name: p_above(estimates[name]))
+    weakest = min(names, key=lambda name: p_above(estimates[name]))
     counted = ", ".join(f"{above[name]} of {len(table)} pairs on {name}" for name, table in tables.items())
     return RuleResult(
         outcome="not_replicated" if against else "inconclusive",
         reason=f"the agent-tuned model is above its general partner in {counted}"
         + (f"; mean below 0: {', '.join(against)}" if against else "; one benchmark cannot show seven"),
-        estimate=estimates[shown],
+        estimate=estimates[weakest],
         scope=_pairs_scope(tables),
         criteria={
             "test": "random effects over pairs, general minus agent, Holm over leaderboards", "alpha_one_sided": alpha / 2,

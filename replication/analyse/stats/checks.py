@@ -22,11 +22,17 @@ def one_sided_level(**arguments: float) -> None:
             raise AnalysisError(f"`{name}` is one-sided and must lie between 0 and .5; got {value}.")
 
 
-def fraction(**arguments: float) -> None:
-    """Require numbers from 0 to 1, both included."""
+def fraction(**arguments: ArrayLike) -> None:
+    """Require numbers from 0 to 1, both included; arrays elementwise."""
+    within(0, 1, **arguments)
+
+
+def within(low: float, high: float, **arguments: ArrayLike) -> None:
+    """Require numbers from `low` to `high`, both included; arrays elementwise."""
     for name, value in arguments.items():
-        if not 0 <= value <= 1:
-            raise AnalysisError(f"`{name}` must lie in [0, 1]; got {value}.")
+        array = np.asarray(value, float)
+        if not ((array >= low) & (array <= high)).all():
+            raise AnalysisError(f"`{name}` must lie in [{low}, {high}]; got {_text(value)}.")
 
 
 def positive(**arguments: ArrayLike) -> None:

@@ -1,4 +1,4 @@
-"""Fragility map: the p-value of each published row over what the table does not print, one panel per row."""
+"""Fragility map: the p-value of each published row over quantities that the table does not print."""
 
 from itertools import pairwise
 from typing import Any
@@ -22,13 +22,13 @@ COLUMNS = 4
 """Panels side by side at most."""
 
 
-def draw(cells: pd.DataFrame, rows: pd.DataFrame, shown: tuple[float, float], alpha: float = 0.05) -> Figure:
+def draw(cells: pd.DataFrame, rows: pd.DataFrame, point: tuple[float, float], alpha: float = 0.05) -> Figure:
     """Draw two-sided p over the plane of task correlation and between-task share, one panel per row, T2.
 
     cells : every row at every (icc, rho) of a rectangle, as `row_tests.grid` returns it at the stated runs; columns
         benchmark, icc, rho, delta (fraction), p_two_sided. Between the cells p is interpolated.
     rows : one line per panel, in order, as `rows.compare` returns them; columns benchmark, name, n, k, runs_stated,
-        upper_bound (starred: p is at most what is drawn). shown : the (icc, rho) that a dot marks in each panel.
+        upper_bound (starred: p is at most what is drawn). point : the (icc, rho) that a dot marks in each panel.
     """
     edges = sorted({*EDGES, alpha})
     colours = ListedColormap(
@@ -58,7 +58,7 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, shown: tuple[float, float], al
                                    norm=BoundaryNorm(edges, colours.N))  # fmt: skip
             filled.set_gid("p")
             _border(axes, p, alpha)
-            axes.plot(shown[1], shown[0], "o", markersize=5.5, gid="shown", zorder=5, **DOT)  # fmt: skip
+            axes.plot(point[1], point[0], "o", markersize=5.5, gid="shown", zorder=5, **DOT)  # fmt: skip
             axes.set_xlim(p.columns[0], p.columns[-1])
             axes.set_ylim(p.index[0], p.index[-1])
             axes.set_xticks([0, 0.25, 0.5, 0.75, p.columns[-1]], ["0", "", ".5", "", bare(p.columns[-1])])
@@ -78,7 +78,7 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, shown: tuple[float, float], al
         figure.text(
             0.1 / WIDTH, middle / height, "between-task share, icc", rotation=90, fontsize=8.5, ha="center", va="center"
         )
-        _key(figure, edges, colours, shown, alpha, bool(rows["upper_bound"].any()))
+        _key(figure, edges, colours, point, alpha, bool(rows["upper_bound"].any()))
     return figure
 
 
@@ -104,7 +104,7 @@ def _border(axes: Axes, p: pd.DataFrame, alpha: float) -> None:
 
 
 def _key(
-    figure: Figure, edges: list[float], colours: ListedColormap, shown: tuple[float, float], alpha: float, bounds: bool
+    figure: Figure, edges: list[float], colours: ListedColormap, point: tuple[float, float], alpha: float, bounds: bool
 ) -> None:
     """Lay the bands of p in one strip above the panels, each with its name in it."""
     height = figure.get_figheight()
@@ -123,7 +123,7 @@ def _key(
     axes.plot([at, at], [-0.25, 1.25], color=BLACK, linewidth=2.2, clip_on=False)
     end = len(edges) - 1
     axes.plot(end + 0.25, 0.5, "o", markersize=5.5, clip_on=False, **DOT)
-    note = f"icc {bare(shown[0])}, rho {bare(shown[1])}" + ("    * at most this p" if bounds else "")
+    note = f"icc {bare(point[0])}, rho {bare(point[1])}" + ("    * at most this p" if bounds else "")
     axes.annotate(note, (end + 0.42, 0.48), va="center", fontsize=7.5, annotation_clip=False)
 
 

@@ -10,7 +10,7 @@ PANELS = {"in": "in the warm-up's domain", "out": "out of its domain", "all": "a
 
 
 def draw(runs: pd.DataFrame) -> Figure:
-    """Draw one panel per domain, in and out where they are known, arms by colour, scales by mark.
+    """Draw one panel per domain, `in` and `out` where the runs have them, arms by colour, scales by mark.
 
     runs : columns arm, scale, params_b, training_seed, domain (in, out, all), token_f1, score (fractions).
     """

@@ -1,4 +1,4 @@
-"""Tipping points: how much the rows of a table may owe to the checkpoints that were picked."""
+"""Tipping points: the spread between checkpoints at which rows of a table lose significance."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Numbers of the section on the published scores: what each row can show, digits, pairs of models, drift."""
+"""Numbers of the section on the published scores: power and digits of each row, pairs of models, drift."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ def test_values_inside_their_range_pass():
         (lambda: checks.one_sided_level(alpha=0.0), "`alpha` is one-sided and must lie between 0 and .5; got 0.0."),
         (lambda: checks.fraction(m=-0.1), "`m` must lie in [0, 1]; got -0.1."),
         (lambda: checks.fraction(m=1.1), "`m` must lie in [0, 1]; got 1.1."),
+        (lambda: checks.within(-1, 1, rho=[0.5, 1.2]), "`rho` must lie in [-1, 1]; got [0.5, 1.2]."),
         (lambda: checks.positive(se=[1.0, 0.0]), "`se` must be above 0; got [1., 0.]."),
         (lambda: checks.positive(se=math.inf), "`se` must be finite and not empty; got inf, 1 of 1 missing or infinite."),
         (lambda: checks.not_negative(tau=-1), "`tau` must be at least 0; got -1."),

@@ -135,7 +135,7 @@ def test_intervals_of_components_have_roughly_nominal_coverage():
         assert 0.87 <= share <= 0.96, (name, share)
 
 
-def test_a_negative_component_is_shown_as_zero_and_flagged():
+def test_a_negative_component_is_reported_as_zero_and_flagged():
     alternating = np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]])  # task means are all .5
     parts = components.crossed(alternating[:, None, :])
     assert parts["task"].value == 0.0 and parts["task"].negative and parts["task"].moment < 0

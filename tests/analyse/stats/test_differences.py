@@ -102,7 +102,7 @@ def test_t3_on_random_scores_is_the_formula_of_its_docstring():
     assert t3.df == pytest.approx(t3.se**4 / spread) and 2 < t3.df < 24
 
 
-def test_run_variance_is_what_the_runs_show_beyond_their_noise():
+def test_run_variance_is_the_variance_of_runs_minus_their_noise():
     runs = [np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.2, 0.5])]
     shares = [0.01 / 3, 0.03 / 3]
     total = add_run_variance(0.002, 50.0, runs, 0.001)

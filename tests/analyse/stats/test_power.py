@@ -56,7 +56,7 @@ def test_each_arm_s_noise_is_divided_by_its_own_trials():
     assert n == pytest.approx(Z**2 * (0.1 + 0.05 + 0.05) / 0.0025)
 
 
-def test_power_at_the_minimal_detectable_effect_is_the_power_asked_for():
+def test_power_at_the_minimal_detectable_effect_is_the_given_power():
     delta = power.minimal_detectable_effect(0.02, power=0.8)
     assert power.power_two_sided(delta, 0.02) == pytest.approx(0.8, abs=1e-5)
     # The other tail, which the formula of the effect leaves out.

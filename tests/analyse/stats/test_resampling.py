@@ -110,7 +110,7 @@ def test_large_offsets_do_not_drown_the_spread():
     np.testing.assert_allclose(shifted, bootstrap_means(x, n_resamples=2000, rng=seeded()), atol=1.5e-4)
 
 
-def test_constant_column_stays_what_it_is():
+def test_constant_column_has_constant_means():
     means = bootstrap_means(np.full((9, 1), 0.3), n_resamples=100, rng=seeded())
     assert (means == np.float32(0.3)).all()
 

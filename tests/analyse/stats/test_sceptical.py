@@ -214,7 +214,7 @@ ROWS = [  # scores of both arms, tasks, runs; d_min at c = 1, c for 80 %, larges
 
 
 @pytest.mark.parametrize(("p_a", "p_b", "n", "k", "d_min", "c", "most", "limit"), ROWS)
-def test_what_a_replication_of_each_published_row_could_show(p_a, p_b, n, k, d_min, c, most, limit):
+def test_size_and_power_of_a_replication_of_each_published_row(p_a, p_b, n, k, d_min, c, most, limit):
     z_o = float((p_b - p_a) / standard_error(p_a, p_b, n, k, icc=0.5, rho=0.5))
     size = relative_sample_size(z_o, power=0.8)
     assert size.max_power == pytest.approx(most, rel=1e-3)

@@ -52,7 +52,7 @@ def test_line_with_fixed_spread_is_that_of_statsmodels_with_its_limits():
         assert fit.p_one_sided == pytest.approx(reference.pvalues[1] / 2) and fit.tau == pytest.approx(tau)
 
 
-def test_floor_gives_the_known_errors_where_gaps_are_closer_to_a_line_than_their_errors():
+def test_floor_gives_the_given_errors_where_gaps_are_closer_to_a_line_than_their_errors():
     y = 0.1 + 0.05 * X
     fit, without = scale_trend(X, y, SE), scale_trend(X, y, SE, floor=False)
     design = np.column_stack([np.ones(4), X])
@@ -63,7 +63,7 @@ def test_floor_gives_the_known_errors_where_gaps_are_closer_to_a_line_than_their
     assert spread.se == bare.se
 
 
-def test_errors_taken_as_they_are_give_the_classic_error_and_the_quantile_asked_for():
+def test_given_errors_give_the_classic_error_and_the_quantile_of_the_confidence():
     fit = scale_trend(X, Y * 5, SE, tau=0.01, se_df=math.inf)
     design, w = np.column_stack([np.ones(4), X]), 1 / (SE**2 + 0.01**2)
     assert fit.covariance == pytest.approx(np.linalg.inv(design.T @ (w[:, None] * design)))

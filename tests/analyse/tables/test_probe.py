@@ -74,7 +74,7 @@ def test_perfect_correlation_has_limits():
         ([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [0, 0, 0, 1, 1, 1], "nothing to correlate"),
     ],
 )
-def test_what_cannot_be_correlated_says_why(x, groups, message):
+def test_undefined_correlation_raises_with_its_reason(x, groups, message):
     with pytest.raises(AnalysisError, match=message):
         correlation_within(x, np.arange(float(len(x))), groups)
 

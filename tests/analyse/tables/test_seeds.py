@@ -28,7 +28,7 @@ def test_test_of_equal_spread_is_that_of_brown_and_forsythe(make_scores):
     assert (found["n_arms"], found["n_training_runs"]) == (2, 10)
 
 
-def test_gross_difference_in_spread_is_found():
+def test_gross_difference_in_spread_is_detected():
     rng = np.random.default_rng(0)
     runs = pd.DataFrame(
         [

@@ -119,7 +119,7 @@ def test_counts_and_all_rows_p_are_drawn_over_the_sd_in_points(tipped):
     assert line_of(figure, "n_raw").get_linewidth() > line_of(figure, "n_holm").get_linewidth()
 
 
-def test_each_row_stands_at_its_tipping_sd_and_one_without_is_open(tipped):
+def test_each_row_is_drawn_at_its_tipping_sd_and_one_without_is_open(tipped):
     curve, table = tipped
     axes = tipping.draw(curve, table).axes[0]
     dots = [line for line in axes.get_lines() if line.get_gid() == "tipping"]
@@ -140,7 +140,7 @@ def test_row_that_tips_beyond_the_axis_ends_in_an_arrow(tipped):
 # --- GRIM strip -------------------------------------------------------------------------------------------------------
 
 
-def test_strip_shows_what_each_number_of_runs_allows(digits, rows):
+def test_strip_draws_the_result_at_each_number_of_runs(digits, rows):
     figure = grim.draw(digits, rows)
     # The plan's result: two of six are cut off, not rounded, at the stated runs; and one more accident at 5 runs.
     assert len(boxes(figure, "rounded terminal_bench_2")) == len(boxes(figure, "truncated terminal_bench_2")) == 1
@@ -188,7 +188,7 @@ def test_stated_runs_get_a_column_and_unstated_ones_no_frame(rows):
     assert "89 tasks, runs not stated" in {text.get_text() for text in figure.axes[0].texts}
 
 
-def test_strip_without_any_binary_score_still_says_why(rows):
+def test_strip_without_any_binary_score_prints_the_reason(rows):
     partial = rows[rows["score_type"] != "binary"]
     assert len(texts(grim.draw(pd.DataFrame(), partial).axes[0], "void")) == 4
 

@@ -72,7 +72,7 @@ def test_panel_without_band_has_points_only(figure):
     assert not axes.collections and not lines(axes, "line") and len(lines(axes, "interval")) == 1
 
 
-def test_legend_names_what_is_drawn_and_only_that(figure):
+def test_legend_names_exactly_the_drawn_marks(figure):
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["one", "two", "base read", "base inferred", "at one size", "all sizes together"]
     bare = pairs.draw(TABLE[TABLE["base_identity"] == "read"], BAND.iloc[:0])

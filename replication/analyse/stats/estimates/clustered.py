@@ -100,8 +100,7 @@ def paired_standard_error(se_a: float, se_b: float, correlation: float) -> float
     correlation : of the two arms' scores over tasks, as scored (not of the success probabilities behind them).
     """
     checks.not_negative(se_a=se_a, se_b=se_b)
-    if not -1 <= correlation <= 1:
-        raise AnalysisError(f"`correlation` must lie in [-1, 1]; got {correlation}.")
+    checks.within(-1, 1, correlation=correlation)
     return math.sqrt(max(se_a**2 + se_b**2 - 2 * se_a * se_b * correlation, 0.0))
 
 

@@ -1,1 +1,1 @@
-"""Statistics of printed scores without a score per task; what needs scores per task belongs in `estimates`."""
+"""Statistics of printed scores without a score per task; functions of scores per task belong in `estimates`."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from replication.analyse.stats import checks
 from replication.analyse.stats.distributions import normal_isf
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.estimates.proportions import newcombe
@@ -43,12 +44,10 @@ def standard_error(
     if not ((n >= 1) & (k >= 1)).all():
         raise AnalysisError("`n` tasks and `k` runs must be at least 1.")
     icc, rho, tau, scale = (np.asarray(x, float) for x in (icc, rho, tau, scale))
-    if not ((icc >= 0) & (icc <= 1)).all() or not (np.abs(rho) <= 1).all():
-        raise AnalysisError(f"`icc` must lie in [0, 1] and `rho` in [-1, 1]; got {icc.tolist()}, {rho.tolist()}.")
-    if not ((tau >= 0).all() and m >= 1 and ((scale >= 0) & (scale <= 1)).all()):
-        raise AnalysisError(
-            f"`tau` must be at least 0, `m` at least 1 and `scale` in [0, 1]; got {tau.tolist()}, {m}, {scale.tolist()}."
-        )
+    checks.fraction(icc=icc, scale=scale)
+    checks.within(-1, 1, rho=rho)
+    checks.not_negative(tau=tau)
+    checks.at_least(1, m=m)
     v_a, v_b = (scale * p * (1 - p) for p in (p_a, p_b))
     omega2 = icc * (v_a + v_b - 2 * rho * np.sqrt(v_a * v_b))
     noise = (1 - icc) * (v_a + v_b) / k

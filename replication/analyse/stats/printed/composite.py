@@ -20,7 +20,7 @@ class Composite(NamedTuple):
     weighted_a: float
     weighted_b: float
     printed_fit: bool
-    """Both printed means are what the printed parts and weights give."""
+    """True if both printed means follow from the printed parts and weights."""
     delta: float
     se_items: float
     se_clusters: float

@@ -54,7 +54,7 @@ class Counts(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """All rows combined: whether there is any effect, and how large it is on average."""
+    """All rows combined: tests of any effect, and the mean effect."""
 
     stouffer_p: float
     """One-sided."""

@@ -152,7 +152,9 @@ def newer_general(
     Holm-adjusted p is at most 1 - level, else "unresolved".
     """
     if not factor >= 1:
-        raise AnalysisError(f"`factor` must be at least 1, the ratio of sizes still called equal; got {factor}.")
+        raise AnalysisError(
+            f"`factor` must be at least 1, the largest ratio of sizes that count as equal; got {factor}."
+        )
     agents = pairs[(pairs["benchmark"] == benchmark) & (pairs["metric"] == metric) & pairs["p_agent"].notna()]
     agents = agents[(agents["agent_date"] != "") & (agents["base_identity"] != "alternative")]
     agents = agents.sort_values("agent_date", ascending=False, kind="stable").drop_duplicates("pair").sort_index()

@@ -126,7 +126,7 @@ def test_outcome_correlation_is_not_task_correlation():
     assert a == pytest.approx(float(b))
 
 
-def test_bfcl_items_and_clusters_are_worth_what_the_plan_says():
+def test_bfcl_items_and_clusters_have_the_errors_of_the_plan():
     table = load_scores().query("benchmark == 'bfcl_v4' and weight == weight")
     parts = [table.loc[table["arm"] == arm, "value"] for arm in ("sft", "sft_lwm_rl")]
     one = table[table["arm"] == "sft"]

@@ -59,7 +59,7 @@ def test_one_update_is_preferred_and_measurers_are_kept_apart():
     assert len(gaps(pair(), pair(measured_by="authors"))) == 2
 
 
-def test_second_base_replaces_the_first_only_when_asked():
+def test_second_base_replaces_the_first_only_on_request():
     rows = (pair(), pair("one (b)", general=0.4, base_identity="alternative") | {"agent": "one"}, pair("two"))
     assert gaps(*rows)["pair"].tolist() == ["one", "two"]
     assert gaps(*rows, alternatives=True)["pair"].tolist() == ["one (b)", "two"]
