@@ -418,7 +418,11 @@ def checked(cfg: DictConfig) -> Root:
             f"use 0 for greedy decoding or at least 0.01."
         )
     _in_range("sampling.top_p", root.sampling.top_p, 1e-6, 1.0)
-    _in_range("sampling.max_tokens", root.sampling.max_tokens, 1, root.engine.context)
+    if not 1 <= root.sampling.max_tokens <= root.engine.context:
+        raise ConfigError(
+            f"`sampling.max_tokens` must be from 1 to `engine.context`, {root.engine.context}; got "
+            f"{root.sampling.max_tokens}. Lower it, or raise `engine.context`."
+        )
     for name, limits in root.scaffolds.items():
         _in_range(f"scaffolds.{name}.max_turns", limits.max_turns, 1, 1_000_000)
         _in_range(f"scaffolds.{name}.max_malformed", limits.max_malformed, 1, 1_000_000)

@@ -52,7 +52,8 @@ def normal_scores(n_tasks, n_trials=2, n_runs=3, seed=0):
             for (a, r, k, t), value in np.ndenumerate(arrays[name])
         ]
     columns = "scale arm training_seed benchmark scaffold task_id trial value n_prompt_tokens n_completion_tokens"
-    return arrays, pd.DataFrame(rows, columns=columns.split())
+    table = pd.DataFrame(rows, columns=columns.split())
+    return arrays, table.assign(unit="organism/" + table["arm"] + "/s" + table["training_seed"].astype(str))
 
 
 def origins(plan: Plan):

@@ -205,16 +205,22 @@ def _mean_tau(by_scale: Iterable[list[_Cell]], n_benchmarks: int) -> float | Non
 
 
 def _array(part: pd.DataFrame, treatment: str, control: str) -> NDArray[np.float64]:
-    """Return scores (arm, training run, trial, task), averaged over scaffolds; a missing score counts as 0."""
-    keys = ["arm", "training_seed", "trial", "task_id"]
-    table = part.assign(value=part["value"].fillna(0.0)).groupby(keys)["value"].mean()
+    """Return scores (arm, training run, trial, task), averaged over scaffolds; a missing score counts as 0.
+
+    A public checkpoint has no training seed and counts as one run; of several in one arm the first in order is taken,
+    because their spread is not one between training runs.
+    """
+    trained = bool(part["training_seed"].notna().all())
+    keys = ["arm", "training_seed", "unit", "trial", "task_id"]
+    filled = part.assign(value=part["value"].fillna(0.0), training_seed=part["training_seed"].fillna(-1))
+    table = filled.groupby(keys)["value"].mean()
     arms = [table.loc[arm].unstack("task_id") for arm in (treatment, control) if arm in table.index]
     if len(arms) < 2 or not arms[0].columns.equals(arms[1].columns):
         raise AnalysisError("the arms did not play the same tasks")
-    seeds = [arm.index.get_level_values("training_seed").unique() for arm in arms]
+    of_rows = [arm.index.droplevel("trial") for arm in arms]
     trials = part["trial"].nunique()
-    n_runs = min(map(len, seeds))
-    arrays = [arm.loc[list(seed[:n_runs])].to_numpy() for arm, seed in zip(arms, seeds, strict=True)]
+    n_runs = min(rows.nunique() for rows in of_rows) if trained else 1
+    arrays = [arm[rows.isin(rows.unique()[:n_runs])].to_numpy() for arm, rows in zip(arms, of_rows, strict=True)]
     if any(array.shape[0] != n_runs * trials or np.isnan(array).any() for array in arrays):
         raise AnalysisError("the frozen scores are not balanced over training runs, trials and tasks")
     return np.stack([array.reshape(n_runs, trials, -1) for array in arrays])

@@ -54,6 +54,18 @@ def test_one_training_run_measures_all_but_the_spread_between_runs(tmp_path):
     assert origins(found)["SD between training runs, per arm"] == "given: plan.tau"
 
 
+def test_public_checkpoints_are_measured_and_two_of_one_arm_are_not_runs_of_one_training(tmp_path):
+    table = normal_scores(n_tasks=20)[1]
+    freeze(tmp_path, "controlled", table[table["training_seed"] == 0])
+    freeze(
+        tmp_path,
+        "public",
+        table[(table["training_seed"] == 0) | (table["arm"] == "agent_sft")].assign(training_seed=None),
+    )
+    one, public = (planned(composed(tmp_path, "study=controlled", f"plan.data={d}")) for d in ("controlled", "public"))
+    assert public.variances == one.variances
+
+
 def test_seed_effects_that_both_arms_share_cancel_in_the_components_of_their_difference(tmp_path):
     table = normal_scores(n_tasks=20)[1]
     freeze(tmp_path, "controlled", table)
