@@ -55,6 +55,12 @@ def test_every_setting_of_engine_and_sampling_changes_the_run_id_or_is_listed_as
     assert all(f"`{name}`" in settings.Engine.__doc__ for name in SPEED_ONLY)
 
 
+def test_engines_of_different_kinds_without_options_have_different_run_ids(cfg):
+    bare = [dataclasses.replace(cfg.engine, kind=kind, options={}) for kind in ("scripted", "vllm")]
+    ids = {run_id(dataclasses.replace(cfg, engine=engine)) for engine in bare}
+    assert len(ids) == 2
+
+
 def test_every_limit_of_a_scaffold_changes_the_run_id(cfg):
     before, limits = run_id(cfg), cfg.scaffolds["compact"]
     for field in dataclasses.fields(settings.Scaffold):
