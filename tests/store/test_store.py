@@ -236,7 +236,7 @@ def test_labels_that_do_not_apply_are_missing_and_those_of_another_checkpoint_ar
     import pandas as pd
 
     spec = make_spec()
-    task = dataclasses.replace(make_tasks(1)[0], attributes={})
+    task = dataclasses.replace(make_tasks(1)[0], attributes={"index": 0})
     public = Labels(model="org/model", revision="r1", arm="general", scale="8B", params_b=8.2)
     with store.writer(spec, public, ENGINE, [task]) as writer:
         writer.append(make_episode(spec, task))
