@@ -28,11 +28,15 @@ def cfg():
     return cfg
 
 
-def run_id(cfg) -> str:
+def spec_of(cfg):
     labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
     model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
     (job,) = build.jobs(cfg, model)
-    return job.spec.run_id
+    return job.spec
+
+
+def run_id(cfg):
+    return spec_of(cfg).run_id
 
 
 def changed(name, value):
@@ -53,6 +57,11 @@ def test_every_setting_of_engine_and_sampling_changes_the_run_id_or_is_listed_as
             unchanged.add(field.name)
     assert unchanged == (SPEED_ONLY if part is settings.Engine else set())
     assert all(f"`{name}`" in settings.Engine.__doc__ for name in SPEED_ONLY)
+
+
+def test_the_kind_of_engine_is_part_of_the_run_spec(cfg):
+    scripted = dataclasses.replace(cfg, engine=dataclasses.replace(cfg.engine, kind="scripted", options={}))
+    assert [spec_of(one).engine for one in (cfg, scripted)] == ["vllm", "scripted"]
 
 
 def test_every_limit_of_a_scaffold_changes_the_run_id(cfg):

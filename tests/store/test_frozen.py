@@ -184,6 +184,7 @@ def with_row(changes):
         ("scores.csv", with_row({"scale": "m", "task_id": "terminal/9"}), r"2 descriptions of one .*`scale` differ"),
         ("scores.csv", with_row({"unit": "b", "model": "b", "run_id": "b"}), r"2 checkpoints of one training run, `agent"),
         ("scores.csv", with_row({"unit": "b", "training_seed": "7"}), r"2 checkpoints of one model and revision"),
+        ("scores.csv", with_row({"unit": "b", "model": "b", "training_seed": "7"}), r"2 checkpoints, .* of one run"),
         ("training.csv", with_row({}), r"training\.csv` has two rows for arm agent_sft, scale s, training_seed 0"),
         ("training.csv", lambda t: t.drop(columns="flops"), r"`flops` differ"),
         ("training.csv", lambda t: t.assign(n_tokens="1.5"), r"training\.csv` cannot be read"),
