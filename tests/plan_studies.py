@@ -23,14 +23,14 @@ def composed(tmp_path, *overrides):
 
 def freeze(tmp_path, study, scores, wall_s=40.0):
     folder = tmp_path / "data" / study
-    name = scores["arm"] + "/s" + scores["training_seed"].astype(str)
+    name = scores["unit"]
     run_id = name.str.replace("/", "-") + "-" + scores["benchmark"]
     others = {
         "run_id": run_id, "unit": name + "@0", "model": name, "revision": "0", "params_b": 0.001, "seed": 0,
         "task_hash": "0", "level": 1, "grader": "exact-1", "stop_reason": "answer", "n_turns": 1, "n_malformed": 0,
     }  # fmt: skip
     files.write_csv(folder / "scores.csv", scores.assign(**others).reindex(columns=list(COLUMNS)))
-    runs = scores[["arm", "scale", "training_seed"]].drop_duplicates()
+    runs = scores[["arm", "scale", "training_seed"]].dropna().drop_duplicates()
     numbers = {"wall_s": wall_s, "n_parameters": 1000, "n_tokens": 1000, "n_sampled_tokens": 0}
     files.write_csv(folder / "training.csv", runs.assign(**numbers).reindex(columns=list(TRAINING)))
     files.write_csv(folder / "curves.csv", pd.DataFrame(columns=[*CURVE_KEY, *CURVE]))

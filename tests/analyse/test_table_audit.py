@@ -157,11 +157,11 @@ def test_one_task_is_the_smallest_design():
     [
         ({"icc": 1.1}, "`icc` must lie in"),
         ({"icc": -0.1}, "`icc` must lie in"),
-        ({"rho": 1.1}, "`rho` in"),
-        ({"rho": float("nan")}, "`rho` in"),
+        ({"rho": 1.1}, "`rho` must lie in"),
+        ({"rho": float("nan")}, "`rho` must lie in"),
         ({"tau": -0.1}, "`tau` must be at least 0"),
-        ({"m": 0}, "`m` at least 1"),
-        ({"scale": 1.1}, "`scale` in"),
+        ({"m": 0}, "`m` must be at least 1"),
+        ({"scale": 1.1}, "`scale` must lie in"),
     ],
 )
 def test_assumptions_outside_their_range_are_refused(change, message):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from replication import settings
 from replication.analyse.stats.design import components
-from replication.analyse.tables.arms import training_runs
 from replication.errors import AnalysisError, ConfigError
 from replication.store import Store
 from replication.store.frozen import FILES, read_frozen
@@ -82,7 +81,7 @@ def measure(cfg: settings.Root) -> Measurements:
         seconds_per_run={key: float(value) for key, value in seconds.items()},
         tokens_per_s=tokens_per_s,
         variances=variance_estimates(
-            training_runs(frozen.scores), cfg.plan.treatment, cfg.plan.control, sorted(cfg.benchmarks), tau=cfg.plan.tau
+            frozen.scores, cfg.plan.treatment, cfg.plan.control, sorted(cfg.benchmarks), tau=cfg.plan.tau
         ),
     )
 
