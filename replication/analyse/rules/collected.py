@@ -193,7 +193,9 @@ def _row_results(claim: Claim, data: StudyData, target: Target, policy: Unscored
         results.estimates[name] = estimate
         results.panels[name] = {criterion.name: criterion for criterion in criteria}
     if not results.panels:
-        raise AnalysisError(f"no environment stands beside a published row; the claim names {', '.join(row_of)}.")
+        raise AnalysisError(
+            f"no environment of this study has a published row to compare with; the claim names {', '.join(row_of)}."
+        )
     return results
 
 
