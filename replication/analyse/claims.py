@@ -22,7 +22,7 @@ spaces, whose published pairs of models make the same comparison."""
 
 def study_kinds(folder: Path = CONF / "study") -> list[str]:
     """List the kinds of study that exist, in alphabetical order: the `study.kind` of every file of conf/study."""
-    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))]
+    files = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
     return sorted({file["study"]["kind"] for file in files if "kind" in file.get("study", {})})
 
 
@@ -65,10 +65,15 @@ def load_claim(path: Path, kinds: Sequence[str] | None = None) -> Claim:
     )
 
 
+def _yaml(path: Path) -> Any:
+    """Read a YAML file by libyaml's safe loader, several times as fast as the one in Python, where it is built in."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def _content(path: Path) -> dict[str, Any]:
     """Read the file as a mapping that has the keys of a claim."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _yaml(path)
     except (OSError, yaml.YAMLError) as error:
         raise ClaimError(f"{path.name}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):

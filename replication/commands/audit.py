@@ -15,6 +15,7 @@ Without the names of two arms the file must have exactly two: the second to appe
 to outputs/audit/<name of the file>/. Not covered: columns with standard errors, tests, seeds, more than two arms at once.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> None:
             f"give a table, and two arms or none: python -m replication audit TABLE.csv [treatment control] "
             f"(make audit TABLE=mine.csv); got {len(arguments)} argument{'s' * (len(arguments) != 1)}."
         )
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would spin, with nothing to multiply
     from replication.analyse import analysis_settings, own_table
     from replication.analyse.claims import load_claims
     from replication.analyse.reanalysis import table_grid
