@@ -332,6 +332,8 @@ class Request:
     """Only for scaffolds that use the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
     """JSON schema that the reply must satisfy; None leaves it free."""
+    stop: tuple[str, ...] = ()
+    """Texts before which the reply ends; they are not part of it."""
     sampling: Sampling
     seed: int
     """Of this turn: a stable hash of (run seed, task, trial, turn)."""

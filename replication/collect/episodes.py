@@ -19,7 +19,9 @@ Turns = Generator[Request, Reply, Episode]
 def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold) -> Turns:
     """Attempt a task once; returns the Episode. An EngineError thrown into the generator ends it as unscored."""
     messages, options = scaffold.open(task), scaffold.request_options(task)
-    request = functools.partial(Request, tools=options.tools, schema=options.schema, sampling=spec.sampling)
+    request = functools.partial(
+        Request, tools=options.tools, schema=options.schema, stop=options.stop, sampling=spec.sampling
+    )
     assert spec.max_turns is not None and spec.max_episode_tokens is not None, "a harness plays its own episodes"
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0

@@ -40,6 +40,8 @@ class RequestOptions:
     """For the chat template's tool slot."""
     schema: Mapping[str, Json] | None = None
     """JSON schema that constrains every reply; None leaves replies free."""
+    stop: tuple[str, ...] = ()
+    """Texts before which every reply ends; they are not part of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,56 +11,24 @@ chunked prefill (so chunking is off), and reload_weights leaves the packed copy 
 import asyncio
 import contextlib
 import gc
-import hashlib
 import itertools
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from replication.collect.interfaces import EngineKind, ModelRef
+from replication.collect.engines.vllm.chat import render
+from replication.collect.engines.vllm.description import description
+from replication.collect.engines.vllm.options import Options
+from replication.collect.interfaces import ModelRef
 from replication.errors import EngineError
 from replication.records import Json, Reply, Request
 
 if TYPE_CHECKING:
     import torch
-
-
-_PER_PROCESS = {"VLLM_DIST_IDENT", "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"}
-"""vLLM sets these to random names; in a manifest every restart would look like another engine."""
-
-
-@dataclass
-class Options:
-    """Settings `engine.options` of kind vllm."""
-
-    device: str  # cpu or cuda
-    max_num_seqs: int  # requests in one batch at most
-    kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
-    threads: int = 1
-    multiprocessing: bool = False  # run the engine's core in a separate process
-    llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
-
-
-SPEED_ONLY = frozenset(
-    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing"}
-    | {
-        f"llm.{name}"
-        for name in (
-            "attention_backend", "block_size", "compilation_config", "cpu_offload_gb", "data_parallel_size",
-            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "download_dir",
-            "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
-            "gpu_memory_utilization", "kv_cache_memory_bytes", "load_format", "max_num_batched_tokens",
-            "max_parallel_loading_workers", "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
-        )
-    }
-)  # fmt: skip
-"""Options that change speed and memory. Like another GPU they may change the last bits of a logit, so the manifest has
-them; every other option (quantization, kv_cache_dtype, chat_template, hf_overrides, ...) is part of the run_id."""
 
 
 class _Waiting(NamedTuple):
@@ -190,14 +158,14 @@ class VllmEngine:
 
         if self._failure is not None or self._tokenizer is None:
             raise EngineError(self._failure or "no checkpoint is loaded; call `load` first.")
-        prompt_ids = self._render(request)
+        prompt_ids = render(self._tokenizer, request)
         room = self._context - len(prompt_ids)
         if room < 1:
             return Reply(text="", finish="context", n_prompt_tokens=len(prompt_ids), n_completion_tokens=0)
         sampling = request.sampling
         params = SamplingParams(
             temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
-            max_tokens=min(sampling.max_tokens, room), output_kind=RequestOutputKind.FINAL_ONLY,
+            max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), output_kind=RequestOutputKind.FINAL_ONLY,
             # Some families mark calls with special tokens, which would be dropped from the text.
             skip_special_tokens=not request.tools,
             structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
@@ -214,22 +182,6 @@ class VllmEngine:
             finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
             n_prompt_tokens=len(prompt_ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
-
-    def _render(self, request: Request) -> list[int]:
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        tools = [
-            {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
-            for t in request.tools
-        ]
-        if tools and "tools" not in str(self._tokenizer.chat_template):
-            raise EngineError(
-                "this model's chat template has no tool slot, so it would never see the tools of scaffold `native`. "
-                "Use `react`, `json` or `compact`."
-            )
-        rendered = self._tokenizer.apply_chat_template(
-            messages, tools=tools or None, add_generation_prompt=True, tokenize=False
-        )
-        return self._tokenizer(rendered, add_special_tokens=False).input_ids
 
     # -- the stepping thread --------------------------------------------------------------------------------------
 
@@ -273,40 +225,7 @@ class VllmEngine:
         """Return versions and resolved settings, which also show a changed default of vLLM."""
         if self._llm is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        import torch
-        import transformers
-        import vllm
-
-        config = self._llm.llm_engine.vllm_config
-        template = self._tokenizer.chat_template or ""
-        return {
-            "engine": "vllm",
-            "version": vllm.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": sys.version.split()[0],
-            "device": self._device,
-            "hardware": _hardware(),
-            "settings": {
-                **self._settings,
-                "resolved": {
-                    "dtype": str(config.model_config.dtype),
-                    "max_model_len": config.model_config.max_model_len,
-                    "enforce_eager": config.model_config.enforce_eager,
-                    "max_num_seqs": config.scheduler_config.max_num_seqs,
-                    "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
-                    "enable_chunked_prefill": config.scheduler_config.enable_chunked_prefill,
-                    "enable_prefix_caching": config.cache_config.enable_prefix_caching,
-                    "block_size": config.cache_config.block_size,
-                    "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
-                },
-            },
-            "environment": {
-                k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_")) and k not in _PER_PROCESS
-            },
-            "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
-            "tokenizer_sha256": hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-        }
+        return description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
 
     def close(self) -> None:
         """Stop the thread and release the engine with its memory."""
@@ -340,19 +259,6 @@ def _pack_lm_head(model: "torch.nn.Module") -> None:
     dispatch_cpu_unquantized_gemm(cast(Any, model.lm_head), remove_weight=False)
 
 
-def _hardware() -> str:
-    import platform
-
-    import torch
-
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    return f"{platform.machine()}, {os.cpu_count()} CPU cores, {torch.backends.cpu.get_cpu_capability()}"
-
-
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}"[:400]
-
-
-KIND = EngineKind(options=Options, speed_only=SPEED_ONLY, build=VllmEngine)
