@@ -95,7 +95,7 @@ def _help(name: str) -> str:
         groups = {group: ", ".join(sorted(f.stem for f in (CONF / group).glob("*.yaml"))) for group in GROUPS}
         parts.append("Choices, GROUP=CHOICE:" + "".join(f"\n  {group:10}{files}" for group, files in groups.items()))
         parts.append(
-            "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings.py.\n"
+            "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings/schema.py.\n"
             "`--cfg job` prints the composed configuration; `--multirun` sweeps over comma-separated values."
         )
     return "\n\n".join(parts)

@@ -1,6 +1,6 @@
 """Builds records and live objects from conf/: the one place that picks concrete parts.
 
-All functions take the checked root of settings.py; parts never see Hydra or OmegaConf.
+All functions take the checked root of settings; parts never see Hydra or OmegaConf.
 """
 
 import dataclasses
