@@ -71,6 +71,8 @@ def _call(name: str, arguments: list[str]) -> int:
 
     settings.register()
 
+    @exit_on_error
+    @settings.clear_errors()
     @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
     @exit_on_error
     def composed(cfg: DictConfig) -> None:

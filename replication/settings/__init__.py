@@ -1,7 +1,14 @@
 """The settings of conf/: their typed shape and the checks of every value; what they configure belongs to the other parts."""
 
-from replication.settings.checking import CONF, analysis, checked, register, typed
+from replication.settings.checking import CONF, analysis, checked
+from replication.settings.composing import clear_errors, register
+from replication.settings.conversion import typed
 from replication.settings.schema import (
+    CORPORA,
+    KINDS,
+    MAX_LEVEL,
+    ROLES,
+    TOOL_SYNTAXES,
     Analysis,
     Arm,
     Audit,
@@ -32,13 +39,18 @@ from replication.settings.schema import (
 )
 
 __all__ = [
+    "CONF",
+    "CORPORA",
+    "KINDS",
+    "MAX_LEVEL",
+    "ROLES",
+    "TOOL_SYNTAXES",
     "Analysis",
     "Arm",
     "Audit",
     "AuditScenario",
     "Base",
     "Benchmark",
-    "CONF",
     "Calibration",
     "Engine",
     "Ingest",
@@ -61,6 +73,7 @@ __all__ = [
     "Training",
     "analysis",
     "checked",
+    "clear_errors",
     "paper_folder",
     "register",
     "typed",

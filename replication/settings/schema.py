@@ -1,4 +1,4 @@
-"""The typed shape of conf/: plain dataclasses for Hydra, one root; an error names each misspelt key.
+"""The typed shape of conf/: plain dataclasses for Hydra, one root; limits of a value are declared beside its type.
 
 These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` converts them to
 records and live objects.
@@ -6,24 +6,38 @@ records and live objects.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import MISSING
+
+from replication.records import Target
+from replication.settings.limits import fraction, inside, limited, located, named, one_of, real, whole
+
+KINDS = ("reanalysis", "controlled", "released")
+"""Kinds of study; a claim names those that can answer it."""
+ROLES = ("general", "agent_specific")
+"""Roles of public checkpoints in comparisons."""
+CORPORA = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
+TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3")
+DEVICES = ("cpu", "cuda")
+DTYPES = ("float32", "bfloat16", "float16")
+POLICIES = ("exclude", "fail", "best", "worst")
+"""Policies for missing scores."""
+MAX_LEVEL = 5
+"""Of generated environments."""
 
 
 @dataclass
 class Study:
     """A study: its scope, seeds and comparisons."""
 
-    name: str = MISSING
-    kind: str = MISSING  # reanalysis or controlled; a claim names the kinds that can answer it
+    name: str = named()
+    kind: str = one_of(KINDS)  # a claim names the kinds that can answer it
     scope: str = MISSING  # models, scales and benchmarks that its verdicts apply to, in words
-    seed: int = 0  # of tasks and sampling
-    training_seeds: list[int] = field(default_factory=list)
-    n_trials: int = 1
-    comparisons: list[list[str]] = field(
-        default_factory=list
-    )  # [treatment, control], in addition to those of the claims
+    seed: int = whole(0, 2**31, 0)  # of tasks and sampling
+    training_seeds: list[int] = whole(0, 2**31, list, distinct=True)
+    n_trials: int = whole(1, 10_000, 1)
+    comparisons: list[list[str]] = named(list)  # [treatment, control], in addition to those of the claims
     deviations: list[str] = field(default_factory=list)
 
 
@@ -31,10 +45,10 @@ class Study:
 class Phase:
     """A stretch of training on one corpus."""
 
-    corpus: str = MISSING  # general, episodes, transitions or predictions; the last two also _shuffled
-    n_tokens: int = MISSING  # compute budget, in tokens of 6 x parameters FLOPs each
-    lr: float = MISSING  # peak rate of Muon
-    domain: str = "all"  # all: every benchmark of the study; in: in-domain benchmarks only
+    corpus: str = one_of(CORPORA)  # what the texts are
+    n_tokens: int = whole(1, 10**13)  # compute budget, in tokens of 6 x parameters FLOPs each
+    lr: float = real(0.0, 10.0, above=True)  # peak rate of Muon
+    domain: str = one_of(("all", "in"), "all")  # all: every benchmark of the study; in: in-domain benchmarks only
 
 
 @dataclass
@@ -42,61 +56,61 @@ class Arm:
     """A training condition: phases in order, from the base of the scale."""
 
     phases: list[Phase] = field(default_factory=list)
-    scales: list[str] = field(default_factory=list)  # scales at which the arm is trained; empty means all
-    training_seeds: list[int] = field(default_factory=list)  # empty means `study.training_seeds`
+    scales: list[str] = named(list, distinct=True)  # scales at which the arm is trained; empty means all
+    training_seeds: list[int] = whole(0, 2**31, list, distinct=True)  # empty means `study.training_seeds`
 
 
 @dataclass
 class Base:
     """Training of the base of a scale, from which all its arms start."""
 
-    path: str = MISSING  # folder of the checkpoint, relative to the package
-    n_tokens: int = MISSING
-    lr: float = MISSING
-    seed: int = 0
-    n_tokenizer_blocks: int = MISSING  # blocks of the general corpus that the tokenizer is trained on
+    path: str = located()  # folder of the checkpoint, relative to the package
+    n_tokens: int = whole(1, 10**13)
+    lr: float = real(0.0, 10.0, above=True)
+    seed: int = whole(0, 2**31, 0)
+    n_tokenizer_blocks: int = whole(1, 100_000)  # blocks of the general corpus that the tokenizer is trained on
 
 
 @dataclass
 class Scale:
     """Dimensions of an organism, its base, and the calibrated levels of its tasks."""
 
-    hidden: int = MISSING
-    layers: int = MISSING
-    heads: int = MISSING
-    kv_heads: int = MISSING
-    head_dim: int = MISSING
-    intermediate: int = MISSING
-    vocabulary: int = MISSING
-    context: int = MISSING
+    hidden: int = whole(1, 100_000)
+    layers: int = whole(1, 1_000)
+    heads: int = whole(1, 1_000)
+    kv_heads: int = whole(1, 1_000)
+    head_dim: int = whole(2, 1_024)
+    intermediate: int = whole(1, 1_000_000)
+    vocabulary: int = whole(259, 1_000_000)
+    context: int = whole(1, 10_000_000)
     base: Base = field(default_factory=Base)
-    levels: dict[str, list[int]] = field(default_factory=dict)  # by benchmark; replaces the benchmark's
+    levels: dict[str, list[int]] = whole(1, MAX_LEVEL, dict, least=1)  # by benchmark; replaces the benchmark's
 
 
 @dataclass
 class Model:
     """A public checkpoint on the hub, or a folder."""
 
-    path: str = MISSING
+    path: str = located()
     revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
-    role: str = MISSING  # general or agent_specific; takes the place of the arm
+    role: str = one_of(ROLES)  # takes the place of the arm
     pair: str | None = None  # matched pair that it belongs to
     base: str | None = None  # checkpoint that its training started from
     family: str | None = None
-    scale: str = MISSING
-    params_b: float = MISSING
-    active_b: float | None = None  # parameters active per token, billions; None: a dense model
+    scale: str = named()
+    params_b: float = real(0.0, 100_000.0, above=True)
+    active_b: float | None = real(0.0, 100_000.0, None, above=True)  # active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
-    tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
+    tool_syntax: str = one_of(TOOL_SYNTAXES, "hermes")  # of calls in scaffold native
 
 
 @dataclass
 class SuiteOptions:
     """Choices that only generated environments have."""
 
-    domain: str = MISSING  # in or out: whether the warm-up may see it
-    levels: list[int] = MISSING  # difficulties; the tasks are spread evenly over them
-    weight: int = 1  # how often it is drawn in training, relative to the others
+    domain: str = one_of(("in", "out"))  # in or out: whether the warm-up may see it
+    levels: list[int] = whole(1, MAX_LEVEL, least=1)  # difficulties; the tasks are spread evenly over them
+    weight: int = whole(1, 1_000, 1)  # how often it is drawn in training, relative to the others
 
 
 @dataclass
@@ -104,7 +118,7 @@ class Benchmark:
     """The tasks of a benchmark that are played."""
 
     split: str = "evaluation"
-    n_tasks: int = MISSING
+    n_tasks: int = whole(1, 1_000_000)
     suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
 
 
@@ -112,26 +126,26 @@ class Benchmark:
 class Scaffold:
     """Limits of an episode in a scaffold; part of a run's identity."""
 
-    max_turns: int = MISSING
-    max_episode_tokens: int = MISSING  # new tokens
-    max_malformed: int = MISSING  # replies in a row without a usable call or answer
+    max_turns: int = whole(1, 1_000_000)
+    max_episode_tokens: int = whole(1, 10**9)  # new tokens
+    max_malformed: int = whole(1, 1_000_000)  # replies in a row without a usable call or answer
 
 
 @dataclass
 class Serve:
     """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
 
-    only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
+    only: list[str] = limited(list, distinct=True)  # their names; empty: all of the study, then the index is written
 
 
 @dataclass
 class Sampling:
     """Sampling parameters; part of a run's identity."""
 
-    temperature: float = MISSING  # 0: greedy
-    top_p: float = 1.0
-    top_k: int = -1  # -1: all tokens
-    max_tokens: int = MISSING  # new tokens per turn
+    temperature: float = real(0.0, 2.0)  # 0: greedy
+    top_p: float = real(1e-6, 1.0, 1.0)
+    top_k: int = whole(-1, 10_000_000, -1)  # -1: all tokens
+    max_tokens: int = whole(1, 10_000_000)  # new tokens per turn
 
 
 @dataclass
@@ -143,10 +157,10 @@ class Engine:
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
-    dtype: str = MISSING  # of the weights
-    context: int = MISSING  # longest prompt plus reply, tokens
-    concurrency: int = MISSING  # episodes in flight
-    processes: int = 1  # engines side by side, each with a share of the checkpoints
+    dtype: str = one_of(DTYPES)  # of the weights
+    context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
+    concurrency: int = whole(1, 100_000)  # episodes in flight
+    processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
     options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
 
 
@@ -158,67 +172,69 @@ class Ingest:
     """
 
     harness: str = MISSING  # a module of replication/collect/benchmarks/official
-    folder: str = MISSING  # of this run alone
-    model: str = MISSING  # one of `models`
-    benchmark: str = MISSING
+    folder: str = located()  # of this run alone
+    model: str = limited(kind="model")  # one of `models`
+    benchmark: str = named()
     benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
-    scaffold: str = MISSING  # the agent that the harness ran
+    scaffold: str = named()  # the agent that the harness ran
     scaffold_version: str = MISSING
-    n_tasks: int = MISSING  # items of the benchmark; results for fewer are an error
-    n_trials: int = 1
-    max_unscored: float = 0.1  # share of attempts; above it the server was probably down, and nothing is stored
+    n_tasks: int = whole(1, 1_000_000)  # items of the benchmark; results for fewer are an error
+    n_trials: int = whole(1, 10_000, 1)
+    max_unscored: float = fraction(
+        0.1
+    )  # share of attempts; above it the server was probably down, and nothing is stored
 
 
 @dataclass
 class Rl:
     """Reinforcement learning on the corpora of predictions: GRPO with the sequence-level ratio of GSPO."""
 
-    n_prompts: int = MISSING  # per step
-    group_size: int = MISSING  # replies per prompt
-    n_minibatches: int = MISSING  # optimizer steps per step
-    temperature: float = MISSING
-    max_new_tokens: int = MISSING
-    clip_low: float = MISSING
-    clip_high: float = MISSING
-    kl_weight: float = MISSING
-    exact_weight: float = MISSING  # of exact match in the reward; token F1 has the rest
+    n_prompts: int = whole(1, 100_000)  # per step
+    group_size: int = whole(2, 10_000)  # replies per prompt
+    n_minibatches: int = whole(1, 10_000)  # optimizer steps per step
+    temperature: float = real(0.0, 2.0, above=True)
+    max_new_tokens: int = whole(1, 1_000_000)
+    clip_low: float = real(0.0, 1.0, above=True)
+    clip_high: float = real(0.0, 1_000.0, above=True)
+    kl_weight: float = real(0.0, 1_000.0)
+    exact_weight: float = fraction()  # of exact match in the reward; token F1 has the rest
 
 
 @dataclass
 class Probe:
     """Next-observation predictions by every checkpoint, which measure its world model."""
 
-    n_tasks: int = 0  # per environment; 0 leaves the probe out
-    max_tokens: int = 256
+    n_tasks: int = whole(0, 1_000_000, 0)  # per environment; 0 leaves the probe out
+    max_tokens: int = whole(1, 1_000_000, 256)
 
 
 @dataclass
 class Calibration:
     """Choice of the levels from the scores of one arm on the calibration split, before any evaluation."""
 
-    arm: str = "agent_sft"
-    training_seed: int = 1000  # outside every study
-    low: float = 0.3  # bounds of the target mean score
-    high: float = 0.8
-    n_tasks: int = 60  # per level
-    levels: list[int] = field(default_factory=lambda: [1, 2, 3])  # candidates
+    arm: str = named("agent_sft")
+    training_seed: int = whole(0, 2**31, 1000)  # outside every study
+    low: float = fraction(0.3)  # bounds of the target mean score
+    high: float = fraction(0.8)
+    n_tasks: int = whole(1, 1_000_000, 60)  # per level
+    levels: list[int] = whole(1, MAX_LEVEL, lambda: [1, 2, 3], least=1, distinct=True)  # candidates
 
 
 @dataclass
 class Training:
     """Optimization settings, the same for every arm."""
 
-    device: str = MISSING  # cpu or cuda
-    workers: int = MISSING  # training runs side by side, one CPU thread each
-    batch_tokens: int = MISSING
-    warmup_share: float = MISSING
-    decay_share: float = MISSING
-    adam_share: float = MISSING
-    weight_decay: float = MISSING
-    clip: float = MISSING
-    precision: str = MISSING  # float32 or bfloat16
+    device: str = one_of(DEVICES)
+    workers: int = whole(1, 1_000)  # training runs side by side, one CPU thread each
+    batch_tokens: int = whole(1, 10**9)
+    warmup_share: float = fraction()
+    decay_share: float = fraction()
+    adam_share: float = real(0.0, 100.0, above=True)
+    weight_decay: float = real(0.0, 100.0)
+    clip: float = real(0.0, 1e6, above=True)
+    precision: str = one_of(("float32", "bfloat16"))
     compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
-    save_every_s: float = MISSING
+    save_every_s: float = real(0.0, 1e9)
     rl: Rl = field(default_factory=Rl)
 
 
@@ -227,54 +243,54 @@ class AuditScenario:
     """Assumptions under which all rows of a published table are tested together."""
 
     name: str = MISSING
-    target: str = MISSING  # T1, T2 or T3
-    icc: float = MISSING
-    rho: float = MISSING
-    k: float | None = None  # runs of every row; None: as stated
-    tau: float = 0.0  # SD between checkpoints of one arm, a fraction; enters T3
-    partial_scale: float = 1.0  # share of the variance bound that partial-credit rows have
+    target: str = one_of(get_args(Target))  # T1, T2 or T3
+    icc: float = fraction()
+    rho: float = real(-1.0, 1.0)
+    k: float | None = real(1.0, 1e6, None, infinite=True)  # runs of every row; None: as stated
+    tau: float = fraction(0.0)  # SD between checkpoints of one arm, a fraction; enters T3
+    partial_scale: float = fraction(1.0)  # share of the variance bound that partial-credit rows have
 
 
 @dataclass
 class TippingDesign:
     """A design at which the checkpoint SD that makes a row insignificant is searched."""
 
-    k: float | None = None  # runs of every row; None: as stated
-    rho: float = MISSING
+    k: float | None = real(1.0, 1e6, None, infinite=True)  # runs of every row; None: as stated
+    rho: float = real(-1.0, 1.0)
 
 
 @dataclass
 class Audit:
     """Assumptions over which a published table is audited, besides the grid of icc and rho that its claim names."""
 
-    high_rhos: list[float] = MISSING  # beyond the claim's grid
-    same_task_iccs: list[float] = MISSING  # T1, besides those of the claim's grid
-    runs: list[int] = MISSING  # per task, of the grid and of the designs
-    digit_runs: list[int] = MISSING  # at which printed digits are tested for whole totals
-    rounded_runs: list[int] = MISSING  # at which printed digits are tested as means of rounded runs
-    fractions: list[float] = MISSING  # of the printed difference, as true effects in the required designs
-    powers: list[float] = MISSING  # of the required designs
-    winners_curse: float = MISSING  # true effect as a fraction of the printed difference
-    taus: list[float] = MISSING  # checkpoint SDs of the tipping curve, fractions
-    tipping: dict[str, TippingDesign] = MISSING
+    high_rhos: list[float] = real(-1.0, 1.0)  # beyond the claim's grid
+    same_task_iccs: list[float] = fraction()  # T1, besides those of the claim's grid
+    runs: list[int] = whole(1, 1_000_000, least=1)  # per task, of the grid and of the designs
+    digit_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested for whole totals
+    rounded_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested as means of rounded runs
+    fractions: list[float] = real(0.0, 10.0, above=True, least=1)  # of the printed difference: true effects
+    powers: list[float] = inside(least=1)  # of the required designs
+    winners_curse: float = real(0.0, 10.0, above=True)  # true effect as a fraction of the printed difference
+    taus: list[float] = fraction(least=1)  # checkpoint SDs of the tipping curve, fractions
+    tipping: dict[str, TippingDesign] = limited(keys="text")
     scenarios: list[AuditScenario] = MISSING
-    map_iccs: list[float] = MISSING  # first, last and number of the fine map
-    map_rhos: list[float] = MISSING
+    map_iccs: list[float] = real(0.0, 1_000.0, least=3)  # first, last and number of the fine map
+    map_rhos: list[float] = real(-1.0, 1_000.0, least=3)
 
 
 @dataclass
 class Analysis:
     """Choices of the analysis, fixed before results are read."""
 
-    level: float = MISSING  # of intervals
-    power: float = MISSING  # for the minimal detectable effect
-    icc: float = MISSING  # of published rows: between-task share of the single-run variance
-    rho: float = MISSING  # of published rows: correlation of the two arms over tasks
-    unstated_runs: int = MISSING  # assumed where the source states none
-    unscored: list[str] = MISSING  # policies that a verdict must survive
-    bounds: list[str] = MISSING  # policies whose outcome is reported with it
-    n_simulations: int = MISSING  # of the A/A check
-    simulation_seed: int = MISSING
+    level: float = inside()  # of intervals
+    power: float = inside()  # for the minimal detectable effect
+    icc: float = fraction()  # of published rows: between-task share of the single-run variance
+    rho: float = real(-1.0, 1.0)  # of published rows: correlation of the two arms over tasks
+    unstated_runs: int = whole(1, 1_000_000)  # assumed where the source states none
+    unscored: list[str] = one_of(POLICIES, least=1, distinct=True)  # policies that a verdict must survive
+    bounds: list[str] = one_of(POLICIES, distinct=True)  # policies whose outcome is reported with it
+    n_simulations: int = whole(1, 10_000_000)  # of the A/A check
+    simulation_seed: int = whole(0, 2**63)
     audit: Audit = field(default_factory=Audit)
 
 
@@ -283,58 +299,62 @@ class Monitor:
     """A stopping rule that looks at two arms after each block of tasks."""
 
     enabled: bool = False
-    treatment: str = ""  # arm or role
-    control: str = ""
-    alpha: float = 0.05  # false positive rate over all looks at one benchmark at one scale
-    sesoi: float = 0.05  # smallest effect of interest, a fraction; the rule stops for futility if the effect is smaller
-    block: int = 20  # tasks between looks
-    min_blocks: int = 1  # before the first decision
+    treatment: str = named("", empty=True)  # arm or role
+    control: str = named("", empty=True)
+    alpha: float = inside(0.05)  # false positive rate over all looks at one benchmark at one scale
+    sesoi: float = inside(
+        0.05
+    )  # smallest effect of interest, a fraction; the rule stops for futility if the effect is smaller
+    block: int = whole(1, 1_000_000, 20)  # tasks between looks
+    min_blocks: int = whole(1, 1_000_000, 1)  # before the first decision
 
 
 @dataclass
 class Plan:
     """Assumptions of the planner where no measurement exists, and its targets."""
 
-    treatment: str = MISSING
-    control: str = MISSING
-    data: str | None = None  # frozen study to measure from; None: the study itself, if it was collected
-    sesoi: float = MISSING  # smallest effect of interest
-    pass_rate: float = MISSING  # of both arms
-    icc: float = MISSING  # between-task share of the single-run variance
-    rho: float = MISSING  # correlation of the arms' success probabilities over tasks
-    tau: float = MISSING  # SD between training runs of an arm
-    prompt_tokens: float = MISSING  # per episode
-    completion_tokens: float = MISSING  # per episode
-    probe_prompt_tokens: float = MISSING  # per prediction of the probe
-    probe_completion_tokens: float = MISSING  # per prediction of the probe
-    tokens_per_s: float = MISSING  # prompt and completion, of one engine
-    training_tokens_per_s: float = MISSING  # of one training run
-    hours_per_task: float = MISSING  # to write one more task of one benchmark
+    treatment: str = named()
+    control: str = named()
+    data: str | None = named(None)  # frozen study to measure from; None: the study itself, if it was collected
+    sesoi: float = real(0.0, 1.0, above=True)  # smallest effect of interest
+    pass_rate: float = fraction()  # of both arms
+    icc: float = fraction()  # between-task share of the single-run variance
+    rho: float = fraction()  # correlation of the arms' success probabilities over tasks
+    tau: float = fraction()  # SD between training runs of an arm
+    prompt_tokens: float = real(0.0, 1e12)  # per episode
+    completion_tokens: float = real(0.0, 1e12)  # per episode
+    probe_prompt_tokens: float = real(0.0, 1e12)  # per prediction of the probe
+    probe_completion_tokens: float = real(0.0, 1e12)  # per prediction of the probe
+    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine
+    training_tokens_per_s: float = real(0.0, 1e12, above=True)  # of one training run
+    hours_per_task: float = real(0.0, 1e12)  # to write one more task of one benchmark
     currency: str = MISSING
-    price_per_hour: float = MISSING  # of an engine or a training run
-    price_per_million_prompt_tokens: float = MISSING
-    price_per_million_completion_tokens: float = MISSING
-    budget: float | None = None  # hours, or money where there is a price; None: the present cost of the two arms
-    max_tasks: int = MISSING  # per benchmark
-    max_trials: int = MISSING  # per task and training run
-    max_runs: int = MISSING  # per arm
+    price_per_hour: float = real(0.0, 1e12)  # of an engine or a training run
+    price_per_million_prompt_tokens: float = real(0.0, 1e12)
+    price_per_million_completion_tokens: float = real(0.0, 1e12)
+    budget: float | None = real(0.0, 1e12, None, above=True)  # hours, or money if priced; None: that of both arms
+    max_tasks: int = whole(1, 1_000_000)  # per benchmark
+    max_trials: int = whole(1, 10_000)  # per task and training run
+    max_runs: int = whole(1, 10_000)  # per arm
 
 
 @dataclass
 class Tracking:
     """Learning curves in wandb; the reference is `curve.csv` beside each checkpoint."""
 
-    mode: str = "offline"  # offline, online or disabled
-    project: str = "replication"
+    mode: str = one_of(("offline", "online", "disabled"), "offline")
+    project: str = named("replication")
 
 
 @dataclass
 class Paths:
     """Output folders, relative to the working folder."""
 
-    results: str = "results"
-    paper: str | None = None  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
-    readme_study: str = MISSING  # the study that README and the tracked files under paper/ show
+    results: str = located("results")
+    paper: str | None = located(
+        None
+    )  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
+    readme_study: str = named()  # the study that README and the tracked files under paper/ show
 
 
 @dataclass
@@ -344,7 +364,7 @@ class Root:
     study: Study = field(default_factory=Study)
     arms: dict[str, Arm] = field(default_factory=dict)
     scales: dict[str, Scale] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, Model] = limited(dict, keys="model")
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
     ingest: dict[str, Ingest] = field(default_factory=dict)
