@@ -15,7 +15,7 @@ class Options:
     max_num_seqs: int = whole(1, 100_000)  # requests in one batch at most
     kv_cache_gib: float | None = real(
         0.0, 1e6, None, above=True
-    )  # of the key-value cache; null: by llm.gpu_memory_utilization
+    )  # cache; null: by llm.gpu_memory_utilization
     threads: int = whole(1, 1_000, 1)
     multiprocessing: bool = False  # run the engine's core in a separate process
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
