@@ -174,3 +174,9 @@ def fuzz(base, n, seed):
 def test_random_overrides_are_clear_errors_or_what_was_asked(base):
     found = fuzz(base, 150, seed=0)
     assert found.count("error") > 50 and found.count("runs") > 5
+
+
+@pytest.mark.slow
+def test_two_thousand_random_overrides_are_clear_errors_or_what_was_asked(base):
+    found = fuzz(base, 2000, seed=1)
+    assert found.count("error") > 1000 and found.count("runs") > 100
