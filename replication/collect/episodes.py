@@ -39,14 +39,20 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
         n_prompt += reply.n_prompt_tokens
         n_completion += reply.n_completion_tokens
         if reply.finish == "context":
-            messages.append(Message(role="assistant", content=reply.text))
+            messages.append(Message(role="assistant", content=reply.text, thinking=reply.thinking))
             stop = "context_overflow"
             break
         action = scaffold.parse(reply.text, task)
+        if reply.thinking and not reply.text.strip():
+            action = Action(problem="error: nothing follows the thinking")
         if reply.finish == "length" and action.problem is None:
             # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would change the attempt.
             action = Action(problem="error: reply too long")
-        messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
+        messages.append(
+            Message(
+                role="assistant", content=reply.text, calls=action.calls, answer=action.answer, thinking=reply.thinking
+            )
+        )
         if action.problem is not None:
             n_malformed += 1
             n_in_a_row += 1
