@@ -83,26 +83,25 @@ def test_an_engine_that_dies_fails_all_requests_and_all_later_ones(error):
     stepping.close()
 
 
-def test_requests_that_arrive_while_the_engine_dies_do_not_wait_for_ever():
-    # A request is queued between any two instructions of the dying thread: before, during and after its end.
-    for delay in (0.0, 0.0005, 0.001, 0.002, 0.005):
+@pytest.mark.parametrize("delay", [0.0, 0.0005, 0.001, 0.002, 0.005])
+def test_requests_that_arrive_while_the_engine_dies_do_not_wait_for_ever(delay):
+    # Requests are queued before, during and after the end of the thread.
+    def die(engine):
+        time.sleep(delay)
+        raise RuntimeError("gone")
 
-        def die(engine, delay=delay):
-            time.sleep(delay)
-            raise RuntimeError("gone")
+    engine = FakeEngine(die)
+    stepping = stepper(engine)
 
-        engine = FakeEngine(die)
-        stepping = stepper(engine)
+    async def one(i):
+        await asyncio.sleep(i * 0.0001)
+        await stepping.submit(engine.add)
 
-        async def many(stepping=stepping, engine=engine):
-            async def one(i):
-                await asyncio.sleep(i * 0.0001)
-                await stepping.submit(engine.add)
+    async def many():
+        return await asyncio.gather(*(one(i) for i in range(60)), return_exceptions=True)
 
-            return await asyncio.gather(*(one(i) for i in range(60)), return_exceptions=True)
-
-        assert {type(one) for one in run(many())} == {EngineError}
-        stepping.close()
+    assert {type(one) for one in run(many())} == {EngineError}
+    stepping.close()
 
 
 def test_a_refused_request_fails_alone_and_is_told_from_an_error_that_may_pass():

@@ -6,6 +6,7 @@ how it ends a turn. What a template cannot show as it is becomes a named adaptat
 
 import datetime
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ class Chat:
 
     def _check_options(self, options: Mapping[str, Json]) -> None:
         for option in options:
-            if not any(option in template for template in self._templates.values()):
+            if not any(re.search(rf"\b{re.escape(option)}\b", template) for template in self._templates.values()):
                 raise EngineError(
                     f"the chat template of `{self._name}` has no variable `{option}`, so it would have no effect. "
                     f"Fix `template_options` in conf/model/."
@@ -125,7 +126,9 @@ class Chat:
                 "this model's chat template has no tool slot, so it would never see the tools of scaffold `native`. "
                 "Use `react`, `json` or `compact`."
             )
-        messages = self._adapted([self._message(message) for message in request.messages])
+        messages = self._adapted(
+            [self._message(message, has_tools=bool(request.tools)) for message in request.messages]
+        )
         rendered = self._render(messages, tools=self._control.hide(_described(request.tools)))
         for message in messages:
             if message["role"] in ("system", "user") and message["content"].strip() not in rendered:
@@ -145,9 +148,9 @@ class Chat:
         except (TypeError, ValueError) as error:  # for example of a lone surrogate
             raise RequestRefused(f"the tokenizer of `{self._name}` refused a prompt: {error}") from error
 
-    def _message(self, message: Message) -> dict[str, Json]:
-        # Tokens that a model writes in its calls stay tokens in its own messages; those of the template's frame do not.
-        only = self._frame if message.role == "assistant" else None
+    def _message(self, message: Message, *, has_tools: bool) -> dict[str, Json]:
+        # Tokens with which a model marks its calls stay tokens in its own messages; those of the template's frame do not.
+        only = self._frame if has_tools and message.role == "assistant" else None
         entry: dict[str, Json] = {"role": message.role, "content": self._control.hide(message.content, only)}
         if message.thinking:
             # Whether earlier thinking is shown is the template's decision; families differ in the name.
