@@ -186,9 +186,8 @@ def make_checkpoint(folder: Path, family: Family, chain: dict[str, str]) -> Path
             weight.zero_()
         model.model.embed_tokens.weight.copy_(torch.eye(len(tokenizer), hidden))
         model.lm_head.weight[following, torch.arange(len(tokenizer))] = 1.0
-    model.generation_config = None  # it would name the ends of a turn
     model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "generation_config.json").unlink()  # it may name the ends of a turn, and often is missing
     tokenizer.save_pretrained(folder)
     if isinstance(family.template, list):  # as Hermes has it: in tokenizer_config.json
         path = folder / "tokenizer_config.json"
