@@ -186,9 +186,10 @@ class VllmEngine:
 
         output = (await self._stepper.submit(add)).outputs[0]
         if output.finish_reason in ("error", "abort"):
-            raise EngineError(
-                f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens; a schema that "
-                f"xgrammar cannot compile is one cause."
+            cause = ", probably because its schema cannot be compiled or followed" if request.schema is not None else ""
+            kind = EngineError if request.schema is None else RequestRefused
+            raise kind(
+                f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens{cause}."
             )
         parts = thinking.split(output.text, prompt.state)
         cut_by_context = output.finish_reason == "length" and room < request.sampling.max_tokens
