@@ -245,9 +245,14 @@ def message_record(message: Message) -> dict[str, Json]:
         record["calls"] = [[call.name, dict(call.arguments)] for call in message.calls]
     if message.answer is not None:
         record["answer"] = message.answer
+    if message.thinking:
+        record["thinking"] = message.thinking
     return record
 
 
 def _to_message(record: Mapping[str, Json]) -> Message:
     calls = tuple(Call(name=name, arguments=arguments) for name, arguments in record.get("calls", ()))
-    return Message(role=record["role"], content=record["content"], calls=calls, answer=record.get("answer"))
+    return Message(
+        role=record["role"], content=record["content"], calls=calls, answer=record.get("answer"),
+        thinking=record.get("thinking", ""),
+    )  # fmt: skip
