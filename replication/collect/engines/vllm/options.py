@@ -13,16 +13,16 @@ class Options:
 
     device: str = one_of(DEVICES)
     max_num_seqs: int = whole(1, 100_000)  # requests in one batch at most
-    kv_cache_gib: float | None = real(
-        0.0, 1e6, None, above=True
-    )  # cache; null: by llm.gpu_memory_utilization
+    kv_cache_gib: float | None = real(0.0, 1e6, None, above=True)  # cache; null: by llm.gpu_memory_utilization
     threads: int = whole(1, 1_000, 1)
     multiprocessing: bool = False  # run the engine's core in a separate process
+    date: str = "2026-01-01"  # today's date in chat templates that show one; the real one would change prompts daily
+    stall_s: float = real(0.0, 1e6, 600.0, above=True)  # seconds without a step, then it counts as failed
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
 
 SPEED_ONLY = frozenset(
-    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing"}
+    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing", "stall_s"}
     | {
         f"llm.{name}"
         for name in (
