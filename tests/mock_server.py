@@ -47,6 +47,10 @@ class MockServer:
         self.port = 0
 
     @property
+    def n_connections(self) -> int:
+        return len(self._connections)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
@@ -97,6 +101,7 @@ class MockServer:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted connections are closed in the next round of the loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
@@ -111,6 +116,7 @@ class MockServer:
                     await self._answer(head, data, writer)
                 finally:
                     self.n_in_flight -= 1
+        writer.close()
         self._connections.discard(writer)
 
     async def _answer(self, head: str, data: bytes, writer: asyncio.StreamWriter) -> None:
@@ -153,7 +159,8 @@ class MockServer:
 
 def _http(value: object, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return f"HTTP/1.1 {status}\r\nContent-Length: {length or len(data)}\r\n{headers}\r\n".encode() + data
+    fixed = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length or len(data)}\r\n"
+    return f"{fixed}{headers}\r\n".encode() + data
 
 
 def _changed(**changes):
