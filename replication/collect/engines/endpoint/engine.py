@@ -13,9 +13,9 @@ import aiohttp
 from replication.collect.engines.endpoint import facts, wire
 from replication.collect.engines.endpoint.http import Client, one_line, session_of_loop
 from replication.collect.engines.endpoint.options import Options, api_key, check
-from replication.collect.engines.endpoint.pool import Endpoint, Pool, backoff_s
+from replication.collect.engines.endpoint.pool import Pool, backoff_s
 from replication.collect.interfaces import ModelRef
-from replication.errors import EngineError
+from replication.errors import EngineError, RequestRefused
 from replication.records import Json, Message, Reply, Request, Sampling
 
 Read = TypeVar("Read")
@@ -118,7 +118,11 @@ class EndpointEngine:
         if self._loop is not asyncio.get_running_loop():
             await self._connect()
             self._start_pool([])
-        return await self._request(request, lambda answer: self._read(answer, request))
+        return await self._request(request, self._read)
+
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Return 0, unknown: the tokenizer is the server's, whose reply to the first request tells."""
+        return 0
 
     async def _request(self, request: Request, read: Callable[[wire.Answer], Read]) -> Read:
         data = wire.body(request, self._name, self._options)
@@ -130,7 +134,7 @@ class EndpointEngine:
             try:
                 result = read(await self._client.post(f"{endpoint.url}/chat/completions", data))
             except wire.Refusal as refusal:
-                raise EngineError(f"`{endpoint.url}` refused a request: {one_line(str(refusal))}.") from None
+                raise RequestRefused(f"`{endpoint.url}` refused a request: {one_line(str(refusal))}.") from None
             except wire.Failure as failure:
                 problem = f"`{endpoint.url}`: {failure}"
                 self._pool.failed(endpoint, failure)
@@ -144,18 +148,18 @@ class EndpointEngine:
             f"See the log of the server; `engine.options.retries` is the number of further attempts."
         )
 
-    def _read(self, answer: wire.Answer, request: Request) -> Reply:
-        return wire.reply(answer, self._options.reply_model or self._name, request.sampling.max_tokens)
+    def _read(self, answer: wire.Answer) -> Reply:
+        return wire.reply(answer, self._options.reply_model or self._name, self._context)
 
     def _read_fingerprint(self, answer: wire.Answer) -> str | None:
-        self._read(answer, _PREFLIGHT)
+        self._read(answer)
         fingerprint = wire.parse(answer.data).get("system_fingerprint")
         return one_line(fingerprint) if isinstance(fingerprint, str) else None
 
     async def _connect(self) -> None:
         # A session belongs to an event loop, and the runner starts one for each checkpoint.
         self._loop = asyncio.get_running_loop()
-        self._sessions = session_of_loop(self._options)
+        self._sessions = session_of_loop()
         self._client = Client(await anext(self._sessions), self._options, self._key)
 
     def _start_pool(self, down: list[str]) -> None:

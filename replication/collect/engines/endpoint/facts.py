@@ -18,7 +18,7 @@ _SNAPSHOT = re.compile("/snapshots/([0-9a-f]{40})/*$")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
-    """A server's statements; None where it makes none. They are not proofs: a server's weights cannot be hashed from here."""
+    """A server's statements; None where it makes none. They prove nothing: its weights cannot be hashed from here."""
 
     model: str
     """Name in its list of models."""
@@ -72,7 +72,8 @@ def description(
     """
     import aiohttp
 
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in ("urls", "api_key_env")}
+    settings = dataclasses.asdict(options)
+    del settings["urls"], settings["api_key_env"]
     return {
         "engine": "endpoint",
         "version": facts.version or "not stated",
@@ -80,7 +81,7 @@ def description(
         "hosts": sorted({urlsplit(url).hostname or "" for url in urls}),
         "n_servers": len(urls),
         "has_key": options.api_key_env is not None,
-        "stated": {"model": facts.model, "root": facts.root, "max_model_len": facts.max_model_len, "fingerprint": fingerprint},
+        "stated": {**dataclasses.asdict(facts), "fingerprint": fingerprint},
         "settings": {"dtype": dtype, "context": context, **settings},
     }
 
@@ -96,8 +97,8 @@ async def _version(client: Client, url: str) -> str | None:
 def _check(facts: Facts, url: str, model: ModelRef, context: int) -> None:
     if facts.max_model_len is not None and facts.max_model_len != context:
         raise EngineError(
-            f"`{url}` has a context of {facts.max_model_len} tokens, but `engine.context`, which is part of a run's identity, "
-            f"is {context}. Set `engine.context={facts.max_model_len}`, or start the server with that length."
+            f"`{url}` has a context of {facts.max_model_len} tokens, but `engine.context`, a part of a run's identity, is "
+            f"{context}. Set `engine.context={facts.max_model_len}`, or start the server with that length."
         )
     snapshot = _SNAPSHOT.search(facts.root or "")
     if snapshot and not snapshot[1].startswith(model.revision):

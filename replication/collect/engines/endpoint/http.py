@@ -1,6 +1,5 @@
 """One HTTP exchange with a server, limited in time and size; a key is in no text that it returns or raises."""
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator
 
@@ -23,27 +22,29 @@ class Client:
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
         self._secret = key.encode() if key is not None and len(key) >= MIN_SECRET else None
+        self._usual = aiohttp.ClientTimeout(
+            total=options.request_s, sock_connect=options.connect_s, sock_read=options.read_s
+        )
         self._brief = aiohttp.ClientTimeout(total=options.connect_s)
 
     async def post(self, url: str, data: bytes) -> Answer:
         """Send a request and read the answer whole; Failure if it does not arrive whole."""
-        return await self._exchange("POST", url, data, None)
+        return await self._exchange("POST", url, data, self._usual)
 
     async def get(self, url: str) -> Answer:
         """Ask for a document that a healthy server has at once: the time to connect is the limit of the whole exchange."""
         return await self._exchange("GET", url, None, self._brief)
 
-    async def _exchange(self, method: str, url: str, data: bytes | None, timeout: aiohttp.ClientTimeout | None) -> Answer:
-        more = {} if timeout is None else {"timeout": timeout}
+    async def _exchange(self, method: str, url: str, data: bytes | None, timeout: aiohttp.ClientTimeout) -> Answer:
         try:
             async with self._session.request(
-                method, url, data=data, headers=self._headers, allow_redirects=False, **more
+                method, url, data=data, headers=self._headers, timeout=timeout, allow_redirects=False
             ) as response:
                 read = await self._read(response)
                 return Answer(response.status, response.headers, read)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Failure(self._named(error), unreachable=True) from None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Failure(self._named(error)) from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -65,14 +66,11 @@ class Client:
         return f"{type(error).__name__}: {text}"
 
 
-async def session_of_loop(options: Options) -> AsyncGenerator[aiohttp.ClientSession, None]:
+async def session_of_loop() -> AsyncGenerator[aiohttp.ClientSession, None]:
     """Yield a session once; `asyncio.run` closes the generators of its loop at the end, and with this one the session."""
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(
-            total=options.request_s, sock_connect=options.connect_s, sock_read=options.read_s
-        ),
         auto_decompress=False,  # a compressed answer, which was not asked for, may expand without limit
         trust_env=False,  # nor is a key read from ~/.netrc
     ) as session:

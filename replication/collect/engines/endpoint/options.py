@@ -51,6 +51,7 @@ OURS = frozenset(
 
 _SECRET = re.compile("api_?key|secret|password|passwd|authorization|credential|bearer", re.IGNORECASE)
 
+_CHOICES = {"tool_calls": ("parsed", "text"), "max_tokens_name": ("max_tokens", "max_completion_tokens")}
 _POSITIVE = ("connect_s", "read_s", "request_s", "backoff_s", "max_backoff_s", "outage_s", "max_reply_mib")
 
 
@@ -62,7 +63,7 @@ def check(options: Options) -> None:
         raise ConfigError("`engine.options.urls` names a server twice. Name each once.")
     for at, url in enumerate(options.urls):
         _check_url(f"engine.options.urls[{at}]", url)
-    for name, allowed in (("tool_calls", ("parsed", "text")), ("max_tokens_name", ("max_tokens", "max_completion_tokens"))):
+    for name, allowed in _CHOICES.items():
         if getattr(options, name) not in allowed:
             raise ConfigError(
                 f"`engine.options.{name}` is {getattr(options, name)!r}; allowed: {', '.join(allowed)}. Choose one."
@@ -88,7 +89,7 @@ def check(options: Options) -> None:
             raise ConfigError(f"`engine.options.{name}` must be above 0; got {getattr(options, name)}. Raise it.")
     for name, low in (("max_in_flight", 1), ("retries", 0)):
         if getattr(options, name) < low:
-            raise ConfigError(f"`engine.options.{name}` must be at least {low}; got {getattr(options, name)}. Raise it.")
+            raise ConfigError(f"`engine.options.{name}` must be at least {low}; got {getattr(options, name)}.")
 
 
 def _check_url(key: str, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Several servers of one checkpoint: the least loaded one is chosen, one that fails is rested and comes back when healthy."""
+"""Several servers of one checkpoint: the least loaded is chosen, one that fails is rested and comes back when healthy."""
 
 import asyncio
 import itertools
@@ -130,6 +130,6 @@ class Pool:
 
 
 def backoff_s(options: Options, attempt: int, *who: object) -> float:
-    """Return the pause after an attempt, from 0: exponential, with full jitter from a hash, so that no generator is needed."""
+    """Return the pause after an attempt, from 0: exponential, with full jitter, which is a hash: no generator is needed."""
     highest = min(options.max_backoff_s, options.backoff_s * 2 ** min(attempt, 30))
     return highest * stable_seed("backoff", attempt, *who) / 2**31

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from replication.collect.engines.endpoint.options import Options
 from replication.collect.engines.endpoint.tool_calls import to_messages, to_text
@@ -47,10 +47,12 @@ class Answer(NamedTuple):
 def body(request: Request, model: str, options: Options) -> bytes:
     """Write the request of one turn."""
     sampling = request.sampling
+    is_parsed = bool(request.tools) and options.tool_calls == "parsed"
+    plain = [{"role": m.role, "content": m.content} for m in request.messages]
     fields: dict[str, Json] = {
         **options.extra,
         "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "messages": to_messages(request.messages) if is_parsed else plain,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": request.seed,
@@ -65,9 +67,7 @@ def body(request: Request, model: str, options: Options) -> bytes:
             {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
             for t in request.tools
         ]
-        if options.tool_calls == "parsed":
-            fields["messages"] = to_messages(request.messages)
-        else:
+        if not is_parsed:
             fields["tool_choice"] = "none"  # vLLM shows the tools to the model all the same, and leaves its text alone
     if request.schema is not None:
         schema = {"name": "reply", "schema": request.schema, "strict": options.strict_schema}
@@ -75,8 +75,11 @@ def body(request: Request, model: str, options: Options) -> bytes:
     return _encoder.encode(fields).encode()
 
 
-def reply(answer: Answer, model: str, max_tokens: int) -> Reply:
-    """Read the reply of one turn; anything but a complete reply of this model raises Failure or Refusal."""
+def reply(answer: Answer, model: str, context: int) -> Reply:
+    """Read the reply of one turn; anything but a complete reply of this model raises Failure or Refusal.
+
+    context : longest prompt plus reply, tokens.
+    """
     if answer.status != 200:
         return _of_status(answer)
     value = parse(answer.data)
@@ -92,21 +95,17 @@ def reply(answer: Answer, model: str, max_tokens: int) -> Reply:
             pass
         case _:
             raise Failure("its reply has not exactly one choice with a message and a reason for its end")
-    match value.get("usage"):
-        case {"prompt_tokens": int(n_prompt), "completion_tokens": int(n_completion)} if min(n_prompt, n_completion) >= 0:
-            pass
-        case _:
-            raise Failure("its reply has no count of tokens (`usage`), which the limits of an episode need")
-    text = _text(message)
-    if reason in ("stop", "tool_calls", "function_call"):
-        return Reply(text=text, finish="stop", n_prompt_tokens=n_prompt, n_completion_tokens=n_completion)
+    n_prompt, n_completion = (_count(value, name) for name in ("prompt_tokens", "completion_tokens"))
     if reason == "content_filter":
         raise Refusal("its filter of contents ended the reply, which is therefore not the model's")
-    if reason != "length":
+    if reason not in ("stop", "tool_calls", "function_call", "length"):
         raise Failure(f"it ended the reply with {reason!r}")
     # vLLM lowers `max_tokens` to the room that the prompt leaves in the context.
-    finish = "context" if n_completion < max_tokens else "length"
-    return Reply(text=text, finish=finish, n_prompt_tokens=n_prompt, n_completion_tokens=n_completion)
+    cut: Literal["context", "length"] = "context" if n_prompt + n_completion >= context else "length"
+    return Reply(
+        text=_text(message), thinking=_thinking(message), finish=cut if reason == "length" else "stop",
+        n_prompt_tokens=n_prompt, n_completion_tokens=n_completion,
+    )  # fmt: skip
 
 
 def parse(data: bytes) -> dict[str, Json]:
@@ -123,7 +122,9 @@ def parse(data: bytes) -> dict[str, Json]:
 def refused(answer: Answer) -> Failure | Refusal:
     """Describe an answer without result."""
     if 300 <= answer.status < 400:
-        return Refusal("it redirects to another address, which is not followed: the key would follow. Name that address")
+        return Refusal(
+            "it redirects, which is not followed, as the key would go along. Name the address it redirects to"
+        )
     text = f"HTTP {answer.status}: {_message(answer.data)}"
     if answer.status in _PASSING or answer.status >= 500:
         return Failure(text, retry_after_s=_retry_after(answer.headers.get("Retry-After", "")))
@@ -147,8 +148,23 @@ def _text(message: Mapping[str, Json]) -> str:
             content = to_text(content, message["tool_calls"])
         except ValueError as error:
             raise Failure(f"its reply has {error}") from None
-    thinking = message.get("reasoning_content") or message.get("reasoning")
-    return f"<think>\n{thinking}\n</think>\n\n{content}" if thinking else content
+    return content
+
+
+def _count(value: Mapping[str, Json], name: str) -> int:
+    usage = value.get("usage")
+    count = usage.get(name) if isinstance(usage, dict) else None
+    if not isinstance(count, int) or count < 0:
+        raise Failure(f"its reply has no count `usage.{name}`, which the limits of an episode need")
+    return count
+
+
+def _thinking(message: Mapping[str, Json]) -> str:
+    # Two names of one field; without a reasoning parser the server leaves the thinking in the content.
+    thinking = message.get("reasoning_content") or message.get("reasoning") or ""
+    if not isinstance(thinking, str):
+        raise Failure("the thinking of its reply is not a text")
+    return thinking
 
 
 def _message(data: bytes) -> str:
