@@ -129,9 +129,10 @@ class MockServer:
             return
         body = json.loads(data)
         self.bodies.append(body)
+        number = len(self.bodies)
         self.headers.append(head)
         await asyncio.sleep(self.delay_s)
-        if self.fault is not None and len(self.bodies) % self.every == 0:
+        if self.fault is not None and number % self.every == 0:
             self.n_faults += 1
             return await _FAULT[self.fault](self, body, writer)
         writer.write(_http(self.completion(body)))
@@ -170,10 +171,11 @@ def _changed(**changes):
     return fault
 
 
-def _written(*arguments, **more):
+def _written(value: object, *arguments, **more):
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+
     async def fault(server: MockServer, body: dict, writer: asyncio.StreamWriter) -> None:
-        answer = _http(*arguments, **more)
-        writer.write(answer.replace(b"SECRET", (server.secret or "").encode()))
+        writer.write(_http(data.replace(b"SECRET", (server.secret or "").encode()), *arguments, **more))
 
     return fault
 

@@ -29,12 +29,12 @@ def main(cfg: settings.Root) -> None:
     (model,) = models
     options = settings.typed(Options, cfg.engine.options, "engine.options")
     log = Path(cfg.paths.results) / "serve" / f"{re.sub('[^A-Za-z0-9._-]', '-', model.ref.name)}.log"
-    arguments = server.arguments(
+    command = server.command(
         model.ref, dtype=cfg.engine.dtype, context=cfg.engine.context, options=options, tool_syntax=model.tool_syntax
     )
     print(f"serve: starting `{model.ref.name}`; its output is in `{log}`", flush=True)
     with server.server(
-        arguments, server.environment(model.ref, options), log=log, host=cfg.serve.host, port=cfg.serve.port,
+        command, server.environment(model.ref, options), log=log, host=cfg.serve.host, port=cfg.serve.port,
         start_s=cfg.serve.start_s,
     ) as url:  # fmt: skip
         print(f"serve: {url} serves `{model.ref.path}`; interrupt to end it", flush=True)

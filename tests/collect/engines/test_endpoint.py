@@ -468,8 +468,9 @@ def test_the_manifest_has_what_the_server_states_and_no_address():
         engine = make_engine(server, extra={"repetition_penalty": 1.0})
         engine.load(MODEL)
         described = engine.describe()
-    assert described["stated"] == {"model": "org/m", "root": "org/m", "max_model_len": 512, "fingerprint": "fp_1"}
-    assert described["version"] == "0.32.0" and described["hosts"] == ["127.0.0.1"]
+    stated = {"model": "org/m", "root": "org/m", "max_model_len": 512, "version": "0.32.0", "fingerprint": "fp_1"}
+    assert described["stated"] == stated and described["version"] == "0.32.0"
+    assert described["hosts"] == ["127.0.0.1"]
     assert described["settings"]["extra"] == {"repetition_penalty": 1.0} and described["settings"]["context"] == 512
     assert str(server.port) not in json.dumps(described)
 

