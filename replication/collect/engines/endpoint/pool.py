@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from replication.collect.engines.endpoint.options import Options
 from replication.collect.engines.endpoint.wire import Failure
@@ -26,7 +26,6 @@ class Endpoint:
     """In a row."""
     problem: str = ""
     """The last one."""
-    revival: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
 
 class Pool:
@@ -40,6 +39,7 @@ class Pool:
         self._options = options
         self._is_healthy = is_healthy
         self._waiting: deque[asyncio.Future[Endpoint]] = deque()
+        self._revivals: set[asyncio.Task[None]] = set()
         self._stopped: str | None = None
         self._outage: asyncio.TimerHandle | None = None
 
@@ -80,7 +80,9 @@ class Pool:
         if not endpoint.is_up:
             return
         endpoint.is_up = False
-        endpoint.revival = asyncio.create_task(self._revive(endpoint, pause_s))
+        revival = asyncio.create_task(self._revive(endpoint, pause_s))
+        self._revivals.add(revival)  # the loop itself keeps no strong reference to a task
+        revival.add_done_callback(self._revivals.discard)
         if not any(e.is_up for e in self.endpoints):
             self._outage = asyncio.get_running_loop().call_later(self._options.outage_s, self._declare_outage)
 
