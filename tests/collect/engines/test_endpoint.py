@@ -297,13 +297,40 @@ def test_a_reply_has_its_text_and_the_reason_of_its_end(message, reason, n_compl
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-def test_thinking_is_kept_apart_under_both_names_and_never_sent_back(name):
+def test_thinking_is_kept_apart_under_both_names_and_sent_back_only_on_request(name):
     reply = wire.reply(completion({"content": "hi", name: "hm"}), "m", 8)
     assert (reply.thinking, reply.text) == ("hm", "hi")
     with pytest.raises(wire.Failure, match="thinking"):
         wire.reply(completion({"content": "hi", name: ["hm"]}), "m", 8)
     messages = (*REQUEST.messages, Message(role="assistant", content="hi", thinking="hm"), REQUEST.messages[1])
-    assert b"hm" not in wire.body(dataclasses.replace(REQUEST, messages=messages), "m", Options(urls=[]))
+    request = dataclasses.replace(REQUEST, messages=messages)
+    assert b"hm" not in wire.body(request, "m", Options(urls=[]))
+    sent = json.loads(wire.body(request, "m", Options(urls=[], send_thinking=True)))["messages"]
+    assert [m.get(name) for m in sent] == [None, None, "hm", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "thinking", "text"),
+    [
+        ("<think>\nhm\n</think>\n\nhi", "hm", "hi"),
+        ("hm\n</think>\nhi", "hm", "hi"),
+        ("<think>hm", "hm", ""),
+        ("hi", "", "hi"),
+    ],
+)
+def test_thinking_that_a_server_leaves_in_the_content_is_split_off(content, thinking, text):
+    reply = wire.reply(completion({"content": content}), "m", 8)
+    assert (reply.thinking, reply.text) == (thinking, text)
+
+
+def test_variables_of_the_chat_template_go_with_every_request():
+    with MockServer(hello) as server:
+        engine = make_engine(server)
+        engine.load(dataclasses.replace(MODEL, template_options={"enable_thinking": False}))
+        ask(engine, REQUEST)
+        assert [body["chat_template_kwargs"] for body in server.bodies] == [{"enable_thinking": False}] * 2
+        engine.load(MODEL)
+        assert "chat_template_kwargs" not in server.bodies[-1]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ with server.server({fake("ready")!r}, {{}}, log=Path({str(tmp_path)!r}) / "log",
 
 
 def test_the_server_has_the_settings_of_the_engine_in_process():
-    model = ModelRef(name="m", path="org/m", revision="abcdef", architecture="a")
+    model = ModelRef(name="m", path="org/m", revision="abcdef", architecture="a", reasoning_parser="qwen3")
     options = Options(
         device="cpu", max_num_seqs=4, kv_cache_gib=0.5,
         llm={"enforce_eager": True, "enable_chunked_prefill": False, "structured_outputs_config": {"backend": "xgrammar"}},
@@ -130,8 +130,8 @@ def test_the_server_has_the_settings_of_the_engine_in_process():
     assert command == (
         "-m vllm.entrypoints.openai.api_server --model org/m --served-model-name org/m --revision abcdef --dtype float32 "
         "--max-model-len 64 --max-num-seqs 4 --kv-cache-memory-bytes 536870912 --seed 0 --generation-config vllm "
-        "--enable-auto-tool-choice --tool-call-parser llama3_json --enforce-eager --no-enable-chunked-prefill "
-        '--structured-outputs-config {"backend": "xgrammar"}'
+        "--enable-auto-tool-choice --tool-call-parser llama3_json --reasoning-parser qwen3 --enforce-eager "
+        '--no-enable-chunked-prefill --structured-outputs-config {"backend": "xgrammar"}'
     )
 
 

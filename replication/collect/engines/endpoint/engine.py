@@ -44,6 +44,7 @@ class EndpointEngine:
         self._urls = [url.rstrip("/") for url in options.urls]
         self._model: ModelRef | None = None
         self._facts: facts.Facts | None = None
+        self._template_options: dict[str, Json] = {}
         self._fingerprint: str | None = None
         self._key: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,7 +55,7 @@ class EndpointEngine:
     def load(self, model: ModelRef) -> None:
         """Check that the servers serve this checkpoint, and that one gives a complete reply."""
         self._key = api_key(self._options)
-        self._model, self._facts = model, None
+        self._model, self._facts, self._template_options = model, None, dict(model.template_options)
         try:
             asyncio.run(self._preflight())
         except EngineError:
@@ -125,7 +126,7 @@ class EndpointEngine:
         return 0
 
     async def _request(self, request: Request, read: Callable[[wire.Answer], Read]) -> Read:
-        data = wire.body(request, self._name, self._options)
+        data = wire.body(request, self._name, self._options, self._template_options)
         problem = ""
         for attempt in range(self._options.retries + 1):
             if attempt:

@@ -18,6 +18,9 @@ class Options:
     model: str | None = None  # name of the checkpoint at the servers; null: its path
     reply_model: str | None = None  # name that replies state, where it differs (a dated version); null: `model`
     tool_calls: str = "parsed"  # scaffold native: parsed by the server, or left in the text (`text`, vLLM only)
+    send_thinking: bool = (
+        False  # earlier thinking goes with a request, for servers whose template decides about it (vLLM)
+    )
     strict_schema: bool = True  # scaffold json: the server must follow the schema, or refuse the request
     max_tokens_name: str = "max_tokens"  # some servers know only max_completion_tokens
     extra: dict[str, Any] = field(default_factory=dict)  # further fields of every request, such as repetition_penalty
@@ -44,7 +47,7 @@ SPEED_ONLY = frozenset(
 OURS = frozenset(
     {
         "model", "messages", "temperature", "top_p", "top_k", "seed", "n", "stream", "stop", "tools", "tool_choice",
-        "response_format", "max_tokens", "max_completion_tokens",
+        "response_format", "chat_template_kwargs", "max_tokens", "max_completion_tokens",
     }
 )  # fmt: skip
 """Fields of a request that `extra` must not set: they come from the run's settings."""
@@ -71,8 +74,8 @@ def check(options: Options) -> None:
     ours = sorted(OURS & set(options.extra))
     if ours:
         raise ConfigError(
-            f"`engine.options.extra` sets `{'`, `'.join(ours)}`, which the run's settings decide. Set it under "
-            f"`sampling` or `engine`, or remove it."
+            f"`engine.options.extra` sets `{'`, `'.join(ours)}`, which other settings decide. Set it under "
+            f"`sampling`, `engine` or the model's `template_options`, or remove it."
         )
     if _SECRET.search(json.dumps(options.extra)):
         raise ConfigError(

@@ -5,11 +5,12 @@ import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from replication.collect.engines.endpoint.options import Options
 from replication.collect.engines.endpoint.tool_calls import to_messages, to_text
-from replication.records import Json, Reply, Request
+from replication.records import Json, Message, Reply, Request
 
 _PASSING = frozenset({408, 409, 425, 429})
 """Codes of the client's class that another attempt may not meet; so are all of the server's class."""
@@ -44,20 +45,39 @@ class Answer(NamedTuple):
     data: bytes
 
 
-def body(request: Request, model: str, options: Options) -> bytes:
-    """Write the request of one turn."""
+class Parts(NamedTuple):
+    """A reply in its two parts."""
+
+    thinking: str
+    text: str
+
+
+def body(
+    request: Request, model: str, options: Options, template_options: Mapping[str, Json] = MappingProxyType({})
+) -> bytes:
+    """Write the request of one turn.
+
+    template_options : variables of the chat template, for vLLM and servers like it.
+    """
     sampling = request.sampling
     is_parsed = bool(request.tools) and options.tool_calls == "parsed"
-    plain = [{"role": m.role, "content": m.content} for m in request.messages]
+    messages = to_messages(request.messages) if is_parsed else [_plain(message) for message in request.messages]
+    if options.send_thinking:
+        said = (message for message in request.messages if message.role == "assistant")
+        for message, entry in zip(said, (entry for entry in messages if entry["role"] == "assistant")):
+            if message.thinking:  # servers differ in the name of this field
+                entry |= {"reasoning": message.thinking, "reasoning_content": message.thinking}
     fields: dict[str, Json] = {
         **options.extra,
         "model": model,
-        "messages": to_messages(request.messages) if is_parsed else plain,
+        "messages": messages,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": request.seed,
         options.max_tokens_name: sampling.max_tokens,
     }
+    if template_options:
+        fields["chat_template_kwargs"] = template_options
     if sampling.top_k != -1:
         fields["top_k"] = sampling.top_k
     if request.stop:
@@ -68,7 +88,8 @@ def body(request: Request, model: str, options: Options) -> bytes:
             for t in request.tools
         ]
         if not is_parsed:
-            fields["tool_choice"] = "none"  # vLLM shows the tools to the model all the same, and leaves its text alone
+            # vLLM shows the tools to the model all the same, and leaves its text alone: also tokens that mark calls.
+            fields |= {"tool_choice": "none", "skip_special_tokens": False}
     if request.schema is not None:
         schema = {"name": "reply", "schema": request.schema, "strict": options.strict_schema}
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -102,8 +123,9 @@ def reply(answer: Answer, model: str, context: int) -> Reply:
         raise Failure(f"it ended the reply with {reason!r}")
     # vLLM lowers `max_tokens` to the room that the prompt leaves in the context.
     cut: Literal["context", "length"] = "context" if n_prompt + n_completion >= context else "length"
+    parts = _parts(message)
     return Reply(
-        text=_text(message), thinking=_thinking(message), finish=cut if reason == "length" else "stop",
+        text=parts.text, thinking=parts.thinking, finish=cut if reason == "length" else "stop",
         n_prompt_tokens=n_prompt, n_completion_tokens=n_completion,
     )  # fmt: skip
 
@@ -159,12 +181,20 @@ def _count(value: Mapping[str, Json], name: str) -> int:
     return count
 
 
-def _thinking(message: Mapping[str, Json]) -> str:
-    # Two names of one field; without a reasoning parser the server leaves the thinking in the content.
-    thinking = message.get("reasoning_content") or message.get("reasoning") or ""
+def _parts(message: Mapping[str, Json]) -> Parts:
+    text = _text(message)
+    thinking = message.get("reasoning_content") or message.get("reasoning") or ""  # two names of one field
     if not isinstance(thinking, str):
         raise Failure("the thinking of its reply is not a text")
-    return thinking
+    if not thinking and (text.lstrip().startswith("<think>") or "</think>" in text):
+        # A server without reasoning parser leaves the thinking in the content. Its template may have opened the tag.
+        thinking, _, text = text.lstrip().removeprefix("<think>").partition("</think>")
+        return Parts(thinking.strip(), text.lstrip("\n"))
+    return Parts(thinking, text)
+
+
+def _plain(message: Message) -> dict[str, Json]:
+    return {"role": message.role, "content": message.content}
 
 
 def _message(data: bytes) -> str:

