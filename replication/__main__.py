@@ -90,8 +90,8 @@ def _refuse_secrets(arguments: list[str]) -> None:
     found = [mask_text(argument) for argument in arguments if mask_text(argument) != argument]
     if found:
         raise ConfigError(
-            f"an argument holds what looks like a key or password: {', '.join(found)}. Settings are stored and published: "
-            f"remove it and pass it in the environment, for example as HF_TOKEN."
+            f"`{'`, `'.join(found)}` has what looks like a key or password; settings are stored and published. Remove it "
+            f"and pass it in the environment, for example as HF_TOKEN."
         )
 
 

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from replication.errors import ReplicationError
+from replication.errors import ConfigError, ReplicationError
 from replication.records import stable_hash
 from replication.settings import Root
 
@@ -18,6 +18,8 @@ _SAME_STUDY = re.compile(
 )
 """Overrides that say where, by whom or how fast a study is made; `study=NAME` is in its name already."""
 _MAX = 80
+_named: dict[str, list[str]] = {}
+"""Names that jobs of this process gave their studies, with what tells the jobs apart."""
 
 
 def run_job(main: Callable[[Root], None], cfg: Root) -> None:
@@ -25,7 +27,7 @@ def run_job(main: Callable[[Root], None], cfg: Root) -> None:
 
     `-m study=controlled_tiny study.seed=0,1` makes the studies `controlled_tiny-study.seed-0` and `-1`, with every command
     that is called with the same overrides. Results in the store and training runs have names of their own anyway. A job
-    that names its study with an interpolation, as in `study.name=seed${study.seed}`, keeps this name.
+    that names its study, as in `study.name=seed${study.seed}`, keeps this name.
     """
     if not is_job():
         main(cfg)
@@ -51,9 +53,15 @@ def _apart(cfg: Root) -> Root:
     from hydra.core.hydra_config import HydraConfig
 
     overrides = list(HydraConfig.get().overrides.task)
-    if not any(text.lstrip("+").startswith("study.name=") and "${" in text for text in overrides):
-        name = "-".join([cfg.study.name, *suffix(overrides)])
+    parts = suffix(overrides)
+    if not any(text.lstrip("+").startswith("study.name=") for text in overrides):
+        name = "-".join([cfg.study.name, *parts])
         cfg = dataclasses.replace(cfg, study=dataclasses.replace(cfg.study, name=name))
+    elif _named.setdefault(cfg.study.name, parts) != parts:
+        raise ConfigError(
+            f"two jobs of this multirun are named `{cfg.study.name}`, and one would overwrite the study of the other. Leave "
+            f"`study.name` out, or name the jobs by what differs, as in 'study.name=seed${{study.seed}}'."
+        )
     if cfg.paths.paper is not None:
         cfg = dataclasses.replace(
             cfg, paths=dataclasses.replace(cfg.paths, paper=f"{cfg.paths.paper}/{cfg.study.name}")
@@ -63,11 +71,12 @@ def _apart(cfg: Root) -> Root:
 
 def suffix(overrides: Sequence[str]) -> list[str]:
     """Return the parts that tell a job's study from those of other jobs; empty if its overrides change no result."""
-    pairs = sorted(text.lstrip("+~").partition("=")[::2] for text in overrides)
-    chosen = [(key, value) for key, value in pairs if not _SAME_STUDY.match(key) and key != "study.name"]
-    parts = [re.sub(r"[^A-Za-z0-9.]+", "-", f"{key}-{value}").strip("-.") for key, value in chosen]
-    readable = all(re.fullmatch(r"[A-Za-z0-9._]+", value) for _, value in chosen)
-    if parts and (not readable or len("-".join(parts)) > _MAX):
-        # Other values could be written in the same letters, as -1 and 1.
-        parts = ["-".join(parts)[: _MAX - 9].strip("-."), stable_hash(chosen, 8)]
+    pairs = sorted(text.lstrip("+").partition("=")[::2] for text in overrides)
+    chosen = [(key, value) for key, value in pairs if not _SAME_STUDY.match(key.lstrip("~")) and key != "study.name"]
+    readable = [
+        f"{key}-{value}" for key, value in chosen if re.fullmatch(r"[\w./@]+=[A-Za-z0-9._]{1,20}", f"{key}={value}")
+    ]
+    parts = [re.sub(r"[^A-Za-z0-9._]+", "-", text) for text in readable]
+    if len(parts) < len(chosen) or len("-".join(parts)) > _MAX:
+        parts = [*parts[:3], stable_hash(chosen, 8)]  # what is left out or cut must tell jobs apart too
     return parts
