@@ -34,5 +34,10 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def _ascii(sign: str) -> str:
-    plain = ASCII.get(sign) or unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    return plain or sign.encode("ascii", "backslashreplace").decode()
+    if sign in ASCII:
+        return ASCII[sign]
+    kind = unicodedata.decomposition(sign).partition(" ")[0]
+    plain = unicodedata.normalize("NFKD", sign).replace("\N{FRACTION SLASH}", "/").encode("ascii", "ignore").decode()
+    if not plain:
+        return sign.encode("ascii", "backslashreplace").decode()
+    return {"<super>": "^", "<fraction>": " "}.get(kind, "") + plain

@@ -2,6 +2,11 @@
 
 import os
 
+# What a user has set for other programs must not change a test, nor what a test starts. HYDRA_FULL_ERROR gives tracebacks.
+for name in list(os.environ):
+    if name.startswith(("HYDRA_", "WANDB_")) or name in ("PYTHONWARNINGS", "PYTHONIOENCODING", "REPLICATION_PARENT"):
+        del os.environ[name]
+
 # Before torch is loaded by whichever test comes first: training and serving on the CPU use one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
