@@ -2,11 +2,6 @@
 
 import os
 
-# What a user has set for other programs must not change a test, nor what a test starts. HYDRA_FULL_ERROR gives tracebacks.
-for name in list(os.environ):
-    if name.startswith(("HYDRA_", "WANDB_")) or name in ("PYTHONWARNINGS", "PYTHONIOENCODING", "REPLICATION_PARENT"):
-        del os.environ[name]
-
 # Before torch is loaded by whichever test comes first: training and serving on the CPU use one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -15,6 +10,13 @@ import pandas as pd
 import pytest
 
 from replication.store.table import COLUMNS
+
+
+def pytest_configure() -> None:
+    """Remove what a user has set for other programs; it would change tests and the commands that they start."""
+    for name in list(os.environ):
+        if name.startswith(("HYDRA_", "WANDB_")) or name in ("PYTHONWARNINGS", "PYTHONIOENCODING"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
