@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replication.masking import MASK, masked
-from replication.records import Json
+from replication.records import Json, stable_hash
 
 VARIABLES = frozenset(
     {
@@ -50,7 +50,7 @@ def description(config: Any, tokenizer: Any, device: str, settings: Mapping[str,
     import transformers
     import vllm
 
-    template = tokenizer.chat_template or ""
+    template = tokenizer.chat_template
     return {
         "engine": "vllm",
         "version": vllm.__version__,
@@ -74,8 +74,8 @@ def description(config: Any, tokenizer: Any, device: str, settings: Mapping[str,
             },
         },
         "environment": _environment(os.environ),
-        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
-        "tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "chat_template_sha256": stable_hash(template) if isinstance(template, dict) else _sha256(template or ""),
+        "tokenizer_sha256": _sha256(tokenizer.backend_tokenizer.to_str()),
     }
 
 
@@ -85,6 +85,10 @@ def _environment(variables: Mapping[str, str]) -> dict[str, Json]:
         for name, value in sorted(variables.items())
         if name in VARIABLES
     }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hardware() -> str:
