@@ -1,6 +1,5 @@
 """Options of the endpoint engine, their checks, and those among them that leave the text alone."""
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from replication.errors import ConfigError, EngineError
+from replication.masking import find_secrets
 
 
 @dataclass
@@ -52,8 +52,6 @@ OURS = frozenset(
 )  # fmt: skip
 """Fields of a request that `extra` must not set: they come from the run's settings."""
 
-_SECRET = re.compile("api_?key|secret|password|passwd|authorization|credential|bearer", re.IGNORECASE)
-
 _CHOICES = {"tool_calls": ("parsed", "text"), "max_tokens_name": ("max_tokens", "max_completion_tokens")}
 _POSITIVE = ("connect_s", "read_s", "request_s", "backoff_s", "max_backoff_s", "outage_s", "max_reply_mib")
 
@@ -77,7 +75,7 @@ def check(options: Options) -> None:
             f"`engine.options.extra` sets `{'`, `'.join(ours)}`, which other settings decide. Set it under "
             f"`sampling`, `engine` or the model's `template_options`, or remove it."
         )
-    if _SECRET.search(json.dumps(options.extra)):
+    if any(find_secrets(options.extra)):
         raise ConfigError(
             "`engine.options.extra` names a key or a password, which the manifest would repeat. Put the key into an "
             "environment variable and name that in `engine.options.api_key_env`."
