@@ -1,4 +1,4 @@
-"""Parse JSON and calls that a model wrote: accepts any text, bounded in size and depth.
+"""Parse JSON, calls and answers that a model wrote: accepts any text, bounded in size and depth.
 
 vLLM's own parsers are not used. They need the model's tokenizer (the one for Llama refuses any other), they log a stack
 trace for each bad call, and they return a reply with one bad call as plain text, which would end the episode as an answer.
@@ -13,6 +13,12 @@ from typing import NamedTuple, NoReturn
 
 from replication.collect.scaffolds.compact import MAX_CALLS
 from replication.records import Call, Json, Task
+
+PARSER = "parser-2"
+"""Version of this module and of `near`, part of the version of every scaffold that uses them."""
+
+ANSWER = "<answer>"
+"""Marks the place of the answer in prompts; a reply that copies it is no answer."""
 
 MAX_REPLY = 100_000
 """Characters after the thinking."""
@@ -33,14 +39,67 @@ class Decoded(NamedTuple):
 
 
 def without_thinking(text: str) -> str:
-    """Remove the thinking before a reply. Templates may open it in the prompt, so only its end is required."""
-    before, closed, after = text.partition("</think>")
-    if not closed and before.lstrip()[:7] == "<think>":
-        raise Unreadable("error: the thinking has no end")
-    reply = after if closed else text
+    """Remove the thinking of a reply; a second pass changes nothing.
+
+    Covers the tags of `_THINK`, nested or several, and the channels of gpt-oss. Templates may open the thinking in the
+    prompt, so that an end without a beginning ends all that stands before it.
+    """
+    reply = _outside_tags(_outside_channels(text))
     if len(reply) > MAX_REPLY:
         raise Unreadable("error: reply too long")
     return reply.strip()
+
+
+def _outside_tags(text: str) -> str:
+    tags = [(tag.start(), tag.end(), "/" in tag[0] or "END" in tag[0]) for tag in _THINK.finditer(text)]
+    # Thinking that the template opened: the depth at the start with which every end has its beginning.
+    depth = deficit = 0
+    for _, _, closes in tags:
+        deficit += 1 if closes else -1
+        depth = max(depth, deficit)
+    kept: list[str] = []
+    at = 0
+    last_end: int | None = None
+    for start, end, closes in tags:
+        if closes:
+            depth, last_end = depth - 1, end
+            at = end if depth == 0 else at
+        else:
+            if depth == 0:
+                kept.append(text[at:start])
+                at, last_end = start, None
+            depth += 1
+    # Thinking with more beginnings than ends speaks of its own tag: the last end counts.
+    kept.append(text[at if depth == 0 or last_end is None else last_end :])
+    outside = "".join(kept)
+    if _THINK_LINE.search(outside):
+        raise Unreadable("error: the thinking has no end")
+    return outside
+
+
+def _outside_channels(text: str) -> str:
+    channels = list(_CHANNEL.finditer(text))
+    if not channels:
+        return text
+    kept = [text[: channels[0].start()]]
+    for channel in channels:
+        end = _CHANNEL_END.search(text, channel.end())
+        content = text[channel.end() : end.start() if end else len(text)]
+        if channel[1] == "final":
+            kept.append(content)
+        elif channel[1] != "analysis":
+            kept.append(channel[0] + content)
+    reply = "".join(kept)
+    if not reply.strip():
+        raise Unreadable("error: the thinking has no end")
+    return reply
+
+
+def answer(text: str) -> str:
+    """Return the text of a final answer, unless it is the placeholder of the prompt."""
+    if text.strip() == ANSWER:
+        raise Unreadable(f"error: write the answer itself in place of {ANSWER}")
+    return text
 
 
 def decode(text: str, at: int = 0) -> Decoded:
@@ -118,3 +177,12 @@ def _constant(name: str) -> NoReturn:
 # Not strict: models write line breaks into strings without escaping them.
 _DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 _BLANKS = re.compile(r"\s*")
+# A beginning counts at the start of a line only: elsewhere a text speaks of the tag.
+_BEGIN = r"^[ \t]*(?:<(?:think|thinking|thought|seed:think)>|\[THINK\]|<\|START_THINKING\|>)"
+_END = r"</(?:think|thinking|thought|seed:think)>|\[/THINK\]|<\|END_THINKING\|>"
+_THINK = re.compile(f"{_BEGIN}|{_END}", re.MULTILINE)
+_THINK_LINE = re.compile(_BEGIN, re.MULTILINE)
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s{0,9}(\w{1,40})[^<>]{0,200}(?:<\|constrain\|>\s{0,9}\w{0,40}\s{0,9})?<\|message\|>"
+)
+_CHANNEL_END = re.compile(r"<\|(?:end|start|return|call|channel)\|>")
