@@ -23,6 +23,9 @@ class _Patterns(NamedTuple):
     marked: re.Pattern[str]
     """A tag or token of calls, followed by a tool's name."""
     labelled: re.Pattern[str]
+    """A label of an action, with a tool's name alone behind it."""
+    alone: re.Pattern[str]
+    """A reply that is one line: a tool's name and brackets, whatever is in them."""
     bracketed: re.Pattern[str]
     """A line that begins with a tool's name and an opening bracket."""
 
@@ -51,13 +54,13 @@ def attempted(text: str, task: Task) -> str | None:
         return named[1]
     if (keyed := patterns.keyed.match(text)) and _takes(tools[keyed[1]], keyed[2]):
         return keyed[1]
-    for pattern in (patterns.marked, patterns.labelled):
+    for pattern in (patterns.marked, patterns.labelled, patterns.alone):
         if found := pattern.search(text):
             return found[1]
-    for call in itertools.islice(patterns.bracketed.finditer(text), MAX_LINES):
-        read = python_arguments(text, call.end(), tools[call[1]])
-        if "\n" not in text.strip("`\n ") or (read and _ENDED.match(text, read.end)):
-            return call[1]
+    for line in itertools.islice(patterns.bracketed.finditer(text), MAX_LINES):
+        arguments = python_arguments(text, line.end(), tools[line[1]])
+        if arguments and _ENDED.match(text, arguments.end):
+            return line[1]
     return None
 
 
@@ -124,6 +127,7 @@ def _patterns(names: tuple[str, ...]) -> _Patterns:
         labelled=re.compile(
             rf"^[ \t>*#-]{{0,9}}(?:Action|Tool|Function)[ \t*]{{0,9}}:[ \t*`]{{0,9}}{one}[ \t*`()]{{0,9}}$", re.M
         ),
+        alone=re.compile(rf"\A[ \t>*`-]{{0,9}}{one}\([^()\n]{{0,2000}}\)[`;. \t\r\n]{{0,9}}\Z"),
         bracketed=re.compile(rf"^[ \t>*`-]{{0,9}}(?:print\(|functions\.|default_api\.|\[)?{one}\(", re.M),
     )
 

@@ -105,11 +105,12 @@ class React:
             calls = bounded(step for step in steps if isinstance(step, Call))
         except Unreadable as error:
             return Action(problem=str(error))
-        if calls:
-            return Action(calls=calls)
-        if not steps:
-            return Action(problem=f"error: write Action: and Action Input:, or Final Answer:, as in\n{FORM}")
-        return Action(answer=steps[0])
+        match steps:
+            case [Call(), *_]:
+                return Action(calls=calls)
+            case [str(final)]:
+                return Action(answer=final)
+        return Action(problem=f"error: write Action: and Action Input:, or Final Answer:, as in\n{FORM}")
 
     def observe(self, results: Sequence[str]) -> Message:
         """Label the results, one a line."""

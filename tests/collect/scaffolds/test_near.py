@@ -108,6 +108,10 @@ ANSWERS = [
     'I used grep("kavo") and found 482.',
     "The files are those that ls() lists: a.txt, b.txt.",
     "grep found 482.",
+    "grep(kavo) found 482 in a.txt (line 3)",
+    "ls() and cat(file) show it",
+    "The task is to mark a door, 604 as floor, and 245 as line.",  # this and the next: replies of SmolLM2-135M-Instruct
+    'Here is the code:\n\n```python\ndef mend(x):\n    return {"name": f"mend{x}", "arguments": [{"name": "mend"}]}\n```',
     "ls, cat and grep",
     "grep kavo",
     "<b>482</b>",
@@ -197,7 +201,8 @@ def test_task_without_tools_has_no_calls():
 
 HARD = [
     "grep(", "grep(\n", "grep('", 'grep("', "grep('\\'", "grep([", "grep(word=", "grep({", "grep(a=1,", "\nprint(grep(",
-    "print(", '{"name": "grep" ', '{"grep": {', '{"arguments": {"', '<tool_call>{"name":', "<tool_call>", "<tools>", "```json\n",
+    "print(", '{"name": "grep" ', '{"grep": {', '{"arguments": {"', '<tool_call>{"name":', "<tool_call>", "<tools>",
+    "```json\n",
     "```", "`", "Action: ", "Action: grep(", "Action: ls\n", "Action: ls\n\n\n\n\n", "\nAction: ls(", "\nAction Input: ",
     "Final Answer", "Final Answer: **", "\nAnswer: ", "\n> - # * `", "**", "_*`", " ", "\n", "\t\n", "'\\", ",", "<think>",
     "</think>", "\n<think>", "</think>\n<think>", "<|channel|>", "<|channel|>analysis<|message|>",

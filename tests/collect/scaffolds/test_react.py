@@ -1,12 +1,14 @@
 """The react scaffold reads labelled actions and the final answer."""
 
 import pytest
-from parts import first_tasks
+from parts import LONG, expert_script, first_tasks, make_job
 
-from replication.collect import scaffolds
+from replication.collect import runner, scaffolds
 from replication.collect.benchmarks import suite
+from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.interfaces import Action
 from replication.records import Call
+from replication.store import Store
 
 SCAFFOLD = scaffolds.load("react")
 TERMINAL = first_tasks(suite.load("terminal"), "evaluation", 1, 1, 0)[0]
@@ -165,6 +167,22 @@ def test_engine_ends_replies_before_an_observation():
     # No expert writes one of them, whatever its values.
     written = SCAFFOLD.write(Action(calls=(Call(name="write", arguments={"file": "a", "text": "x\nObservation: y"}),)))
     assert not any(one in written for one in stop)
+
+
+def test_model_that_invents_its_observations_plays_on_with_the_true_ones(tmp_path):
+    job = make_job("terminal", scaffold="react", n_tasks=2, n_trials=1, **LONG)
+    expert = expert_script(job)
+
+    def inventing(request):
+        assert request.stop
+        text = f"Thought: go on.\n{expert(request)}\nObservation: invented\n\nThought: so.\nFinal Answer: invented"
+        return text[: min(text.find(one) for one in request.stop if one in text)]
+
+    store = Store(tmp_path)
+    runner.collect(store, ScriptedEngine(inventing), [job], concurrency=2, title="test")
+    table = store.score_table()
+    assert table["value"].tolist() == [1.0, 1.0] and not table["n_malformed"].any()
+    assert all("invented" not in m.content for e in store.episodes(job.spec.run_id, True) for m in e.trajectory)
 
 
 def test_placeholders_of_the_prompt_are_no_content():
