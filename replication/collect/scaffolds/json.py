@@ -27,15 +27,16 @@ from replication.collect.scaffolds.parsing import (
 from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
 from replication.records import Call, Json, Message, Task, stable_hash
 
-INSTRUCTION = f"""{TASK} {REFUSALS}
-
-Each reply is one JSON object and nothing else: {{"tool": "<tool>", "arguments": {{"<parameter>": <value>}}}} to use a tool,
-{{"calls": [{{"tool": "<tool>", "arguments": {{...}}}}, ...]}} to use several at once, or {{"answer": "{ANSWER}"}} as final
-answer.
+TOOLS = f"""{TASK} {REFUSALS}
 
 The tools, each with the JSON schema of its arguments:
 """
+# Behind the tools: small models forget what stands before a long list.
+FORMAT = f"""
 
+Each reply is one JSON object and nothing else. To use a tool: {{"tool": "<tool>", "arguments": {{"<parameter>": <value>}}}}
+To use several at once: {{"calls": [{{"tool": "<tool>", "arguments": {{...}}}}, ...]}}
+When the task is done: {{"answer": "{ANSWER}"}}"""
 NOTHING_ELSE = "error: bad JSON: write one JSON object and nothing else"
 
 _FENCE = re.compile(r"```\w*\s(.*?)(?:```)?", re.DOTALL)
@@ -45,11 +46,11 @@ class JsonObjects:
     """Lists the tools in the system message and parses one object per reply."""
 
     name = "json"
-    version = stable_hash(["json-2", PARSER, INSTRUCTION, MAX_CALLS], 8)
+    version = stable_hash(["json-2", PARSER, TOOLS, FORMAT, MAX_CALLS], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Return the system message with the format and the tools, then the task."""
-        system = INSTRUCTION + listing(task.tools)
+        """Return the system message with the tools and the format, then the task."""
+        system = TOOLS + listing(task.tools) + FORMAT
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
     def request_options(self, task: Task) -> RequestOptions:

@@ -150,7 +150,12 @@ _START = re.compile(r'\{\s*"(?:type|name|parameters|arguments)"\s*:')
 def _read_llama3(text: str, task: Task) -> Iterator[Call]:
     at, n_read = 0, 0
     while start := _START.search(text, at):
-        value, at = decode(text, start.start())
+        try:
+            value, at = decode(text, start.start())
+        except Unreadable:
+            if n_read or _TAG in text or not start.start():
+                raise
+            break  # an object inside a text that is no JSON is code, unless it names a tool: see `attempted`
         # A row of a table may have a name too: only an object with arguments is a call.
         if "parameters" in value or "arguments" in value:
             n_read += 1

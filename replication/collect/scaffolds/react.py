@@ -42,9 +42,14 @@ from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
 from replication.records import Call, Message, Task, stable_hash
 
 FORM = 'Action: <tool>\nAction Input: {"<parameter>": <value>}'
-INSTRUCTION = f"""{TASK} {REFUSALS}
+TOOLS = f"""{TASK} {REFUSALS}
 
-Reply in this format:
+The tools, each with the JSON schema of its arguments:
+"""
+# Behind the tools: small models forget what stands before a long list.
+FORMAT = f"""
+
+To use a tool, reply in this format:
 
 Thought: <thought>
 {FORM}
@@ -52,10 +57,7 @@ Thought: <thought>
 You are then shown the result after `Observation:`. When the task is done, reply:
 
 Thought: <thought>
-Final Answer: {ANSWER}
-
-The tools, each with the JSON schema of its arguments:
-"""
+Final Answer: {ANSWER}"""
 STOP = ("\nObservation:", "\n**Observation", "\n### Observation")
 """No call contains them: in its JSON a line break is written as two characters."""
 
@@ -86,11 +88,11 @@ class React:
     """Lists the tools in the system message and parses labelled lines."""
 
     name = "react"
-    version = stable_hash(["react-2", PARSER, INSTRUCTION, STOP], 8)
+    version = stable_hash(["react-2", PARSER, TOOLS, FORMAT, STOP], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Return the system message with the format and the tools, then the task."""
-        system = INSTRUCTION + listing(task.tools)
+        """Return the system message with the tools and the format, then the task."""
+        system = TOOLS + listing(task.tools) + FORMAT
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
     def request_options(self, task: Task) -> RequestOptions:

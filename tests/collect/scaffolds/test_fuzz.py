@@ -121,6 +121,8 @@ PIECES = [
     "</parameter>", "<|python_tag|>", '{"name": "TOOL", "arguments": ', '{"name": "TOOL", "parameters": ', '{"tool": "TOOL"',
     '{"tool": "TOOL", "arguments": {"PARAMETER": "', '"}}', '{"calls": [', '{"answer": ', "Action: TOOL\n", "Action Input: ",
     "Final Answer: ", "Observation: ", "Thought: ", "**", "```json\n", "```", "<think>", "</think>", "answer ", "TOOL ",
+    "Final Answer\n", "**Final Answer: ", "Answer: ", "Action: TOOL(", "TOOL(", "PARAMETER=", "'", ")", "{'TOOL': ", "[THINK]",
+    "<tools>", "[TOOL_CALLS]", "<|channel|>final<|message|>",
     "PARAMETER", "\n", " ", "\t", "٣", "²", '"\\ud800"', "{", "}", "[", "]", '"', "\\", ",", ":", "null", "true", "NaN",
     "-Infinity", "1e999", "9" * 400, "-" + "9" * 5_000, "0.1", "x" * 3_000, "[" * 2_000, '{"a":' * 2_000, "]" * 50,
     *PATHS, *CODE, *CONTROL,
