@@ -12,13 +12,11 @@ from collections.abc import Iterable
 from typing import NamedTuple, NoReturn
 
 from replication.collect.scaffolds.compact import MAX_CALLS
+from replication.collect.scaffolds.prompts import ANSWER
 from replication.records import Call, Json, Task
 
 PARSER = "parser-2"
 """Version of this module and of `near`, part of the version of every scaffold that uses them."""
-
-ANSWER = "<answer>"
-"""Marks the place of the answer in prompts; a reply that copies it is no answer."""
 
 MAX_REPLY = 100_000
 """Characters after the thinking."""
@@ -100,6 +98,14 @@ def answer(text: str) -> str:
     if text.strip() == ANSWER:
         raise Unreadable(f"error: write the answer itself in place of {ANSWER}")
     return text
+
+
+def filled(call: Call) -> Call:
+    """Return a call, unless a value is the placeholder of the prompt."""
+    for name, value in call.arguments.items():
+        if value == f"<{name}>":
+            raise Unreadable(f"error: write the value of {name[:100]} in place of <{name[:100]}>")
+    return call
 
 
 def decode(text: str, at: int = 0) -> Decoded:

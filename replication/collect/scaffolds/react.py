@@ -28,7 +28,6 @@ from typing import NamedTuple
 from replication.collect.interfaces import Action, RequestOptions, Scaffold
 from replication.collect.scaffolds.near import python_arguments
 from replication.collect.scaffolds.parsing import (
-    ANSWER,
     MAX_CALLS,
     PARSER,
     Unreadable,
@@ -36,28 +35,28 @@ from replication.collect.scaffolds.parsing import (
     bounded,
     call,
     decode,
+    filled,
     without_thinking,
 )
-from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
+from replication.collect.scaffolds.prompts import ANSWER, REFUSALS, TASK, example, listing
 from replication.records import Call, Message, Task, stable_hash
 
-FORM = 'Action: <tool>\nAction Input: {"<parameter>": <value>}'
 TOOLS = f"""{TASK} {REFUSALS}
 
 The tools, each with the JSON schema of its arguments:
 """
-# Behind the tools: small models forget what stands before a long list.
+# Behind the tools, because small models forget what stands before a long list; the action last, because they copy the end.
 FORMAT = f"""
 
-To use a tool, reply in this format:
+When the task is done, reply in this format:
 
 Thought: <thought>
-{FORM}
+Final Answer: {ANSWER}
 
-You are then shown the result after `Observation:`. When the task is done, reply:
+Before that, use tools. Reply in this format, and you are shown the result after `Observation:`.
 
 Thought: <thought>
-Final Answer: {ANSWER}"""
+"""
 STOP = ("\nObservation:", "\n**Observation", "\n### Observation")
 """No call contains them: in its JSON a line break is written as two characters."""
 
@@ -92,7 +91,7 @@ class React:
 
     def open(self, task: Task) -> list[Message]:
         """Return the system message with the tools and the format, then the task."""
-        system = TOOLS + listing(task.tools) + FORMAT
+        system = TOOLS + listing(task.tools) + FORMAT + _form(task)
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
     def request_options(self, task: Task) -> RequestOptions:
@@ -104,7 +103,7 @@ class React:
         try:
             reply = without_thinking(text)
             steps = list(itertools.islice(_steps(reply, task), MAX_CALLS + 1))
-            calls = bounded(step for step in steps if isinstance(step, Call))
+            calls = bounded(filled(step) for step in steps if isinstance(step, Call))
         except Unreadable as error:
             return Action(problem=str(error))
         match steps:
@@ -112,7 +111,7 @@ class React:
                 return Action(calls=calls)
             case [str(final)]:
                 return Action(answer=final)
-        return Action(problem=f"error: write Action: and Action Input:, or Final Answer:, as in\n{FORM}")
+        return Action(problem=f"error: write Action: and Action Input:, or Final Answer:, as in\n{_form(task)}"[:500])
 
     def observe(self, results: Sequence[str]) -> Message:
         """Label the results, one a line."""
@@ -122,9 +121,15 @@ class React:
         """Write an action as labelled lines: calls or an answer, never both."""
         if action.answer is not None:
             return f"Final Answer: {action.answer}"
-        return "\n".join(
-            f"Action: {c.name}\nAction Input: {json.dumps(c.arguments, ensure_ascii=False)}" for c in action.calls
-        )
+        return "\n".join(_written(one) for one in action.calls)
+
+
+def _written(one: Call) -> str:
+    return f"Action: {one.name}\nAction Input: {json.dumps(one.arguments, ensure_ascii=False)}"
+
+
+def _form(task: Task) -> str:
+    return _written(example(task.tools)) if task.tools else f"Final Answer: {ANSWER}"
 
 
 def _steps(text: str, task: Task) -> Iterator[Call | str]:

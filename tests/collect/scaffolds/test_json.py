@@ -1,5 +1,7 @@
 """The json scaffold reads one object per reply, and its schema allows exactly what it reads."""
 
+import dataclasses
+
 import pytest
 from parts import first_tasks
 
@@ -51,6 +53,7 @@ def test_object_is_read_as_calls_or_answer(text, calls, answer):
         ('<think>{"tool": "ls"}', "the thinking has no end"),
         ('{"answer": "<answer>"}', "in place of <answer>"),
         ('{"tool": "<tool>", "arguments": {}}', "no tool <tool>"),
+        ('{"tool": "cat", "arguments": {"file": "<file>"}}', "the value of file in place of <file>"),
         ('{"name": "grep", "arguments": {"word": "kavo"}}', "write an object with tool"),
         ('{"grep": {"word": "kavo"}}', "write an object with tool"),
         ('["ls"]', "write an object with tool"),
@@ -67,6 +70,12 @@ def test_object_is_read_as_calls_or_answer(text, calls, answer):
 def test_reply_that_is_no_such_object_is_a_problem(text, problem):
     action = read(text)
     assert problem in action.problem and not action.calls and action.answer is None
+
+
+def test_prompt_ends_with_a_call_of_a_tool_that_the_task_has():
+    system = SCAFFOLD.open(TERMINAL)[0].content
+    assert system.endswith('{"tool":"cat","arguments":{"file":"<file>"}}')
+    assert "<file>" not in SCAFFOLD.open(dataclasses.replace(TERMINAL, tools=()))[0].content
 
 
 def test_lone_surrogates_of_escapes_do_not_reach_the_environment():
@@ -93,7 +102,5 @@ def test_schema_allows_what_experts_write_and_nothing_that_names_no_tool():
 
 
 def test_task_without_tools_can_only_be_answered():
-    import dataclasses
-
     schema = SCAFFOLD.request_options(dataclasses.replace(TERMINAL, tools=())).schema
     assert list(schema["properties"]) == ["answer"]

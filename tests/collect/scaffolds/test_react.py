@@ -189,7 +189,10 @@ def test_placeholders_of_the_prompt_are_no_content():
     system = SCAFFOLD.open(TERMINAL)[0].content
     assert "what to do next" not in system and "Final Answer: <answer>" in system
     assert "in place of <answer>" in read("Thought: <thought>\nFinal Answer: <answer>").problem
-    assert "no tool <tool>" in read('Action: <tool>\nAction Input: {"<parameter>": <value>}').problem
+    example = 'Action: cat\nAction Input: {"file": "<file>"}'
+    assert system.endswith(f"Thought: <thought>\n{example}") and read("hm").problem.endswith(example)
+    assert read(example).problem == "error: write the value of file in place of <file>" and not read(example).calls
+    assert read('Action: cat\nAction Input: {"file": "<file>.txt"}').calls
     assert read("Final Answer: <answer> is a tag").answer == "<answer> is a tag"
 
 
