@@ -87,10 +87,9 @@ def _outside_channels(text: str) -> str:
             kept.append(content)
         elif channel[1] != "analysis":
             kept.append(channel[0] + content)
-    reply = "".join(kept)
-    if not reply.strip():
+    if channels[-1][1] == "analysis":
         raise Unreadable("error: the thinking has no end")
-    return reply
+    return "".join(kept)
 
 
 def answer(text: str) -> str:

@@ -361,8 +361,10 @@ AROUND = [
     ('Action: write\nAction Input: {"text": ', "}"), ("<function=write><parameter=text>", "</parameter></function>"),
 ]  # fmt: skip
 """What may stand around a value in each syntax."""
+THINKING = ("<think>", "</think>", "[THINK]", "<|channel|>final<|message|>")
+"""Pieces of which a reply of any length is thinking alone, or empty."""
 LONG_REPLIES = [
-    *(piece * (1_000_000 // len(piece)) for piece in PIECES if piece not in ("<think>", "</think>")),
+    *(piece * (1_000_000 // len(piece)) for piece in PIECES if piece not in THINKING),
     *(f"</think>{piece * (99_000 // len(piece))}" for piece in PIECES),
     *(f"{start}{'[' * 90_000}" for start in ("<tool_call>", "Action: cat\nAction Input: {\"a\":", '{"name":')),
     "<function=cat>" + "<parameter=a>" * 7_000, "<parameter=a>" * 7_000 + "<function=cat>", "<tool_call>" + '{"' * 49_000,
