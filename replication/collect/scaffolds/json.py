@@ -21,10 +21,9 @@ from replication.collect.scaffolds.parsing import (
     bounded,
     call,
     decode,
-    filled,
     without_thinking,
 )
-from replication.collect.scaffolds.prompts import ANSWER, REFUSALS, TASK, example, listing
+from replication.collect.scaffolds.prompts import ANSWER, REFUSALS, TASK, listing
 from replication.records import Call, Json, Message, Task, stable_hash
 
 TOOLS = f"""{TASK} {REFUSALS}
@@ -32,11 +31,12 @@ TOOLS = f"""{TASK} {REFUSALS}
 The tools, each with the JSON schema of its arguments:
 """
 # Behind the tools, because small models forget what stands before a long list; a call last, because they copy the end.
+# No example with a tool of the task: decoding that is held to the schema would be drawn to its placeholders.
 FORMAT = f"""
 
 Each reply is one JSON object and nothing else. When the task is done: {{"answer": "{ANSWER}"}}
 Before that, use several tools at once: {{"calls": [{{"tool": "<tool>", "arguments": {{...}}}}, ...]}}
-or one: """
+or one: {{"tool": "<tool>", "arguments": {{"<parameter>": <value>}}}}"""
 
 NOTHING_ELSE = "error: bad JSON: write one JSON object and nothing else"
 
@@ -52,8 +52,6 @@ class JsonObjects:
     def open(self, task: Task) -> list[Message]:
         """Return the system message with the tools and the format, then the task."""
         system = TOOLS + listing(task.tools) + FORMAT
-        if task.tools:
-            system += self.write(Action(calls=(example(task.tools),)))
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
     def request_options(self, task: Task) -> RequestOptions:
@@ -106,7 +104,7 @@ def _action(value: Json, task: Task) -> Action:
 def _call(value: Json, task: Task) -> Call:
     match value:
         case {"tool": name, **rest} if rest.keys() <= {"arguments"}:
-            return filled(call(name, rest.get("arguments", {}), task))
+            return call(name, rest.get("arguments", {}), task)
     raise Unreadable("error: a call must be an object with tool and arguments")
 
 
