@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from replication.collect.interfaces import Action, RequestOptions, Scaffold
 from replication.collect.scaffolds.near import attempted
-from replication.collect.scaffolds.parsing import PARSER, Unreadable, bounded, call, decode, without_thinking
+from replication.collect.scaffolds.parsing import PARSER, Malformed, Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK
 from replication.errors import ConfigError
 from replication.records import Call, Json, Message, Task, stable_hash
@@ -60,6 +60,8 @@ class Native:
         try:
             reply = without_thinking(text)
             calls = bounded(self._syntax.read(reply, task))
+        except Malformed as error:
+            return Action(problem=f"{error}; a call is {self._syntax.form.replace('NAME', '<tool>')}"[:400])
         except Unreadable as error:
             return Action(problem=str(error))
         if calls:
@@ -116,7 +118,7 @@ def _read_qwen3_coder(text: str, task: Task) -> Iterator[Call]:
         }
         yield call(name, arguments, task)
     if not n_read and _OPEN in text:
-        raise Unreadable("error: no <function=name> after <tool_call>")
+        raise Malformed("error: no <function=name> after <tool_call>")
 
 
 def _typed(text: str, schema: Json) -> Json:
@@ -161,7 +163,7 @@ def _read_llama3(text: str, task: Task) -> Iterator[Call]:
             n_read += 1
             yield _from_object(value, task)
     if not n_read and _TAG in text:
-        raise Unreadable(f"error: no JSON object with name and parameters after {_TAG}")
+        raise Malformed(f"error: no JSON object with name and parameters after {_TAG}")
 
 
 def _write_llama3(calls: Sequence[Call]) -> str:
@@ -170,7 +172,7 @@ def _write_llama3(calls: Sequence[Call]) -> str:
 
 def _from_object(value: Json, task: Task) -> Call:
     if not isinstance(value, dict):
-        raise Unreadable("error: a call must be a JSON object with name and arguments")
+        raise Malformed("error: a call must be a JSON object with name and arguments")
     # Families use different keys, and models that were trained on both confuse them.
     return call(value.get("name"), value.get("arguments", value.get("parameters", {})), task)
 

@@ -29,6 +29,10 @@ class Unreadable(Exception):
     """A reply cannot be used; the text is shown to the model."""
 
 
+class Malformed(Unreadable):
+    """JSON or a call that is written wrongly; it helps to see the right form."""
+
+
 class Decoded(NamedTuple):
     """A JSON value and the position after its text."""
 
@@ -112,11 +116,11 @@ def decode(text: str, at: int = 0) -> Decoded:
     try:
         value, end = _DECODER.raw_decode(text, _after_blanks(text, at))
     except json.JSONDecodeError as error:
-        raise Unreadable(f"error: bad JSON: {error.msg} at character {error.pos - at}") from None
+        raise Malformed(f"error: bad JSON: {error.msg} at character {error.pos - at}") from None
     except ValueError as error:
-        raise Unreadable(f"error: bad JSON: {error}") from None
+        raise Malformed(f"error: bad JSON: {error}") from None
     except RecursionError:
-        raise Unreadable("error: bad JSON: nested too deeply") from None
+        raise Malformed("error: bad JSON: nested too deeply") from None
     return Decoded(_clean(value, 0), end)
 
 
@@ -129,7 +133,7 @@ def call(name: Json, arguments: Json, task: Task) -> Call:
     if isinstance(arguments, str):  # some models write the object as a JSON string, like OpenAI's API
         arguments = decode(arguments).value
     if not isinstance(arguments, dict):
-        raise Unreadable(f"error: the arguments of {name} must be a JSON object")
+        raise Malformed(f"error: the arguments of {name} must be a JSON object")
     return Call(name=name, arguments=arguments)
 
 
@@ -151,7 +155,7 @@ def _after_blanks(text: str, at: int) -> int:
 
 def _clean(value: Json, depth: int) -> Json:
     if depth > MAX_DEPTH:
-        raise Unreadable("error: bad JSON: nested too deeply")
+        raise Malformed("error: bad JSON: nested too deeply")
     if isinstance(value, str):
         # "\ud800" is valid JSON, but tokenizers reject a lone surrogate when a result shows the text again.
         return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

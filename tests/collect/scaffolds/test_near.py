@@ -50,6 +50,7 @@ MALFORMED = {
         '{"name": "grep", "arguments": {"word": "kavo"}}\n</tool_call>',
         '<tool_call\n{"name": "grep", "arguments": {"word": "kavo"}}',
         '<tool_call>grep("kavo")</tool_call>',
+        'The call goes within <tool_call></tool_call> XML tags:\n```\n{"name": "grep", "arguments": {"word": "kavo"}}\n```',
         '<tools>{"name": "grep", "arguments": {"word": "kavo"}}</tools>',
         "<tools>\ngrep kavo\n</tools>",
         '<tools>{"type": "function", "function": {"name": "ls", "parameters": {}}}</tools>',
@@ -153,7 +154,7 @@ def test_call_in_another_syntax_is_malformed_and_the_right_one_is_told(syntax, t
     action = scaffolds.load("native", syntax).parse(text, TERMINAL)
     assert action.answer is None and not action.calls
     if "<tool_call>" in text:  # the reader of the syntax finds what is wrong in its own tag
-        assert action.problem.startswith("error: ")
+        assert SYNTAXES[syntax].form.split("NAME")[0] in action.problem
     else:
         name = "grep" if "grep" in text else "ls"
         assert f"to use {name}, reply {SYNTAXES[syntax].form.replace('NAME', name)}" in action.problem
