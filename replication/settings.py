@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from replication.errors import ConfigError
+from replication.masking import find_secrets
 from replication.records import Json
 
 Schema = TypeVar("Schema")
@@ -411,6 +412,7 @@ def checked(cfg: DictConfig) -> Root:
     unknown = sorted(_unknown_keys(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
         raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
+    _refuse_secrets(root)
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
@@ -480,6 +482,16 @@ def _unknown_keys(values: Json, converted: Json, path: str = "") -> Iterator[str
     elif isinstance(values, list):
         for at, (value, other) in enumerate(zip(values, converted)):
             yield from _unknown_keys(value, other, f"{path}[{at}]")
+
+
+def _refuse_secrets(root: Root) -> None:
+    # Settings become part of manifests, run_ids and published data; a key would be in all of them.
+    found = list(find_secrets(dataclasses.asdict(root)))
+    if found:
+        raise ConfigError(
+            f"`{'`, `'.join(found)}` holds what looks like a key or password; settings are stored and published. Remove it "
+            f"and pass it in the environment, for example as HF_TOKEN."
+        )
 
 
 def _in_range(key: str, value: float, low: float, high: float) -> None:
