@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from replication.errors import ConfigError
+from replication.masking import find_secrets
 from replication.records import Json
 from replication.settings.composing import message
 from replication.settings.conversion import typed
@@ -21,9 +22,21 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 def checked(cfg: DictConfig) -> Root:
     """Convert Hydra's DictConfig to the typed root; ConfigError if a value is missing, unknown or out of range."""
-    root = typed(Root, _resolved(cfg), "")
+    values = _resolved(cfg)
+    _refuse_secrets(values)
+    root = typed(Root, values, "")
     check_relations(root)
     return root
+
+
+def _refuse_secrets(values: Mapping[str, Json]) -> None:
+    # Settings become part of manifests, run_ids and published data; a key would be in all of them, and in messages.
+    found = list(find_secrets(values))
+    if found:
+        raise ConfigError(
+            f"`{'`, `'.join(found)}` holds what looks like a key or password; settings are stored and published. Remove it "
+            f"and pass it in the environment, for example as HF_TOKEN."
+        )
 
 
 def analysis(name: str = "default") -> Analysis:

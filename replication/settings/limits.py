@@ -11,7 +11,8 @@ from omegaconf import MISSING
 
 Kind = Literal["text", "name", "model", "path"]
 
-_NAME = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+MAX_NAME = 64
+_NAME = f"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MAX_NAME - 1}}}"
 PATTERNS: dict[Kind, str] = {"name": _NAME, "model": f"{_NAME}(?:/{_NAME})?"}
 """Names are parts of file names, CSV files, figures and the paper, and what is not ASCII cannot be typed everywhere."""
 _RULE = "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ + - and starts with a letter or digit"

@@ -138,6 +138,9 @@ class Serve:
     """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
 
     only: list[str] = limited(list, distinct=True)  # their names; empty: all of the study, then the index is written
+    host: str = "127.0.0.1"  # command `serve`: the address to listen at; 0.0.0.0 for other machines
+    port: int = whole(0, 65_535, 0)  # 0: a free one
+    start_s: float = real(0.0, 1e6, 900.0, above=True)  # time limit until the server answers
 
 
 @dataclass
@@ -154,8 +157,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes` and the options that the kind lists as `speed_only`; the run's manifest has
-    those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `episode_s` and the options that the kind lists as `speed_only`; the run's
+    manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -163,6 +166,7 @@ class Engine:
     context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
     concurrency: int = whole(1, 100_000)  # episodes in flight
     processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
+    episode_s: float | None = real(0.0, 1e9, None, above=True)  # after it the episode failed in the engine: unscored
     options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
 
 

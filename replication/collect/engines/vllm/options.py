@@ -29,7 +29,7 @@ SPEED_ONLY = frozenset(
             "attention_backend", "block_size", "compilation_config", "cpu_offload_gb", "data_parallel_size",
             "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "download_dir",
             "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
-            "gpu_memory_utilization", "kv_cache_memory_bytes", "load_format", "max_num_batched_tokens",
+            "gpu_memory_utilization", "hf_token", "kv_cache_memory_bytes", "load_format", "max_num_batched_tokens",
             "max_parallel_loading_workers", "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
         )
     }
