@@ -19,6 +19,10 @@ SPEED_ONLY = {"concurrency", "processes"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
 
 
+SMALL = {"device": "cpu", "max_num_seqs": 1}
+"""The required options of kind vllm."""
+
+
 @pytest.fixture
 def cfg():
     settings.register()
@@ -30,7 +34,7 @@ def cfg():
 
 def spec_of(cfg):
     labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
-    model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
+    model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r"), labels=labels)
     (job,) = build.jobs(cfg, model)
     return job.spec
 
@@ -77,10 +81,11 @@ def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
     other = {"device": "cuda", "max_num_seqs": 2, "kv_cache_gib": None, "threads": 2, "multiprocessing": True}
     assert engines.text_options("vllm", given) == engines.text_options("vllm", given | other) == {"llm": {}}
     for name in (
-        "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer",
-        "speculative_config", "structured_outputs_config", "generation_config", "seed", "not_yet_invented",
+        "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer_mode",
+        "speculative_config", "structured_outputs_config", "override_generation_config", "seed", "not_yet_invented",
     ):  # fmt: skip
         assert engines.text_options("vllm", given | {"llm": {name: "x"}}) == {"llm": {name: "x"}}
+    assert engines.text_options("vllm", given | {"llm": {"load_format": "hf"}}) == {"llm": {"load_format": "hf"}}
     for name in ("enforce_eager", "tensor_parallel_size", "gpu_memory_utilization", "block_size"):
         assert engines.text_options("vllm", given | {"llm": {name: 1}}) == {"llm": {}}
 
@@ -103,6 +108,10 @@ def test_options_that_are_speed_only_are_arguments_of_vllm():
         ("scripted", {"replies": "x"}, "no key `engine.options.replies`; allowed: reply"),
         ("vllm", {"device": "cpu"}, "no value for `engine.options.max_num_seqs`"),
         ("vllm", {"device": "cpu", "max_num_seqs": "many"}, "`engine.options`: Value 'many' .* could not be converted"),
+        ("vllm", SMALL | {"llm": {"load_format": "dummy"}}, "`engine.options.llm.load_format` is 'dummy'; allowed: auto"),
+        ("vllm", SMALL | {"llm": {"tokenizer": "org/m"}}, "`engine.options.llm.tokenizer` cannot be set"),
+        ("vllm", SMALL | {"llm": {"revision": "main"}}, "`engine.options.llm.revision` cannot be set"),
+        ("vllm", SMALL | {"llm": {"generation_config": "auto"}}, "`engine.options.llm.generation_config` cannot be set"),
     ],
 )
 def test_unknown_kind_and_wrong_option_of_an_engine_are_one_clear_error(kind, options, message):

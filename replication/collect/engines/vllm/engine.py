@@ -1,4 +1,4 @@
-"""vLLM in process: one engine, many episodes in flight, checkpoints of one architecture swapped in place.
+"""vLLM in process: one engine, many episodes in flight; checkpoints that differ in their weights only are swapped in place.
 
 A separate thread steps the engine, so the event loop is never blocked: a coroutine puts its request into a queue and
 awaits a future; before each step the thread adds all queued requests to the running batch (continuous batching).
@@ -17,12 +17,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from replication.collect.engines.vllm.chat import render
+from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
 from replication.collect.engines.vllm.options import Options
+from replication.collect.engines.vllm.weights import require_all_tensors
 from replication.collect.interfaces import ModelRef
 from replication.errors import EngineError
 from replication.records import Json, Reply, Request
@@ -52,7 +53,8 @@ class VllmEngine:
         self._device, self._context, self._threads = options.device, context, options.threads
         self._settings: dict[str, Any] = {
             "dtype": dtype, "max_model_len": context, "max_num_seqs": options.max_num_seqs, "use_tqdm_on_load": False,
-            **options.llm,
+            # Sampling defaults come from conf/ alone; the ids that end a text are still read from the checkpoint.
+            "generation_config": "vllm", **options.llm,
         }  # fmt: skip
         if options.kv_cache_gib is not None:
             self._settings["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
@@ -66,7 +68,8 @@ class VllmEngine:
         }
         self._llm: Any = None
         self._tokenizer: Any = None
-        self._model: ModelRef | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._has_all_tensors = False
         self._failure: str | None = None
         self._ids = itertools.count()
         self._waiting: deque[_Waiting] = deque()
@@ -77,29 +80,28 @@ class VllmEngine:
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def load(self, model: ModelRef) -> None:
-        """Serve this checkpoint from now on: swap weights if the architecture is the same, else start another engine."""
-        self._check_folder(model)
-        if self._llm is None or self._model is None or self._model.architecture != model.architecture:
+        """Serve this checkpoint from now on: swap the weights if all else is equal, else start another engine.
+
+        After an error no checkpoint is loaded, and the next call starts an engine.
+        """
+        if self._waiting or (self._llm is not None and self._llm.llm_engine.has_unfinished_requests()):
+            raise EngineError("`load` was called while requests are in flight; await them first.")
+        try:
+            checkpoint = open_checkpoint(model)
+            served = None if self._failure else self._checkpoint
+            if served is None or served.engine_key is None or served.engine_key != checkpoint.engine_key:
+                self.close()
+                self._start(checkpoint)
+            elif served.identity != checkpoint.identity:
+                self._swap(checkpoint)
+            checkpoint.require_unchanged()
+        except BaseException:  # an interruption in the middle of a swap, too
             self.close()
-            self._start(model)
-        elif model.path != self._model.path:
-            self._swap(model.path)
-        self._model = model
+            raise
+        self._checkpoint = checkpoint
 
-    def _check_folder(self, model: ModelRef) -> None:
-        # A hub id has the form org/name; a path that exists, or any other form, must be a folder with a checkpoint.
-        path = Path(model.path)
-        is_local = path.exists() or model.path.startswith((".", "/", "~")) or len(path.parts) != 2
-        if is_local and not ((path / "config.json").is_file() and list(path.glob("*.safetensors"))):
-            raise EngineError(
-                f"no checkpoint of `{model.name}` at `{model.path}`: config.json or *.safetensors is missing. "
-                f"Run `make train`, or fix the model's path in conf/."
-            )
-
-    def _start(self, model: ModelRef) -> None:
+    def _start(self, checkpoint: Checkpoint) -> None:
         os.environ.update(self._environment)
-        if Path(model.path).exists():
-            os.environ["HF_HUB_OFFLINE"] = "1"
         try:
             from vllm import LLM
         except ImportError as error:
@@ -107,14 +109,17 @@ class VllmEngine:
                 f"vLLM cannot be imported ({error}). Run `make install`; it has wheels for Linux x86_64 and aarch64 only."
             ) from error
         self._check_threads()
+        model = checkpoint.model
         try:
-            arguments = dict(self._settings)
-            if not Path(model.path).exists():
-                arguments["revision"] = model.revision
-            self._llm = LLM(model=model.path, **arguments)
+            self._llm = LLM(model=str(checkpoint.folder), **self._settings)
+            tokenizer = self._llm.get_tokenizer()
         except Exception as error:  # vLLM raises many types here; none of them leaves a usable engine
-            raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {_first_line(error)}") from error
-        self._tokenizer = self._llm.get_tokenizer()
+            raise EngineError(
+                f"vLLM cannot serve `{model.name}` from `{checkpoint.folder}`: {_first_line(error)}"
+            ) from error
+        config = self._llm.llm_engine.vllm_config.model_config.hf_config
+        self._has_all_tensors = require_all_tensors(config, checkpoint.tensors, model.name)
+        self._tokenizer = tokenizer
         self._failure, self._closed = None, False
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
@@ -132,22 +137,17 @@ class VllmEngine:
                 f"`engine.options.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
             )
 
-    def _swap(self, path: str) -> None:
-        if self._waiting or self._llm.llm_engine.has_unfinished_requests():
-            raise EngineError("`load` was called while requests are in flight; await them first.")
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
-        if self._device == "cpu":
-            self._llm.apply_model(_pack_lm_head)
-        self._llm.reset_prefix_cache()
-        # The tokenizer may differ too: same architecture, other vocabulary file.
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        if tokenizer.get_vocab() != self._tokenizer.get_vocab():
+    def _swap(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.folder)})
+            if self._device == "cpu":
+                self._llm.apply_model(_pack_lm_heads)
+            self._llm.reset_prefix_cache()
+        except Exception as error:  # as in `_start`
             raise EngineError(
-                f"the tokenizer at `{path}` differs from the engine's; give the model its own architecture."
-            )
-        self._tokenizer = tokenizer
+                f"vLLM cannot load the weights of `{checkpoint.model.name}` from `{checkpoint.folder}`: "
+                f"{_first_line(error)}"
+            ) from error
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -223,9 +223,14 @@ class VllmEngine:
 
     def describe(self) -> Mapping[str, Json]:
         """Return versions and resolved settings, which also show a changed default of vLLM."""
-        if self._llm is None:
+        if self._llm is None or self._checkpoint is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        return description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
+        facts = description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
+        taken = self._llm.llm_engine.input_processor.generation_config_fields.get("eos_token_id")
+        return facts | {
+            "all_tensors_found": self._has_all_tensors,
+            "generation_config": {"stated": self._checkpoint.generation_config, "taken": {"eos_token_id": taken}},
+        }
 
     def close(self) -> None:
         """Stop the thread and release the engine with its memory."""
@@ -234,7 +239,7 @@ class VllmEngine:
                 self._closed = True
                 self._wake.notify()
             self._thread.join()
-        self._thread = self._llm = self._tokenizer = self._model = None
+        self._thread = self._llm = self._tokenizer = self._checkpoint = None
         # vLLM frees its memory and process groups when the object is collected; a second engine needs them.
         gc.collect()
 
@@ -253,10 +258,13 @@ def _settle(waiting: _Waiting, result: Any) -> None:
         waiting.loop.call_soon_threadsafe(deliver)
 
 
-def _pack_lm_head(model: "torch.nn.Module") -> None:
+def _pack_lm_heads(model: "torch.nn.Module") -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    dispatch_cpu_unquantized_gemm(cast(Any, model.lm_head), remove_weight=False)
+    heads = (getattr(module, "lm_head", None) for module in model.modules())
+    for head in heads:
+        if hasattr(head, "weight"):
+            dispatch_cpu_unquantized_gemm(cast(Any, head), remove_weight=False)
 
 
 def _first_line(error: BaseException) -> str:
