@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 from hydra import compose, initialize_config_dir
 from parts import make_job, training_record
