@@ -108,10 +108,18 @@ def test_options_that_are_speed_only_are_arguments_of_vllm():
         ("scripted", {"replies": "x"}, "no key `engine.options.replies`; allowed: reply"),
         ("vllm", {"device": "cpu"}, "no value for `engine.options.max_num_seqs`"),
         ("vllm", {"device": "cpu", "max_num_seqs": "many"}, "`engine.options`: Value 'many' .* could not be converted"),
-        ("vllm", SMALL | {"llm": {"load_format": "dummy"}}, "`engine.options.llm.load_format` is 'dummy'; allowed: auto"),
+        (
+            "vllm",
+            SMALL | {"llm": {"load_format": "dummy"}},
+            "`engine.options.llm.load_format` is 'dummy'; allowed: auto",
+        ),
         ("vllm", SMALL | {"llm": {"tokenizer": "org/m"}}, "`engine.options.llm.tokenizer` cannot be set"),
         ("vllm", SMALL | {"llm": {"revision": "main"}}, "`engine.options.llm.revision` cannot be set"),
-        ("vllm", SMALL | {"llm": {"generation_config": "auto"}}, "`engine.options.llm.generation_config` cannot be set"),
+        (
+            "vllm",
+            SMALL | {"llm": {"generation_config": "auto"}},
+            "`engine.options.llm.generation_config` cannot be set",
+        ),
     ],
 )
 def test_unknown_kind_and_wrong_option_of_an_engine_are_one_clear_error(kind, options, message):
@@ -125,5 +133,5 @@ def test_every_engine_of_conf_is_built_and_starts_nothing(file):
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=[f"engine={file}"]))
     engine = build.engine(cfg)
-    assert type(engine).__module__ .startswith(f"replication.collect.engines.{cfg.engine.kind}")
+    assert type(engine).__module__.startswith(f"replication.collect.engines.{cfg.engine.kind}")
     engine.close()

@@ -1,7 +1,6 @@
 """A checkpoint's identity: every file that can change its text, and a commit instead of a branch."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 from hydra import compose, initialize_config_dir
-from parts import make_job, training_record
+from parts import make_job, training_record, write_hub_cache
 
 from replication import settings
 from replication.collect import build, checkpoints, serve
@@ -99,22 +98,8 @@ def cache(tmp_path, monkeypatch):
     """A cache of the hub with two commits of org/name, whose `main` is the first; the hub cannot be reached."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    repository = tmp_path / "models--org--name"
-    for commit in COMMITS:
-        made = write_checkpoint(tmp_path / "made", commit.encode())
-        folder = repository / "snapshots" / commit
-        folder.mkdir(parents=True)
-        (repository / "blobs").mkdir(exist_ok=True)
-        for file in made.iterdir():
-            data = file.read_bytes()
-            large = file.suffix == ".safetensors"
-            name = hashlib.sha256(data) if large else hashlib.sha1(b"blob %d\0" % len(data) + data)
-            blob = repository / "blobs" / name.hexdigest()
-            blob.write_bytes(data)
-            (folder / file.name).symlink_to(blob)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMITS[0])
-    return repository
+    made = {commit: write_checkpoint(tmp_path / commit, commit.encode()) for commit in COMMITS}
+    return write_hub_cache(tmp_path, "org/name", made)
 
 
 def test_a_branch_is_resolved_to_its_commit_and_a_moved_branch_is_another_checkpoint(cache):

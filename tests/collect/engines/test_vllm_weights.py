@@ -12,7 +12,8 @@ from replication.errors import EngineError
 def write(file, names, n_missing=0, **changes):
     """Write a safetensors file of tensors of two float32 values; without its last bytes."""
     entries = {
-        name: {"dtype": "F32", "shape": [2], "data_offsets": [8 * i, 8 * i + 8]} | changes for i, name in enumerate(names)
+        name: {"dtype": "F32", "shape": [2], "data_offsets": [8 * i, 8 * i + 8]} | changes
+        for i, name in enumerate(names)
     }
     header = json.dumps({"__metadata__": {"format": "pt"}} | entries).encode()
     data = struct.pack("<Q", len(header)) + header + bytes(8 * len(names))

@@ -239,8 +239,10 @@ class VllmEngine:
                 self._closed = True
                 self._wake.notify()
             self._thread.join()
+        if self._llm is not None:
+            # At once: when the object is collected, this would take the process groups of the next engine with it.
+            self._llm.llm_engine.engine_core.shutdown()
         self._thread = self._llm = self._tokenizer = self._checkpoint = None
-        # vLLM frees its memory and process groups when the object is collected; a second engine needs them.
         gc.collect()
 
 
