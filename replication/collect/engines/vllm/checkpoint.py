@@ -24,7 +24,7 @@ class Checkpoint:
     """Hash of everything but the values of the weights: two checkpoints with equal keys can share an engine. None if the
     checkpoint is quantized, because vLLM's reload of quantized weights has not been compared with a fresh engine."""
     generation_config: dict[str, Json]
-    """Defaults that the checkpoint states."""
+    """Generation defaults that the checkpoint states."""
     stamps: tuple[checkpoints.Stamp, ...]
 
     def require_unchanged(self) -> None:
@@ -51,7 +51,7 @@ def _open(model: ModelRef) -> Checkpoint:
     checkpoints.require_checkpoint(folder, f"`{model.name}`", EngineError)
     stamps = checkpoints.stamps(folder)
     tensors = read_headers(folder)
-    config, generation_config = _object(folder / "config.json"), _object(folder / "generation_config.json")
+    config, defaults = _object(folder / "config.json"), _object(folder / "generation_config.json")
     identity = checkpoints.files_sha256(folder, read_again=True) if is_local else model.revision
     if is_local and model.files_sha256 not in (None, identity):
         raise EngineError(
@@ -60,7 +60,8 @@ def _open(model: ModelRef) -> Checkpoint:
         )
     quantized = config.get("quantization_config") is not None or (folder / "hf_quant_config.json").is_file()
     return Checkpoint(
-        model=model, folder=folder, identity=identity, tensors=tensors, generation_config=generation_config, stamps=stamps,
+        model=model, folder=folder, identity=identity, tensors=tensors, stamps=stamps,
+        generation_config={k: v for k, v in defaults.items() if not k.startswith("_") and k != "transformers_version"},
         engine_key=None if quantized else stable_hash([checkpoints.setup_sha256(folder), tensors]),
     )  # fmt: skip
 
