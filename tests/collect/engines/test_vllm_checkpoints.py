@@ -36,7 +36,7 @@ def ref(path, **about):
 
 
 def texts(engine):
-    """Greedy and sampled replies of the loaded checkpoint."""
+    """Greedy and sampled replies of the loaded checkpoint, each with the length of its prompt."""
 
     async def main():
         requests = [
@@ -48,7 +48,7 @@ def texts(engine):
         ]  # fmt: skip
         return await asyncio.gather(*(engine.generate(request) for request in requests))
 
-    return [reply.text for reply in asyncio.run(main())]
+    return [(reply.text, reply.n_prompt_tokens) for reply in asyncio.run(main())]
 
 
 def edit_json(file, **changes):
@@ -67,10 +67,9 @@ def permute(weights):
     weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"].flip(0).contiguous()
 
 
-def swap_two_words(folder):
+def spell_every_word(folder):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    vocabulary["e"], vocabulary["a"] = vocabulary["a"], vocabulary["e"]
+    tokenizer["model"]["merges"] = []
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
@@ -89,7 +88,7 @@ VARIANTS = {
     "rope": lambda folder: edit_json(folder / "config.json", rope_parameters={"rope_theta": 20.0, "rope_type": "default"}),
     "eos": end_at_a_frequent_token,
     "defaults": lambda folder: edit_json(folder / "generation_config.json", repetition_penalty=9.0, top_k=1),
-    "tokenizer": swap_two_words,
+    "tokenizer": spell_every_word,
     "template": shout,
 }  # fmt: skip
 """What a second checkpoint has that the base has not."""
