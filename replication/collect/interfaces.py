@@ -56,6 +56,10 @@ class ModelRef:
     files_sha256: str | None = None
     """Hash of all files of a folder that can change its text; an engine serves no others. None for a hub id, whose commit
     fixes them."""
+    reasoning_parser: str | None = None
+    """Reasoning parser of vLLM with the tags of the model's thinking; None if it does not think."""
+    template_options: Mapping[str, Json] = field(default_factory=dict)
+    """Variables of the chat template."""
 
 
 class Engine(Protocol):

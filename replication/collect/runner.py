@@ -14,7 +14,7 @@ from replication.collect import progress
 from replication.collect.checks import repeat_check
 from replication.collect.episodes import play
 from replication.collect.interfaces import Benchmark, Engine, Scaffold
-from replication.errors import EngineError
+from replication.errors import EngineError, RequestRefused
 from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Task
 from replication.store import Store
 from replication.store.writer import RunWriter
@@ -160,8 +160,12 @@ async def _play_one(engine: Engine, item: Item) -> Episode:
 
 
 async def _generate(engine: Engine, request: Request) -> Reply:
-    """Generate a reply; an EngineError is raised after `RETRIES` retries."""
+    """Generate a reply; an EngineError is raised after `RETRIES` retries, a RequestRefused at once."""
     for _ in range(RETRIES):
-        with contextlib.suppress(EngineError):
+        try:
             return await engine.generate(request)
+        except RequestRefused:
+            raise
+        except EngineError:
+            continue
     return await engine.generate(request)

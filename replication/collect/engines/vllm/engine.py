@@ -1,42 +1,34 @@
 """vLLM in process: one engine, many episodes in flight; checkpoints that differ in their weights only are swapped in place.
 
-A separate thread steps the engine, so the event loop is never blocked: a coroutine puts its request into a queue and
-awaits a future; before each step the thread adds all queued requests to the running batch (continuous batching).
-
 Two bugs of vLLM 0.32 on the CPU are worked around, and regression tests cover both: per-request seeds crash with
 chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied embeddings at the old weights
 (so lm_head is packed again).
 """
 
-import asyncio
-import contextlib
+import datetime
 import gc
-import itertools
 import os
 import sys
-import threading
-from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from replication.collect.engines.vllm.chat import render
+from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
 from replication.collect.engines.vllm.options import Options
+from replication.collect.engines.vllm.stepping import Stepper, first_line
+from replication.collect.engines.vllm.thinking import Thinking, check_parser
 from replication.collect.engines.vllm.weights import require_all_tensors
 from replication.collect.interfaces import ModelRef
-from replication.errors import EngineError
+from replication.errors import ConfigError, EngineError, RequestRefused
 from replication.records import Json, Reply, Request
 
 if TYPE_CHECKING:
     import torch
 
 
-class _Waiting(NamedTuple):
-    prompt_ids: list[int]
-    params: Any
-    future: asyncio.Future
-    loop: asyncio.AbstractEventLoop
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""torch reads these when it is loaded; with MKL the second one wins."""
 
 
 class VllmEngine:
@@ -51,6 +43,7 @@ class VllmEngine:
 
     def __init__(self, dtype: str, context: int, options: Options):
         self._device, self._context, self._threads = options.device, context, options.threads
+        self._stall_s, self._date = options.stall_s, _date(options.date)
         self._settings: dict[str, Any] = {
             "dtype": dtype, "max_model_len": context, "max_num_seqs": options.max_num_seqs, "use_tqdm_on_load": False,
             # Sampling defaults come from conf/ alone; the ids that end a text are still read from the checkpoint.
@@ -58,9 +51,10 @@ class VllmEngine:
         }  # fmt: skip
         if options.kv_cache_gib is not None:
             self._settings["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
+        self._threads_found = {name: os.environ[name] for name in _THREADS if name in os.environ}
         self._environment = {
+            **dict.fromkeys(_THREADS, str(options.threads)),
             "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(options.multiprocessing)),
-            "OMP_NUM_THREADS": str(options.threads),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
             "TOKENIZERS_PARALLELISM": "false",
@@ -70,12 +64,8 @@ class VllmEngine:
         self._tokenizer: Any = None
         self._checkpoint: Checkpoint | None = None
         self._has_all_tensors = False
-        self._failure: str | None = None
-        self._ids = itertools.count()
-        self._waiting: deque[_Waiting] = deque()
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        self._chat: Chat | None = None
+        self._stepper: Stepper | None = None
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -84,21 +74,32 @@ class VllmEngine:
 
         After an error no checkpoint is loaded, and the next call starts an engine.
         """
-        if self._waiting or (self._llm is not None and self._llm.llm_engine.has_unfinished_requests()):
+        if self._stepper is not None and self._stepper.busy:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         try:
             checkpoint = open_checkpoint(model)
-            served = None if self._failure else self._checkpoint
-            if served is None or served.engine_key is None or served.engine_key != checkpoint.engine_key:
+            if self._must_restart(checkpoint):
                 self.close()
                 self._start(checkpoint)
-            elif served.identity != checkpoint.identity:
+            elif self._checkpoint is not None and self._checkpoint.identity != checkpoint.identity:
                 self._swap(checkpoint)
             checkpoint.require_unchanged()
+            thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
+            self._chat = Chat(
+                self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
+            )
         except BaseException:  # an interruption in the middle of a swap, too
             self.close()
             raise
         self._checkpoint = checkpoint
+
+    def _must_restart(self, checkpoint: Checkpoint) -> bool:
+        served = self._checkpoint
+        if self._stepper is None or self._stepper.failure is not None or served is None or served.engine_key is None:
+            return True
+        return (served.engine_key, served.model.reasoning_parser) != (
+            checkpoint.engine_key, checkpoint.model.reasoning_parser,
+        )  # fmt: skip
 
     def _start(self, checkpoint: Checkpoint) -> None:
         os.environ.update(self._environment)
@@ -111,18 +112,24 @@ class VllmEngine:
         self._check_threads()
         model = checkpoint.model
         try:
-            self._llm = LLM(model=str(checkpoint.folder), **self._settings)
-            tokenizer = self._llm.get_tokenizer()
+            arguments = dict(self._settings)
+            if model.reasoning_parser is not None:
+                check_parser(model.reasoning_parser)
+                arguments["reasoning_parser"] = model.reasoning_parser
+            self._llm = LLM(model=str(checkpoint.folder), **arguments)
+            self._tokenizer = self._llm.get_tokenizer()
+        except EngineError:
+            raise
         except Exception as error:  # vLLM raises many types here; none of them leaves a usable engine
             raise EngineError(
-                f"vLLM cannot serve `{model.name}` from `{checkpoint.folder}`: {_first_line(error)}"
+                f"vLLM cannot serve `{model.name}` from `{checkpoint.folder}`: {first_line(error)}"
             ) from error
         config = self._llm.llm_engine.vllm_config.model_config.hf_config
         self._has_all_tensors = require_all_tensors(config, checkpoint.tensors, model.name)
-        self._tokenizer = tokenizer
-        self._failure, self._closed = None, False
-        self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
-        self._thread.start()
+        from vllm.exceptions import VLLMClientError
+
+        refusals = (ValueError, TypeError, VLLMClientError)
+        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s)
 
     def _check_threads(self) -> None:
         # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,
@@ -132,9 +139,13 @@ class VllmEngine:
         import torch
 
         if torch.get_num_threads() != self._threads:
+            found = (
+                ", ".join(f"{name}={value}" for name, value in self._threads_found.items()) or "none of them was set"
+            )
+            wanted = " ".join(f"{name}={self._threads}" for name in _THREADS)
             raise EngineError(
                 f"torch was loaded with {torch.get_num_threads()} threads before the engine was started with "
-                f"`engine.options.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
+                f"`engine.options.threads` {self._threads} ({found}). Start the program with `{wanted}`."
             )
 
     def _swap(self, checkpoint: Checkpoint) -> None:
@@ -146,78 +157,67 @@ class VllmEngine:
         except Exception as error:  # as in `_start`
             raise EngineError(
                 f"vLLM cannot load the weights of `{checkpoint.model.name}` from `{checkpoint.folder}`: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
 
     # -- requests -------------------------------------------------------------------------------------------------
 
     async def generate(self, request: Request) -> Reply:
         """Render the chat and sample one reply, without blocking the event loop."""
+        if self._chat is None or self._stepper is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        chat, thinking = self._chat, self._chat.thinking
+        prompt = chat.prompt(request)
+        room = self._context - len(prompt.ids)
+        if room < 1:
+            return Reply(text="", finish="context", n_prompt_tokens=len(prompt.ids), n_completion_tokens=0)
+        params = self._params(request, chat, room)
+
+        def add(request_id: str) -> None:
+            engine, tokens = self._llm.llm_engine, {"prompt_token_ids": prompt.ids}
+            if request.schema is None or thinking.parser is None:
+                engine.add_request(request_id, tokens, params)
+                return
+            # The schema applies after the thinking. vLLM would look for its end in the whole prompt, where earlier turns
+            # may show theirs.
+            tasks = engine.get_supported_tasks()
+            core = engine.input_processor.process_inputs(request_id, tokens, params, supported_tasks=tasks)
+            core.reasoning_ended = prompt.state == "closed"
+            core.reasoning_parser_kwargs = thinking.parser_options
+            engine.add_request(request_id, core, params)
+
+        output = (await self._stepper.submit(add)).outputs[0]
+        if output.finish_reason in ("error", "abort"):
+            cause = ", probably because its schema cannot be compiled or followed" if request.schema is not None else ""
+            kind = EngineError if request.schema is None else RequestRefused
+            raise kind(
+                f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens{cause}."
+            )
+        parts = thinking.split(output.text, prompt.state)
+        cut_by_context = output.finish_reason == "length" and room < request.sampling.max_tokens
+        return Reply(
+            text=parts.text, thinking=parts.thinking,
+            finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
+            n_prompt_tokens=len(prompt.ids), n_completion_tokens=len(output.token_ids),
+        )  # fmt: skip
+
+    def _params(self, request: Request, chat: Chat, room: int) -> Any:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        if self._failure is not None or self._tokenizer is None:
-            raise EngineError(self._failure or "no checkpoint is loaded; call `load` first.")
-        prompt_ids = render(self._tokenizer, request)
-        room = self._context - len(prompt_ids)
-        if room < 1:
-            return Reply(text="", finish="context", n_prompt_tokens=len(prompt_ids), n_completion_tokens=0)
         sampling = request.sampling
-        params = SamplingParams(
-            temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
-            max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), output_kind=RequestOutputKind.FINAL_ONLY,
-            # Some families mark calls with special tokens, which would be dropped from the text.
-            skip_special_tokens=not request.tools,
-            structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
-        )  # fmt: skip
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future = loop.create_future()
-        with self._wake:
-            self._waiting.append(_Waiting(prompt_ids, params, future, loop))
-            self._wake.notify()
-        output = (await future).outputs[0]
-        cut_by_context = output.finish_reason == "length" and room < sampling.max_tokens
-        return Reply(
-            text=output.text,
-            finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
-            n_prompt_tokens=len(prompt_ids), n_completion_tokens=len(output.token_ids),
-        )  # fmt: skip
-
-    # -- the stepping thread --------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        in_flight: dict[str, _Waiting] = {}
-        while True:
-            with self._wake:
-                while not (self._waiting or in_flight or self._closed):
-                    self._wake.wait()
-                if self._closed:
-                    break
-                arrived = list(self._waiting)
-                self._waiting.clear()
-            try:
-                self._add(arrived, in_flight)
-                for output in self._llm.llm_engine.step():
-                    if output.finished:
-                        _settle(in_flight.pop(output.request_id), output)
-            except Exception as error:  # the engine has failed; every waiting episode must be notified
-                self._failure = f"vLLM failed while generating: {_first_line(error)}"
-                with self._wake:
-                    arrived = [w for w in arrived if w not in in_flight.values()] + list(self._waiting)
-                    self._waiting.clear()
-                for waiting in [*in_flight.values(), *arrived]:
-                    _settle(waiting, EngineError(self._failure))
-                break
-
-    def _add(self, arrived: list[_Waiting], in_flight: dict[str, _Waiting]) -> None:
-        for waiting in arrived:
-            request_id = str(next(self._ids))
-            try:
-                self._llm.llm_engine.add_request(request_id, {"prompt_token_ids": waiting.prompt_ids}, waiting.params)
-            except ValueError as error:  # vLLM rejected this request; the engine is unaffected
-                _settle(waiting, EngineError(f"vLLM refused a request: {_first_line(error)}"))
-            else:
-                in_flight[request_id] = waiting
+        try:
+            return SamplingParams(
+                temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
+                max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), stop_token_ids=chat.stop_token_ids,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                # Some families mark calls or thinking with special tokens, which would be dropped from the text.
+                skip_special_tokens=not (request.tools or chat.thinking.parser),
+                structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
+            )  # fmt: skip
+        except (ValueError, TypeError, VLLMClientError) as error:
+            raise RequestRefused(f"vLLM refused a request: {first_line(error)}") from error
 
     # -- description ----------------------------------------------------------------------------------------------
 
@@ -227,37 +227,26 @@ class VllmEngine:
             raise EngineError("no checkpoint is loaded; call `load` first.")
         facts = description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
         taken = self._llm.llm_engine.input_processor.generation_config_fields.get("eos_token_id")
-        return facts | {
-            "all_tensors_found": self._has_all_tensors,
-            "generation_config": {"stated": self._checkpoint.generation_config, "taken": {"eos_token_id": taken}},
-        }
+        facts["all_tensors_found"] = self._has_all_tensors
+        facts["generation_config"] = {"stated": self._checkpoint.generation_config, "taken": {"eos_token_id": taken}}
+        return facts if self._chat is None else facts | {"chat": self._chat.facts()}
 
     def close(self) -> None:
-        """Stop the thread and release the engine with its memory."""
-        if self._thread is not None:
-            with self._wake:
-                self._closed = True
-                self._wake.notify()
-            self._thread.join()
+        """Stop the thread and release the engine with its memory; open requests fail."""
+        if self._stepper is not None:
+            self._stepper.close()
         if self._llm is not None:
             # At once: when the object is collected, this would take the process groups of the next engine with it.
             self._llm.llm_engine.engine_core.shutdown()
-        self._thread = self._llm = self._tokenizer = self._checkpoint = None
+        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = None
         gc.collect()
 
 
-def _settle(waiting: _Waiting, result: Any) -> None:
-    def deliver() -> None:
-        if waiting.future.done():
-            return
-        if isinstance(result, Exception):
-            waiting.future.set_exception(result)
-        else:
-            waiting.future.set_result(result)
-
-    # The loop is closed if the run failed elsewhere, for example on a full disk; then nothing awaits this reply.
-    with contextlib.suppress(RuntimeError):
-        waiting.loop.call_soon_threadsafe(deliver)
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"`engine.options.date` must be a date such as 2026-01-01; got {text!r}.") from None
 
 
 def _pack_lm_heads(model: "torch.nn.Module") -> None:
@@ -267,8 +256,3 @@ def _pack_lm_heads(model: "torch.nn.Module") -> None:
     for head in heads:
         if hasattr(head, "weight"):
             dispatch_cpu_unquantized_gemm(cast(Any, head), remove_weight=False)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}"[:400]
