@@ -73,9 +73,9 @@ def spell_every_word(folder):
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
-def shout(folder):
+def add_a_word(folder):
     template = folder / "chat_template.jinja"
-    template.write_text(template.read_text().replace("m['content']", "m['content'].upper()"))
+    template.write_text(template.read_text().replace("m['content']", "m['content'] + ' zela'"))
 
 
 def end_at_a_frequent_token(folder):
@@ -89,7 +89,7 @@ VARIANTS = {
     "eos": end_at_a_frequent_token,
     "defaults": lambda folder: edit_json(folder / "generation_config.json", repetition_penalty=9.0, top_k=1),
     "tokenizer": spell_every_word,
-    "template": shout,
+    "template": add_a_word,
 }  # fmt: skip
 """What a second checkpoint has that the base has not."""
 
