@@ -146,7 +146,10 @@ class RunSpec:
     model: str
     """Hub id, or name of an organism."""
     revision: str
-    """Hub commit, or SHA-256 of an organism's weights."""
+    """Hub commit, hash of the files of another checkpoint, or SHA-256 of an organism's weights."""
+    files_sha256: str | None = field(default=None, metadata={"omit_default": True})
+    """Hash of weights, configuration, generation defaults, tokenizer and chat template of a checkpoint in a folder; None for
+    a hub commit, which fixes them, and in runs that were collected before organisms had it."""
     engine: str
     """Kind of engine, such as vllm."""
     dtype: str
@@ -183,7 +186,7 @@ class Labels:
     model: str
     """Hub id, or name of an organism; equal to `RunSpec.model`."""
     revision: str
-    """Hub commit, or SHA-256 of an organism's weights; equal to `RunSpec.revision`."""
+    """Equal to `RunSpec.revision`."""
     arm: str
     """Role in comparisons: an arm of the controlled study, or the role of a public checkpoint, such as general or
     agent_specific."""

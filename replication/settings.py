@@ -5,7 +5,6 @@ records and live objects.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +91,7 @@ class Model:
     """A public checkpoint on the hub, or a folder."""
 
     path: str = MISSING
-    revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
+    revision: str | None = None  # commit on the hub; of a folder: null, or the hash of its files, which is then checked
     role: str = MISSING  # general or agent_specific; takes the place of the arm
     pair: str | None = None  # matched pair that it belongs to
     base: str | None = None  # checkpoint that its training started from
@@ -100,7 +99,6 @@ class Model:
     scale: str = MISSING
     params_b: float = MISSING
     active_b: float | None = None  # parameters active per token, billions; None: a dense model
-    architecture: str = MISSING  # models with equal text are swapped into one engine
     tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
     reasoning_parser: str | None = None  # of vLLM, with the tags of the model's thinking; None if it does not think
     template_options: dict[str, Any] = field(default_factory=dict)  # of the chat template, such as enable_thinking
@@ -434,12 +432,6 @@ def checked(cfg: DictConfig) -> Root:
     for name, limits in root.scaffolds.items():
         _in_range(f"scaffolds.{name}.max_turns", limits.max_turns, 1, 1_000_000)
         _in_range(f"scaffolds.{name}.max_malformed", limits.max_malformed, 1, 1_000_000)
-    for name, model in root.models.items():
-        if not re.fullmatch("[0-9a-f]{6,64}", model.revision):
-            raise ConfigError(
-                f"`models.{name}.revision` is {model.revision!r}; it must be a commit or a hash of the weights, 6 to 64 "
-                f"digits 0-9 and a-f: a branch moves, and its runs would keep their identity. Copy the commit from the hub."
-            )
     for name, source in root.ingest.items():
         _in_range(f"ingest.{name}.n_tasks", source.n_tasks, 1, 1_000_000)
         _in_range(f"ingest.{name}.n_trials", source.n_trials, 1, 10_000)

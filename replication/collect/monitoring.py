@@ -76,7 +76,7 @@ def collect_monitored(cfg: settings.Root, work: Sequence[Assignment], rule: Stop
         return str(looks[-1]["decision"])
 
     try:
-        for named in by_scale.values():  # scales differ in architecture: one after the other
+        for named in by_scale.values():  # scales differ in shape: one after the other
             jobs = {name: [*arms.treatment, *arms.control] for name, arms in named.items()}
             collect_in_blocks(store, jobs, block=int(rule.parameters["block"]), play_part=player.play_part, stop=stop)
     finally:

@@ -1,4 +1,4 @@
-"""Serve checkpoints and play all their runs: one process plays one checkpoint, or several of one architecture in turn."""
+"""Serve checkpoints and play all their runs: one process plays one checkpoint, or several in turn."""
 
 import functools
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import processes, settings
-from replication.collect import build, runner
+from replication.collect import build, checkpoints, runner
 from replication.errors import EngineError
 from replication.store import Store
 
@@ -56,8 +56,8 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
         print(f"run: all {sum(len(jobs) for _, jobs in planned)} runs are complete")
         return
     started = time.monotonic()
-    # Sorted by architecture, so that weights are swapped within one engine before another is started.
-    todo.sort(key=lambda item: item.model.ref.architecture)
+    # Sorted so that weights are swapped within one engine before another is started.
+    todo.sort(key=lambda item: checkpoints.group(item.model.ref.path))
     shares = _shares(todo, min(cfg.engine.processes, len(todo)))
     if len(shares) == 1:
         n_played = _play_share(cfg, shares[0], 0)
@@ -67,7 +67,7 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
 
 
 def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
-    # Every n-th checkpoint: each share gets its part of every architecture, which differ in speed.
+    # Every n-th checkpoint: each share gets its part of every scale, which differ in speed.
     return [todo[i::n] for i in range(n)]
 
 

@@ -365,7 +365,7 @@ def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
 def test_any_setting_that_can_change_an_episode_changes_the_run_id():
     spec = make_job().spec
     changes = {
-        "model": "x/y", "revision": "r2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
+        "model": "x/y", "revision": "r2", "files_sha256": "f2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
         "engine_options": {"quantization": "fp8"}, "max_malformed": 2, "benchmark": "other",
         "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
         "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),
