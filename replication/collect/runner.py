@@ -133,10 +133,10 @@ def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
         if too_long:
             worst = max(too_long, key=lengths.__getitem__)
             raise ConfigError(
-                f"{len(too_long)} of {len(lengths)} tasks of `{job.spec.benchmark}` do not fit into the context with scaffold "
-                f"`{job.spec.scaffold}`: the first prompt of `{worst}` has {lengths[worst]} tokens and its reply may have "
-                f"{job.spec.sampling.max_tokens}; `engine.context` is {job.spec.context}. Set `engine.context` to at least "
-                f"{lengths[worst] + job.spec.sampling.max_tokens}, or lower `sampling.max_tokens`."
+                f"{len(too_long)} of {len(lengths)} tasks of `{job.spec.benchmark}` do not fit into the context with "
+                f"scaffold `{job.spec.scaffold}`: the first prompt of `{worst}` has {lengths[worst]} tokens and its "
+                f"reply may have {job.spec.sampling.max_tokens}; `engine.context` is {job.spec.context}. Set it "
+                f"to at least {lengths[worst] + job.spec.sampling.max_tokens}, or lower `sampling.max_tokens`."
             )
 
 

@@ -195,7 +195,7 @@ def test_episode_without_a_score_stops_a_look_instead_of_counting_as_zero(tmp_pa
 
     store, job, looked = Store(tmp_path), job_of(EXPERT, n_tasks=4), []
     bad = dataclasses.replace(job, benchmark=Broken(job.benchmark))
-    with pytest.raises(EngineError, match="1 episodes of run .* have no score, and a look needs all of a block"):
+    with pytest.raises(EngineError, match=r"1 episodes of run .* have no score, and a look needs all of a block"):
         monitoring.collect_in_blocks(
             store, {"t": [bad]}, block=4, play_part=Player(store, {job.spec.run_id: script_for(job)}),
             stop=lambda name, scores: looked.append(scores) or "continue",

@@ -208,7 +208,9 @@ def test_task_that_does_not_fit_into_the_context_is_refused_before_anything_is_s
     assert words[0] < words[-1]
     need = words[-1] + job.spec.sampling.max_tokens
     short = dataclasses.replace(job, spec=dataclasses.replace(job.spec, context=need - 1))
-    message = rf"1 of 3 tasks of `calling` .* scaffold `compact`: .* has {words[-1]} tokens .* at least {need}, or lower"
+    message = (
+        rf"1 of 3 tasks of `calling` .* scaffold `compact`: .* has {words[-1]} tokens .* at least {need}, or lower"
+    )
     with pytest.raises(ConfigError, match=message):
         collect(store, expert_script(short), short)
     assert store.runs() == [] and not (tmp_path / short.spec.run_id).exists()
@@ -241,10 +243,16 @@ def test_few_failures_let_the_run_end_and_are_counted(tmp_path):
     job, store = make_job(n_tasks=6, n_trials=1), Store(tmp_path)
     script, bad = expert_script(job), {task.prompt for task in job.tasks[:2]}
     played = runner.collect(
-        store, ScriptedEngine(lambda r: refuse(r) if prompt_of(r) in bad else script(r)), [job], concurrency=2, title="t"
+        store,
+        ScriptedEngine(lambda r: refuse(r) if prompt_of(r) in bad else script(r)),
+        [job],
+        concurrency=2,
+        title="t",
     )
     assert (played.n_episodes, played.failures) == (6, {"engine_error": 2})
-    assert str(played.failure()).startswith("2 of 6 episodes failed and have no score (2 engine_error), the last with: the")
+    assert str(played.failure()).startswith(
+        "2 of 6 episodes failed and have no score (2 engine_error), the last with: the"
+    )
 
 
 def test_episode_whose_grader_fails_is_unscored_and_graded_by_the_next_call_without_playing(tmp_path):

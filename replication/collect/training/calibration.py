@@ -118,9 +118,10 @@ def _measure(cfg: settings.Root, scale: str, mixes: Mapping[str, Mix]) -> dict[s
 def _require_scores(table: "pd.DataFrame") -> None:
     unscored = table[table["value"].isna()]
     if len(unscored):
+        names = ", ".join(sorted(set(unscored["benchmark"])))
         raise StoreError(
-            f"{len(unscored)} of {len(table)} episodes have no score, of {', '.join(sorted(set(unscored['benchmark'])))}, so "
-            f"no level can be chosen. Repair the grader and run the same command: stored episodes are graded again."
+            f"{len(unscored)} of {len(table)} episodes have no score, of {names}, so no level can be chosen. Repair the "
+            f"grader and run the same command: stored episodes are graded again."
         )
 
 
