@@ -165,18 +165,11 @@ def _original(claim: Claim, data: StudyData) -> Estimate | None:
 def _bounds(rule: Rule, claim: Claim, data: StudyData, target: Target, scored: RuleResult) -> dict[str, Json]:
     """Apply the rule with the missing scores at their worst and best for the treatment; `scored` where none is missing."""
     missing = data.scores is not None and bool(data.scores["value"].isna().any())
-    bounds: dict[str, Json] = {}
-    for policy in data.settings.bounds:
-        try:
-            answer = rule(claim, data, target, policy) if missing else scored
-        except AnalysisError as error:
-            bounds[policy] = {"outcome": "not_testable", "reason": str(error)}
-        else:
-            bounds[policy] = {
-                "outcome": answer.outcome,
-                **({} if answer.estimate is None else summary(answer.estimate)),
-            }
-    return bounds
+    answers = {p: rule(claim, data, target, p) if missing else scored for p in data.settings.bounds}
+    return {
+        policy: {"outcome": answer.outcome, **({} if answer.estimate is None else summary(answer.estimate))}
+        for policy, answer in answers.items()
+    }
 
 
 def _overall(verdicts: list[Verdict]) -> list[Verdict]:
