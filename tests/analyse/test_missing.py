@@ -15,6 +15,7 @@ from replication.analyse.claims import load_claims
 from replication.analyse.planning.measurements import variance_estimates
 from replication.analyse.results import Results
 from replication.analyse.secondary import run_secondary_analyses
+from replication.analyse.stats.estimates.differences import paired_difference
 from replication.analyse.tables import aa
 from replication.analyse.tables.arms import arm_arrays, arm_means
 from replication.analyse.tables.probe import run_table
@@ -141,6 +142,12 @@ def test_scores_that_do_not_vary_decide_nothing(make_scores, treatment):
     assert "`calling` shows no variation at all" not in verdict("A1", make_scores(ARMS)).reason
     some = scores.assign(value=scores["value"].mask(scores["benchmark"] == "terminal", make_scores(ARMS)["value"]))
     assert verdict("A2", some).outcome == "inconclusive" and verdict("A2", some).reason.endswith("weakest: calling")
+
+
+def test_equal_differences_that_are_not_exact_in_binary_have_a_standard_error_of_zero():
+    control = np.array([0.1, 0.2, 0.3, 0.7, 0.6])
+    assert np.ptp(control + 0.1 - control) > 0
+    assert paired_difference(control + 0.1, control, target="T2").se == 0
 
 
 def test_mean_over_one_benchmark_is_refused_in_plain_words(make_scores):

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike
 
 from replication.analyse.stats.design.power import minimal_detectable_effect
 from replication.analyse.stats.distributions import t_ppf
-from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
+from replication.analyse.stats.estimates.differences import (
+    ROUNDING,
+    Pair,
+    Unscored,
+    mean_paired_difference,
+    run_means,
+)
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
@@ -62,7 +68,7 @@ def pooled(
         by_group = [run_means(pairs_, unscored=unscored) for pairs_ in groups.values()]
         runs = [np.stack(arm, axis=1) for arm in zip(*by_group, strict=True)]
     mean = _pooled(list(estimates.values()), level, runs=runs, target=target)
-    if not mean.estimate.se:
+    if mean.fit.se < ROUNDING:
         raise AnalysisError(f"{', '.join(map(str, groups))} show equal differences, so their standard error is 0.")
     return mean
 

@@ -53,6 +53,10 @@ RUN_SHARE = 0.25
 3 to 10 training runs per arm."""
 
 
+ROUNDING = 1e-12
+"""Differences of fractions below this are rounding errors: equal ones must have a standard error of exactly 0."""
+
+
 class TotalVariance(NamedTuple):
     """The variance of a T3 difference."""
 
@@ -225,7 +229,9 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
     difference = treatment.mean(axis=(0, 1)) - control.mean(axis=(0, 1))
     value = float(difference.mean())
     _, code = np.unique(scores.clusters, return_inverse=True)
-    sums = np.bincount(code, weights=difference - value)
+    deviation = difference - value
+    deviation[np.abs(deviation) < ROUNDING] = 0.0
+    sums = np.bincount(code, weights=deviation)
     n_clusters = len(sums)
     n_trials = min(treatment.shape[1], control.shape[1])
     noise = _Variance(0.0, 1.0)

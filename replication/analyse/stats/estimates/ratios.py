@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from replication.analyse.stats.estimates.differences import ROUNDING
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
@@ -50,7 +51,7 @@ def log_cost_ratio(
             raise AnalysisError("T3 needs at least 2 training runs per arm; got m=1.")
         variance += float(logs_b.var(ddof=1) / len(logs_b) + logs_a.var(ddof=1) / len(logs_a))
         df = len(logs_b) + len(logs_a) - 2.0
-    if variance == 0:
+    if variance < ROUNDING**2:
         raise AnalysisError("cost per solved task shows no variation at all, so its ratio has no interval.")
     estimate = t_estimate(
         value_b - value_a, variance**0.5, df, level=level, method="log ratio of cost per solved task, delta method, t",
