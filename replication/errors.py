@@ -30,6 +30,10 @@ class EngineError(ReplicationError):
     """The engine cannot start, cannot load a checkpoint, or failed during generation."""
 
 
+class RequestRefused(EngineError):
+    """The engine refused one request, as it would again, so it is not retried; other requests are unaffected."""
+
+
 class EnvironmentFault(ReplicationError):
     """A simulated environment failed: its episode is unscored, the run continues and ends with an error."""
 

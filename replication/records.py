@@ -124,6 +124,8 @@ class Message:
     """Calls that the scaffold parsed from an assistant's reply; graders replay these and never parse text."""
     answer: str | None = None
     """The final answer in an assistant's reply, if it gave one."""
+    thinking: str = field(default="", metadata={"omit_default": True})
+    """Text in which an assistant thought before its reply, without the tags around it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,6 +348,9 @@ class Reply:
     """The reply of an engine for one turn."""
 
     text: str
+    """Without the thinking; empty if the thinking has no end."""
+    thinking: str = ""
+    """Text before the reply between the tags of the model's family, without them; it counts as completion."""
     finish: Literal["stop", "length", "context"]
     """length: `max_tokens` reached. context: the prompt left no room, nothing was generated."""
     n_prompt_tokens: int

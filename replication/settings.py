@@ -101,6 +101,8 @@ class Model:
     active_b: float | None = None  # parameters active per token, billions; None: a dense model
     architecture: str = MISSING  # models with equal text are swapped into one engine
     tool_syntax: str = "hermes"  # hermes, qwen3_coder or llama3: syntax of calls in scaffold native
+    reasoning_parser: str | None = None  # of vLLM, with the tags of the model's thinking; None if it does not think
+    template_options: dict[str, Any] = field(default_factory=dict)  # of the chat template, such as enable_thinking
 
 
 @dataclass

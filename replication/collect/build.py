@@ -21,7 +21,7 @@ from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
 from replication.errors import ConfigError
-from replication.records import Labels, RunSpec, Sampling, Task
+from replication.records import Json, Labels, RunSpec, Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,10 @@ def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
 
 def _public(name: str, model: settings.Model) -> ServedModel:
     return ServedModel(
-        ref=ModelRef(name=name, path=model.path, revision=model.revision, architecture=model.architecture),
+        ref=ModelRef(
+            name=name, path=model.path, revision=model.revision, architecture=model.architecture,
+            reasoning_parser=model.reasoning_parser, template_options=model.template_options,
+        ),
         labels=Labels(
             model=name, revision=model.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
             scale=model.scale, params_b=model.params_b, active_b=model.active_b,
@@ -263,11 +266,18 @@ def _spec(
     e = cfg.engine
     return RunSpec(
         model=model.name, revision=model.revision, engine=e.kind, dtype=e.dtype, context=e.context,
-        engine_options=engines.text_options(e.kind, e.options), benchmark=benchmark[0], benchmark_version=benchmark[1],
+        engine_options=engines.text_options(e.kind, e.options) | _chat_options(model),
+        benchmark=benchmark[0], benchmark_version=benchmark[1],
         scaffold=scaffold[0], scaffold_version=scaffold[1], max_turns=limits.max_turns if limits else None,
         max_episode_tokens=limits.max_episode_tokens if limits else None,
         max_malformed=limits.max_malformed if limits else None, sampling=sampling, seed=cfg.study.seed,
     )  # fmt: skip
+
+
+def _chat_options(model: ModelRef) -> dict[str, Json]:
+    """Return the options of a model's chat format that it sets; they change its prompts or replies."""
+    options = {"reasoning_parser": model.reasoning_parser, "template_options": dict(model.template_options)}
+    return {name: value for name, value in options.items() if value}
 
 
 def engine(cfg: settings.Root) -> Engine:

@@ -16,7 +16,7 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
     for episode in store.episodes(run_id, trajectories=True):
         if episode.stop_reason in UNSCORED_REASONS:
             continue
-        text = "\x00".join(m.content for m in episode.trajectory if m.role == "assistant")
+        text = "\x00".join(m.thinking + m.content for m in episode.trajectory if m.role == "assistant")
         by_task.setdefault(episode.task_id, []).append(text)
         seeds += episode.seeds
     repeated = [texts for texts in by_task.values() if len(texts) > 1]

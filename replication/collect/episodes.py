@@ -39,16 +39,13 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
         n_prompt += reply.n_prompt_tokens
         n_completion += reply.n_completion_tokens
         if reply.finish == "context":
-            messages.append(Message(role="assistant", content=reply.text))
+            messages.append(_said(reply, Action()))
             stop = "context_overflow"
             if turn == 0:  # the model has used nothing of the context: the set-up is at fault
                 stop, error = "prompt_too_long", _too_long(spec, reply)
             break
-        action = scaffold.parse(reply.text, task)
-        if reply.finish == "length" and action.problem is None:
-            # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would change the attempt.
-            action = Action(problem="error: reply too long")
-        messages.append(Message(role="assistant", content=reply.text, calls=action.calls, answer=action.answer))
+        action = _action(reply, scaffold, task)
+        messages.append(_said(reply, action))
         if action.problem is not None:
             n_malformed += 1
             n_in_a_row += 1
@@ -81,3 +78,19 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
 
 def _too_long(spec: RunSpec, reply: Reply) -> str:
     return f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}."
+
+
+def _action(reply: Reply, scaffold: Scaffold, task: Task) -> Action:
+    if reply.thinking and not reply.text.strip():
+        return Action(problem="error: nothing follows the thinking")
+    action = scaffold.parse(reply.text, task)
+    if reply.finish == "length" and action.problem is None:
+        # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would change the attempt.
+        return Action(problem="error: reply too long")
+    return action
+
+
+def _said(reply: Reply, action: Action) -> Message:
+    return Message(
+        role="assistant", content=reply.text, calls=action.calls, answer=action.answer, thinking=reply.thinking
+    )

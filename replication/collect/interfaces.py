@@ -54,6 +54,10 @@ class ModelRef:
     revision: str
     architecture: str
     """Models with equal strings can share one engine, which swaps their weights."""
+    reasoning_parser: str | None = None
+    """Reasoning parser of vLLM with the tags of the model's thinking; None if it does not think."""
+    template_options: Mapping[str, Json] = field(default_factory=dict)
+    """Variables of the chat template."""
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from replication.collect import progress
 from replication.collect.checks import repeat_check
 from replication.collect.episodes import play
 from replication.collect.interfaces import Benchmark, Engine, Scaffold
-from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError
+from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError, RequestRefused
 from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Score, Task
 from replication.store import Store
 from replication.store.writer import RunWriter
@@ -128,7 +128,10 @@ def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
     for job in jobs:
         room = job.spec.context - job.spec.sampling.max_tokens
         tasks = {task.id: task for task, _ in missing(store, job)}.values()
-        lengths = {task.id: engine.n_prompt_tokens(_first_request(job, task)) for task in tasks}
+        lengths: dict[str, int] = {}
+        for task in tasks:
+            with contextlib.suppress(RequestRefused):  # its episode will say why
+                lengths[task.id] = engine.n_prompt_tokens(_first_request(job, task))
         too_long = [task_id for task_id, length in lengths.items() if length > room]
         if too_long:
             worst = max(too_long, key=lengths.__getitem__)
@@ -231,8 +234,12 @@ async def _play_one(engine: Engine, item: Item) -> Episode:
 
 
 async def _generate(engine: Engine, request: Request) -> Reply:
-    """Generate a reply; an EngineError is raised after `RETRIES` retries."""
+    """Generate a reply; an EngineError is raised after `RETRIES` retries, a RequestRefused at once."""
     for _ in range(RETRIES):
-        with contextlib.suppress(EngineError):
+        try:
             return await engine.generate(request)
+        except RequestRefused:
+            raise
+        except EngineError:
+            continue
     return await engine.generate(request)

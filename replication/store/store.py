@@ -29,13 +29,12 @@ from replication.store.lines import (
     EPISODES,
     FRAMES,
     SCORES,
+    Attempt,
+    Grade,
     Key,
-    Line,
-    failed,
-    key_of,
+    read_episodes,
     read_frame,
     read_lines,
-    to_episode,
 )
 from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
@@ -53,7 +52,7 @@ class Store:
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
-        self._parsed: dict[str, tuple[tuple[int, int, int], dict[Key, Line]]] = {}
+        self._parsed: dict[str, tuple[tuple[int, int, int], dict[Key, Attempt]]] = {}
         self._manifests: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
 
     @contextlib.contextmanager
@@ -155,7 +154,7 @@ class Store:
         path = self._folder(run_id) / EPISODES
         if not path.exists():
             return set()
-        return {key for key, line in self._last_lines(run_id, path).items() if not failed(line)}
+        return {key for key, line in self._last_lines(run_id, path).items() if not line.failed}
 
     def episodes(self, run_id: str, trajectories: bool = False) -> Iterator[Episode]:
         """Read the episodes of the current tasks, sorted by task and trial.
@@ -163,8 +162,8 @@ class Store:
         trajectories : read the messages too; otherwise `Episode.trajectory` is empty.
         """
         lines = self.current_lines(run_id)
-        for key in sorted(lines):
-            yield to_episode(lines[key], self._folder(run_id) if trajectories else None)
+        if lines:
+            yield from read_episodes(self._folder(run_id), (lines[key] for key in sorted(lines)), trajectories)
 
     def trajectory(self, run_id: str, task_id: str, trial: int) -> tuple[Message, ...]:
         """Read the messages of one episode: one frame, not the file."""
@@ -202,7 +201,7 @@ class Store:
             )
         return self.root / run_id
 
-    def current_lines(self, run_id: str) -> dict[Key, Line]:
+    def current_lines(self, run_id: str) -> dict[Key, Attempt]:
         """Return the last line of each episode of the manifest's tasks; parsed once per change of the file."""
         tasks = self.manifest(run_id).tasks
         path = self._folder(run_id) / EPISODES
@@ -214,30 +213,29 @@ class Store:
             if key[0] in tasks and tasks[key[0]].hash == key[1]
         }
 
-    def _last_lines(self, run_id: str, path: Path) -> dict[Key, Line]:
+    def _last_lines(self, run_id: str, path: Path) -> dict[Key, Attempt]:
         signature = _signature(path)
         if self._parsed.get(run_id, (None,))[0] != signature:
-            self._parsed[run_id] = (signature, {key_of(line.record): line for line in read_lines(path, run_id)})
+            self._parsed[run_id] = (signature, {line.key: line for line in read_lines(path, run_id, Attempt)})
         return self._parsed[run_id][1]
 
-    def scores_by_grader(self, run_id: str, *, latest: bool) -> dict[str, dict[Key, dict[str, Json]]]:
+    def scores_by_grader(self, run_id: str, *, latest: bool) -> dict[str, dict[Key, Grade]]:
         """Return score lines by grader, the latest grader first, without those of replaced or failed attempts.
 
         latest : raise StoreError where graders alternate, so that none is the latest.
         """
         lines = self.current_lines(run_id)
         path = self._folder(run_id) / SCORES
-        scores: dict[str, dict[Key, dict[str, Json]]] = {}
+        scores: dict[str, dict[Key, Grade]] = {}
         first: dict[str, int] = {}
         last: dict[str, int] = {}
-        for line in read_lines(path, run_id) if path.exists() else ():
-            key, grader = key_of(line.record), line.record["grader"]
-            attempt = lines.get(key)
-            if attempt is None or attempt.crc != line.record["attempt"] or failed(attempt):
+        for line in read_lines(path, run_id, Grade) if path.exists() else ():
+            attempt = lines.get(line.key)
+            if attempt is None or attempt.checksum != int(line.attempt, 16) or attempt.failed:
                 continue
-            scores.setdefault(grader, {})[key] = line.record
-            first.setdefault(grader, line.number)
-            last[grader] = line.number
+            scores.setdefault(line.grader, {})[line.key] = line
+            first.setdefault(line.grader, line.number)
+            last[line.grader] = line.number
         order = sorted(last, key=last.__getitem__, reverse=True)
         if latest and any(last[other] > first[order[0]] for other in order[1:]):
             raise StoreError(

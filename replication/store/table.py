@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from replication.errors import AnalysisError, StoreError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+    from replication.store.lines import Grade, Key
     from replication.store.store import Store
 
 LABELS = (
@@ -27,9 +30,10 @@ LABELS = (
 )
 """Columns that describe the checkpoint."""
 
+COUNTS = ("n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens")
 COLUMNS = (
     "run_id", *LABELS, "benchmark", "scaffold", "seed", "task_id", "task_hash", "level", "trial", "value", "grader",
-    "stop_reason", "n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens",
+    "stop_reason", *COUNTS,
 )  # fmt: skip
 """Of the score table, in order. No wall times: an interrupted and resumed run gives the identical table."""
 
@@ -53,37 +57,86 @@ def score_table(
     store: Store, run_ids: Iterable[str], *, grader: str | None = None, details: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Build the score table of some runs; see `Store.score_table`."""
+    import numpy as np
     import pandas as pd
 
-    rows: list[tuple] = []
+    names = (*COLUMNS, *details)
+    parts: list[dict[str, np.ndarray]] = []
     graders: set[str] = set()
     for run_id in run_ids:
-        manifest = store.manifest(run_id)
-        spec, labels, tasks = manifest.spec, manifest.labels, manifest.tasks
-        lines = store.current_lines(run_id)
         by_grader = store.scores_by_grader(run_id, latest=grader is None)
         graders.update(by_grader)
         name = grader if grader is not None else next(iter(by_grader), None)
-        scores = by_grader.get(name, {}) if name else {}
-        head = (run_id, *(getattr(labels, column) for column in LABELS), spec.benchmark, spec.scaffold, spec.seed)
-        for key in sorted(lines):
-            episode, score = lines[key].record, scores.get(key)
-            scored = (None, None) if score is None else (score["value"], name)
-            counts = (episode[c] for c in ("n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens"))
-            more = (score["details"].get(c) if score else None for c in details)
-            level = tasks[key[0]].level
-            rows.append((*head, key[0], key[1], level, key[2], *scored, episode["stop_reason"], *counts, *more))
+        parts.append(_columns(store, run_id, by_grader.get(name, {}) if name else {}, details))
     if grader is not None and graders and grader not in graders:
         raise StoreError(
             f"no score by grader `{grader}` in these runs; they have {', '.join(f'`{g}`' for g in sorted(graders))}. "
             f"Name one of those, or run the study again to grade with it."
         )
-    names = (*COLUMNS, *details)
-    columns: Mapping[str, Sequence] = dict.fromkeys(names, ())
-    if rows:
-        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     types = {c: "float64" if c in details else dtype(c) for c in names}
-    return pd.DataFrame({c: pd.Series(list(values), dtype=types[c]) for c, values in columns.items()})
+    joined = {c: np.concatenate([part[c] for part in parts]) if parts else np.empty(0, object) for c in names}
+    # Nullable integers come from floats, in which missing is NaN and every integer in use is exact.
+    return pd.DataFrame({c: pd.Series(joined[c], dtype=types[c]) for c in names})
+
+
+def _columns(store: Store, run_id: str, scores: Mapping[Key, Grade], details: Sequence[str]) -> dict[str, np.ndarray]:
+    """Build the columns of one run, sorted by task and trial.
+
+    Column by column: a million rows as tuples would take most of the time and memory.
+
+    scores : by key, of one grader.
+    """
+    import numpy as np
+
+    manifest = store.manifest(run_id)
+    spec, labels = manifest.spec, manifest.labels
+    lines = store.current_lines(run_id)
+    tasks = sorted(manifest.tasks)
+    rank = {task: at for at, task in enumerate(tasks)}
+    n = len(lines)
+    place = np.fromiter((rank[line.task_id] for line in lines.values()), np.int64, n)
+    trial = np.fromiter((line.trial for line in lines.values()), np.int64, n)
+    order = np.lexsort((trial, place))
+    place, attempts = place[order], _objects(lines.values())[order]
+    graded = [scores.get(line.key) for line in attempts]
+
+    def of_task(values: Sequence[object], kind: type) -> np.ndarray:
+        return np.array(values, dtype=kind)[place] if n else np.empty(0, kind)
+
+    constant = {
+        "run_id": run_id, **{column: getattr(labels, column) for column in LABELS},
+        "benchmark": spec.benchmark, "scaffold": spec.scaffold, "seed": spec.seed,
+    }  # fmt: skip
+    columns = {
+        column: np.full(
+            n, value, np.float64 if column in (*_FLOATS, *_NULLABLE) else np.int64 if column == "seed" else object
+        )
+        for column, value in constant.items()
+    }
+    columns |= {
+        "task_id": of_task(tasks, object),
+        "task_hash": of_task([manifest.tasks[task].hash for task in tasks], object),
+        "level": of_task([manifest.tasks[task].level for task in tasks], float),
+        "trial": trial[order],
+        "value": np.array([None if grade is None else grade.value for grade in graded], np.float64),
+        "grader": _objects(None if grade is None else grade.grader for grade in graded),
+        "stop_reason": _objects(line.stop_reason for line in attempts),
+    }
+    for column in COUNTS:
+        columns[column] = np.fromiter((getattr(line, column) for line in attempts), np.int64, n)
+    if details:
+        found = [{} if grade is None else json.loads(bytes(grade.details)) for grade in graded]
+        columns |= {column: np.array([one.get(column) for one in found], np.float64) for column in details}
+    return columns
+
+
+def _objects(values: Iterable[object]) -> np.ndarray:
+    import numpy as np
+
+    items = list(values)
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
 
 
 def require_unique_attempts(scores: pd.DataFrame) -> pd.DataFrame:

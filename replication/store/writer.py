@@ -11,16 +11,16 @@ from replication.errors import StoreError
 from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
 from replication.store.lines import (
     EPISODE_FIELDS,
+    Attempt,
+    Grade,
     Key,
     encode,
-    failed,
-    key_of,
     message_record,
+    read_episodes,
     read_lines,
     score_record,
     seal,
     size_of_complete_lines,
-    to_episode,
 )
 from replication.store.locking import AppendFile
 
@@ -46,11 +46,11 @@ class RunWriter:
         self._tasks = tasks
         self._files = (frames, episodes, scores)
         self._frames, self._episodes, self._scores = self._files
-        self._attempts: dict[Key, str] = {}
+        self._attempts: dict[Key, int] = {}
         """By key: CRC of the last line, which counts."""
         self._finished: dict[Key, None] = {}
-        self._graded: set[tuple[Key, str, str]] = set()
-        """(key, CRC of the attempt, grader) of each score that is not None."""
+        self._graded: dict[str, dict[Key, int]] = {}
+        """By grader and key: CRC of the attempt whose score is not None."""
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
@@ -70,13 +70,12 @@ class RunWriter:
             todo = [
                 key
                 for key in sorted(self._finished)
-                if self._is_current(key) and (key, self._attempts[key], grader) not in self._graded
+                if self._is_current(key) and self._graded.get(grader, {}).get(key) != self._attempts[key]
             ]
         if todo:
             path = self._episodes.path
-            lines = {key_of(line.record): line for line in read_lines(path, self.run_id)}
-            for key in todo:
-                yield to_episode(lines[key], path.parent)
+            lines = {line.key: line for line in read_lines(path, self.run_id, Attempt)}
+            yield from read_episodes(path.parent, (lines[key] for key in todo), trajectories=True)
 
     def append(self, episode: Episode, score: Score | None = None) -> None:
         """Store an attempt and its grade. It replaces an earlier attempt under the same key.
@@ -137,26 +136,26 @@ class RunWriter:
         self._synced_s = time.monotonic()
 
     def _load(self) -> None:
-        end, first_beyond = 0, None
-        for line in read_lines(self._episodes.path, self.run_id):
-            key = key_of(line.record)
-            self.n_lines = line.number
-            self._attempts[key] = line.crc
+        end, first_beyond, size = 0, None, self._frames.size()
+        for line in read_lines(self._episodes.path, self.run_id, Attempt):
+            key = line.key
+            self._attempts[key] = line.checksum
             self._finished.pop(key, None)
-            if not failed(line):
+            if not line.failed:
                 self._finished[key] = None
-            offset, length, _ = line.record["frame"]
+            offset, length, _ = line.frame
             end = max(end, offset + length)
-            if first_beyond is None and offset + length > self._frames.size():
+            if first_beyond is None and offset + length > size:
                 first_beyond = line.number
+            self.n_lines = line.number
         if first_beyond is not None:
             raise StoreError(
-                f"`{self._frames.path}` ends at byte {self._frames.size()}, but `{self._episodes.path}` points beyond "
+                f"`{self._frames.path}` ends at byte {size}, but `{self._episodes.path}` points beyond "
                 f"it from line {first_beyond} on (power cut, or an incomplete copy). Restore the file, or delete line "
                 f"{first_beyond} and all after it and run the same command again: those episodes are played again."
             )
-        for line in read_lines(self._scores.path, self.run_id):
-            self._record_grade(key_of(line.record), line.record["attempt"], line.record["grader"], line.record["value"])
+        for grade in read_lines(self._scores.path, self.run_id, Grade):
+            self._record_grade(grade.key, int(grade.attempt, 16), grade.grader, grade.value)
         # nothing is truncated before every line has been read and verified
         self._frames.truncate(end)
         for file in (self._episodes, self._scores):
@@ -172,11 +171,12 @@ class RunWriter:
         task = self._tasks.get(key[0])
         return task is not None and task.hash == key[1]
 
-    def _record_grade(self, key: Key, attempt: str, grader: str, value: float | None) -> None:
-        if value is None:
-            self._graded.discard((key, attempt, grader))
-        else:
-            self._graded.add((key, attempt, grader))
+    def _record_grade(self, key: Key, attempt: int, grader: str, value: float | None) -> None:
+        graded = self._graded.setdefault(grader, {})
+        if value is not None:
+            graded[key] = attempt
+        elif graded.get(key) == attempt:
+            del graded[key]
 
     def _sync_if_due(self) -> None:
         if time.monotonic() - self._synced_s >= FSYNC_S:

@@ -72,17 +72,44 @@ def test_every_limit_of_a_scaffold_changes_the_run_id(cfg):
 
 
 def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
-    given = {"device": "cpu", "max_num_seqs": 1, "kv_cache_gib": 1.0, "threads": 1, "multiprocessing": False, "llm": {}}
+    given = {
+        "device": "cpu", "max_num_seqs": 1, "kv_cache_gib": 1.0, "threads": 1, "multiprocessing": False, "stall_s": 9.0,
+        "date": "2026-01-01", "llm": {},
+    }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(vllm.Options)}
     other = {"device": "cuda", "max_num_seqs": 2, "kv_cache_gib": None, "threads": 2, "multiprocessing": True}
-    assert engines.text_options("vllm", given) == engines.text_options("vllm", given | other) == {"llm": {}}
+    same, text = {"date": "2026-01-01"}, engines.text_options
+    assert text("vllm", given) == text("vllm", given | other | {"stall_s": 1.0}) == {"llm": {}} | same
+    assert text("vllm", given | {"date": "2031-12-24"}) == {"llm": {}, "date": "2031-12-24"}
     for name in (
         "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer",
         "speculative_config", "structured_outputs_config", "generation_config", "seed", "not_yet_invented",
     ):  # fmt: skip
-        assert engines.text_options("vllm", given | {"llm": {name: "x"}}) == {"llm": {name: "x"}}
+        assert text("vllm", given | {"llm": {name: "x"}}) == {"llm": {name: "x"}} | same
     for name in ("enforce_eager", "tensor_parallel_size", "gpu_memory_utilization", "block_size"):
-        assert engines.text_options("vllm", given | {"llm": {name: 1}}) == {"llm": {}}
+        assert text("vllm", given | {"llm": {name: 1}}) == {"llm": {}} | same
+
+
+def test_chat_options_of_a_model_change_its_run_id_and_reach_the_engine(cfg):
+    public = settings.Model(path="org/m", revision="0" * 8, role="general", scale="1B", params_b=1.0, architecture="a")
+    ids = set()
+    for changes in (
+        {}, {"template_options": {"enable_thinking": False}}, {"template_options": {"enable_thinking": True}},
+        {"reasoning_parser": "deepseek_r1"},
+    ):  # fmt: skip
+        cfg.models = {"m": dataclasses.replace(public, **changes)}
+        (served,) = build.served_models(cfg, ["m"])
+        ids.add(build.jobs(cfg, served)[0].spec.run_id)
+        assert (served.ref.reasoning_parser, dict(served.ref.template_options)) == (
+            changes.get("reasoning_parser"), changes.get("template_options", {})
+        )  # fmt: skip
+    assert len(ids) == 4
+
+
+def test_date_that_is_none_is_refused_before_the_engine_starts():
+    options = {"device": "cpu", "max_num_seqs": 1, "date": "yesterday"}
+    with pytest.raises(ConfigError, match=r"`engine.options.date` must be a date such as 2026-01-01; got 'yesterday'"):
+        engines.load("vllm", dtype="float32", context=64, options=options)
 
 
 def test_options_that_are_speed_only_are_arguments_of_vllm():
@@ -116,5 +143,5 @@ def test_every_engine_of_conf_is_built_and_starts_nothing(file):
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=[f"engine={file}"]))
     engine = build.engine(cfg)
-    assert type(engine).__module__ .startswith(f"replication.collect.engines.{cfg.engine.kind}")
+    assert type(engine).__module__.startswith(f"replication.collect.engines.{cfg.engine.kind}")
     engine.close()

@@ -30,9 +30,10 @@ from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.episodes import play
-from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError
-from replication.records import UNSCORED_REASONS, Reply, Score, StopReason
+from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError, RequestRefused
+from replication.records import UNSCORED_REASONS, Message, Reply, Score, StopReason, canonical_json
 from replication.store import Store
+from replication.store.lines import message_record
 
 
 def collect(store, script, *jobs, concurrency=4):
@@ -134,6 +135,34 @@ def test_work_done_before_an_episode_was_cut_counts_where_no_answer_is_asked_for
     assert job.benchmark.grade(job.tasks[0], episode).value == 1.0
     nothing = finish(job, after)
     assert nothing.stop_reason == reason and job.benchmark.grade(job.tasks[0], nothing).value == 0.0
+
+
+def thought(thinking, text):
+    return Reply(text=text, thinking=thinking, finish="stop", n_prompt_tokens=10, n_completion_tokens=25)
+
+
+def test_thinking_is_stored_apart_counted_and_sent_back(tmp_path):
+    job, store = make_job(n_tasks=1, n_trials=1), Store(tmp_path)
+    replies = [thought("where is it?", "ls"), thought("now I know", "answer done")]
+    _, engine = collect(store, lambda request: replies[n_turns_so_far(request)], job)
+    (episode,) = store.episodes(job.spec.run_id, trajectories=True)
+    own = [m for m in episode.trajectory if m.role == "assistant"]
+    assert [(m.thinking, m.content) for m in own] == [("where is it?", "ls"), ("now I know", "answer done")]
+    assert own[0].calls[0].name == "ls" and own[1].answer == "done" and episode.n_completion_tokens == 50
+    assert [m.thinking for m in engine.requests[1].messages if m.role == "assistant"] == ["where is it?"]
+
+
+def test_thinking_without_a_reply_is_malformed_in_every_scaffold():
+    for scaffold, syntax in SCAFFOLDS:
+        episode = finish(make_job(scaffold=scaffold, tool_syntax=syntax), [thought("hm", "\n")] * 3)
+        assert episode.stop_reason == "malformed"
+        assert "error: nothing follows the thinking" in episode.trajectory[3].content
+
+
+def test_messages_without_thinking_have_the_form_of_earlier_versions():
+    message = Message(role="assistant", content="ls")
+    assert canonical_json(message) == '{"answer":null,"calls":[],"content":"ls","role":"assistant"}'
+    assert message_record(message) == {"role": "assistant", "content": "ls"}
 
 
 class Breaking:
@@ -352,7 +381,19 @@ def test_engine_that_dies_in_the_middle_stores_no_answer_and_a_restart_gives_the
     pd.testing.assert_frame_equal(store.score_table(), whole.score_table())
 
 
-def test_refused_request_is_tried_again_with_the_same_seed(tmp_path):
+def test_request_that_would_be_refused_again_is_sent_once_and_its_episode_is_unscored(tmp_path):
+    job, store = make_job(n_tasks=2, n_trials=1), Store(tmp_path)
+
+    def refusing(request):
+        raise RequestRefused("the template has no tool slot")
+
+    _, engine = collect(store, refusing, job)
+    assert len(engine.requests) == 2
+    assert [e.error for e in store.episodes(job.spec.run_id)] == ["the template has no tool slot"] * 2
+    assert store.score_table()["stop_reason"].tolist() == ["engine_error"] * 2
+
+
+def test_failing_request_is_tried_again_with_the_same_seed(tmp_path):
     job, store, refused = make_job(n_tasks=3, n_trials=1), Store(tmp_path), set()
     script = expert_script(job)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 
 from test_store import ENGINE, GRADER, LABELS, make_episode, make_score, make_spec, make_tasks
 

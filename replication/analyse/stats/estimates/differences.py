@@ -169,7 +169,7 @@ def mean_paired_difference(
         method = "paired by task plus training-run variance, t (Satterthwaite)"
     return t_estimate(
         value,
-        variance**0.5,
+        0.0 if variance < ROUNDING**2 else variance**0.5,
         df,
         level=level,
         method=method,
@@ -229,9 +229,7 @@ def _parts(pair: Pair, unscored: Unscored) -> _Parts:
     difference = treatment.mean(axis=(0, 1)) - control.mean(axis=(0, 1))
     value = float(difference.mean())
     _, code = np.unique(scores.clusters, return_inverse=True)
-    deviation = difference - value
-    deviation[np.abs(deviation) < ROUNDING] = 0.0
-    sums = np.bincount(code, weights=deviation)
+    sums = np.bincount(code, weights=difference - value)
     n_clusters = len(sums)
     n_trials = min(treatment.shape[1], control.shape[1])
     noise = _Variance(0.0, 1.0)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from replication.records import Json
+from replication.records import Json, stable_hash
 
 _PER_PROCESS = {"VLLM_DIST_IDENT", "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"}
 """vLLM sets these to random names; in a manifest every restart would look like another engine."""
@@ -22,7 +22,7 @@ def description(config: Any, tokenizer: Any, device: str, settings: Mapping[str,
     import transformers
     import vllm
 
-    template = tokenizer.chat_template or ""
+    template = tokenizer.chat_template
     return {
         "engine": "vllm",
         "version": vllm.__version__,
@@ -48,9 +48,13 @@ def description(config: Any, tokenizer: Any, device: str, settings: Mapping[str,
         "environment": {
             k: v for k, v in sorted(os.environ.items()) if k.startswith(("VLLM_", "OMP_")) and k not in _PER_PROCESS
         },
-        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
-        "tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "chat_template_sha256": stable_hash(template) if isinstance(template, dict) else _sha256(template or ""),
+        "tokenizer_sha256": _sha256(tokenizer.backend_tokenizer.to_str()),
     }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hardware() -> str:

@@ -1,41 +1,33 @@
 """vLLM in process: one engine, many episodes in flight, checkpoints of one architecture swapped in place.
 
-A separate thread steps the engine, so the event loop is never blocked: a coroutine puts its request into a queue and
-awaits a future; before each step the thread adds all queued requests to the running batch (continuous batching).
-
 Two bugs of vLLM 0.32 on the CPU are worked around, and regression tests cover both: per-request seeds crash with
 chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied embeddings at the old weights
 (so lm_head is packed again).
 """
 
-import asyncio
-import contextlib
+import datetime
 import gc
-import itertools
 import os
 import sys
-import threading
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from replication.collect.engines.vllm.chat import render
+from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.description import description
 from replication.collect.engines.vllm.options import Options
+from replication.collect.engines.vllm.stepping import Stepper, first_line
+from replication.collect.engines.vllm.thinking import Thinking, check_parser
 from replication.collect.interfaces import ModelRef
-from replication.errors import EngineError
+from replication.errors import ConfigError, EngineError, RequestRefused
 from replication.records import Json, Reply, Request
 
 if TYPE_CHECKING:
     import torch
 
 
-class _Waiting(NamedTuple):
-    prompt_ids: list[int]
-    params: Any
-    future: asyncio.Future
-    loop: asyncio.AbstractEventLoop
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""torch reads these when it is loaded; with MKL the second one wins."""
 
 
 class VllmEngine:
@@ -50,15 +42,17 @@ class VllmEngine:
 
     def __init__(self, dtype: str, context: int, options: Options):
         self._device, self._context, self._threads = options.device, context, options.threads
+        self._stall_s, self._date = options.stall_s, _date(options.date)
         self._settings: dict[str, Any] = {
             "dtype": dtype, "max_model_len": context, "max_num_seqs": options.max_num_seqs, "use_tqdm_on_load": False,
             **options.llm,
         }  # fmt: skip
         if options.kv_cache_gib is not None:
             self._settings["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
+        self._threads_found = {name: os.environ[name] for name in _THREADS if name in os.environ}
         self._environment = {
+            **dict.fromkeys(_THREADS, str(options.threads)),
             "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(options.multiprocessing)),
-            "OMP_NUM_THREADS": str(options.threads),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
             "TOKENIZERS_PARALLELISM": "false",
@@ -67,24 +61,29 @@ class VllmEngine:
         self._llm: Any = None
         self._tokenizer: Any = None
         self._model: ModelRef | None = None
-        self._failure: str | None = None
-        self._ids = itertools.count()
-        self._waiting: deque[_Waiting] = deque()
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        self._chat: Chat | None = None
+        self._stepper: Stepper | None = None
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def load(self, model: ModelRef) -> None:
         """Serve this checkpoint from now on: swap weights if the architecture is the same, else start another engine."""
         self._check_folder(model)
-        if self._llm is None or self._model is None or self._model.architecture != model.architecture:
+        if self._must_restart(model):
             self.close()
             self._start(model)
-        elif model.path != self._model.path:
+        elif self._model is not None and model.path != self._model.path:
             self._swap(model.path)
-        self._model = model
+        self._model, self._chat = model, None
+        thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
+        self._chat = Chat(
+            self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
+        )
+
+    def _must_restart(self, model: ModelRef) -> bool:
+        if self._stepper is None or self._model is None or self._stepper.failure is not None:
+            return True
+        return (self._model.architecture, self._model.reasoning_parser) != (model.architecture, model.reasoning_parser)
 
     def _check_folder(self, model: ModelRef) -> None:
         # A hub id has the form org/name; a path that exists, or any other form, must be a folder with a checkpoint.
@@ -111,13 +110,19 @@ class VllmEngine:
             arguments = dict(self._settings)
             if not Path(model.path).exists():
                 arguments["revision"] = model.revision
+            if model.reasoning_parser is not None:
+                check_parser(model.reasoning_parser)
+                arguments["reasoning_parser"] = model.reasoning_parser
             self._llm = LLM(model=model.path, **arguments)
+        except EngineError:
+            raise
         except Exception as error:  # vLLM raises many types here; none of them leaves a usable engine
-            raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {_first_line(error)}") from error
+            raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {first_line(error)}") from error
         self._tokenizer = self._llm.get_tokenizer()
-        self._failure, self._closed = None, False
-        self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
-        self._thread.start()
+        from vllm.exceptions import VLLMClientError
+
+        refusals = (ValueError, TypeError, VLLMClientError)
+        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s)
 
     def _check_threads(self) -> None:
         # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,
@@ -127,13 +132,17 @@ class VllmEngine:
         import torch
 
         if torch.get_num_threads() != self._threads:
+            found = (
+                ", ".join(f"{name}={value}" for name, value in self._threads_found.items()) or "none of them was set"
+            )
+            wanted = " ".join(f"{name}={self._threads}" for name in _THREADS)
             raise EngineError(
                 f"torch was loaded with {torch.get_num_threads()} threads before the engine was started with "
-                f"`engine.options.threads` {self._threads}. Start the engine first, or set OMP_NUM_THREADS={self._threads}."
+                f"`engine.options.threads` {self._threads} ({found}). Start the program with `{wanted}`."
             )
 
     def _swap(self, path: str) -> None:
-        if self._waiting or self._llm.llm_engine.has_unfinished_requests():
+        if self._stepper is not None and self._stepper.busy:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
         if self._device == "cpu":
@@ -153,77 +162,66 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Reply:
         """Render the chat and sample one reply, without blocking the event loop."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        if self._failure is not None or self._tokenizer is None:
-            raise EngineError(self._failure or "no checkpoint is loaded; call `load` first.")
-        prompt_ids = render(self._tokenizer, request)
-        room = self._context - len(prompt_ids)
+        if self._chat is None or self._stepper is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        chat, thinking = self._chat, self._chat.thinking
+        prompt = chat.prompt(request)
+        room = self._context - len(prompt.ids)
         if room < 1:
-            return Reply(text="", finish="context", n_prompt_tokens=len(prompt_ids), n_completion_tokens=0)
-        sampling = request.sampling
-        params = SamplingParams(
-            temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
-            max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), output_kind=RequestOutputKind.FINAL_ONLY,
-            # Some families mark calls with special tokens, which would be dropped from the text.
-            skip_special_tokens=not request.tools,
-            structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
-        )  # fmt: skip
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future = loop.create_future()
-        with self._wake:
-            self._waiting.append(_Waiting(prompt_ids, params, future, loop))
-            self._wake.notify()
-        output = (await future).outputs[0]
-        cut_by_context = output.finish_reason == "length" and room < sampling.max_tokens
+            return Reply(text="", finish="context", n_prompt_tokens=len(prompt.ids), n_completion_tokens=0)
+        params = self._params(request, chat, room)
+
+        def add(request_id: str) -> None:
+            engine, tokens = self._llm.llm_engine, {"prompt_token_ids": prompt.ids}
+            if request.schema is None or thinking.parser is None:
+                engine.add_request(request_id, tokens, params)
+                return
+            # The schema applies after the thinking. vLLM would look for its end in the whole prompt, where earlier turns
+            # may show theirs.
+            tasks = engine.get_supported_tasks()
+            core = engine.input_processor.process_inputs(request_id, tokens, params, supported_tasks=tasks)
+            core.reasoning_ended = prompt.state == "closed"
+            core.reasoning_parser_kwargs = thinking.parser_options
+            engine.add_request(request_id, core, params)
+
+        output = (await self._stepper.submit(add)).outputs[0]
+        if output.finish_reason in ("error", "abort"):
+            cause = ", probably because its schema cannot be compiled or followed" if request.schema is not None else ""
+            kind = EngineError if request.schema is None else RequestRefused
+            raise kind(
+                f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens{cause}."
+            )
+        parts = thinking.split(output.text, prompt.state)
+        cut_by_context = output.finish_reason == "length" and room < request.sampling.max_tokens
         return Reply(
-            text=output.text,
+            text=parts.text, thinking=parts.thinking,
             finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
-            n_prompt_tokens=len(prompt_ids), n_completion_tokens=len(output.token_ids),
+            n_prompt_tokens=len(prompt.ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
 
     def n_prompt_tokens(self, request: Request) -> int:
         """Count the tokens of a request's prompt, chat template included."""
-        if self._tokenizer is None:
+        if self._chat is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        return len(render(self._tokenizer, request))
+        return len(self._chat.prompt(request).ids)
 
-    # -- the stepping thread --------------------------------------------------------------------------------------
+    def _params(self, request: Request, chat: Chat, room: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    def _run(self) -> None:
-        in_flight: dict[str, _Waiting] = {}
-        while True:
-            with self._wake:
-                while not (self._waiting or in_flight or self._closed):
-                    self._wake.wait()
-                if self._closed:
-                    break
-                arrived = list(self._waiting)
-                self._waiting.clear()
-            try:
-                self._add(arrived, in_flight)
-                for output in self._llm.llm_engine.step():
-                    if output.finished:
-                        _settle(in_flight.pop(output.request_id), output)
-            except Exception as error:  # the engine has failed; every waiting episode must be notified
-                self._failure = f"vLLM failed while generating: {_first_line(error)}"
-                with self._wake:
-                    arrived = [w for w in arrived if w not in in_flight.values()] + list(self._waiting)
-                    self._waiting.clear()
-                for waiting in [*in_flight.values(), *arrived]:
-                    _settle(waiting, EngineError(self._failure))
-                break
-
-    def _add(self, arrived: list[_Waiting], in_flight: dict[str, _Waiting]) -> None:
-        for waiting in arrived:
-            request_id = str(next(self._ids))
-            try:
-                self._llm.llm_engine.add_request(request_id, {"prompt_token_ids": waiting.prompt_ids}, waiting.params)
-            except ValueError as error:  # vLLM rejected this request; the engine is unaffected
-                _settle(waiting, EngineError(f"vLLM refused a request: {_first_line(error)}"))
-            else:
-                in_flight[request_id] = waiting
+        sampling = request.sampling
+        try:
+            return SamplingParams(
+                temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
+                max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), stop_token_ids=chat.stop_token_ids,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                # Some families mark calls or thinking with special tokens, which would be dropped from the text.
+                skip_special_tokens=not (request.tools or chat.thinking.parser),
+                structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
+            )  # fmt: skip
+        except (ValueError, TypeError, VLLMClientError) as error:
+            raise RequestRefused(f"vLLM refused a request: {first_line(error)}") from error
 
     # -- description ----------------------------------------------------------------------------------------------
 
@@ -231,40 +229,26 @@ class VllmEngine:
         """Return versions and resolved settings, which also show a changed default of vLLM."""
         if self._llm is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        return description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
+        facts = description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
+        return facts if self._chat is None else facts | {"chat": self._chat.facts()}
 
     def close(self) -> None:
-        """Stop the thread and release the engine with its memory."""
-        if self._thread is not None:
-            with self._wake:
-                self._closed = True
-                self._wake.notify()
-            self._thread.join()
-        self._thread = self._llm = self._tokenizer = self._model = None
+        """Stop the thread and release the engine with its memory; open requests fail."""
+        if self._stepper is not None:
+            self._stepper.close()
+        self._stepper = self._llm = self._tokenizer = self._model = self._chat = None
         # vLLM frees its memory and process groups when the object is collected; a second engine needs them.
         gc.collect()
 
 
-def _settle(waiting: _Waiting, result: Any) -> None:
-    def deliver() -> None:
-        if waiting.future.done():
-            return
-        if isinstance(result, Exception):
-            waiting.future.set_exception(result)
-        else:
-            waiting.future.set_result(result)
-
-    # The loop is closed if the run failed elsewhere, for example on a full disk; then nothing awaits this reply.
-    with contextlib.suppress(RuntimeError):
-        waiting.loop.call_soon_threadsafe(deliver)
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"`engine.options.date` must be a date such as 2026-01-01; got {text!r}.") from None
 
 
 def _pack_lm_head(model: "torch.nn.Module") -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
     dispatch_cpu_unquantized_gemm(cast(Any, model.lm_head), remove_weight=False)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}"[:400]

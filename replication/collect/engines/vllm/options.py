@@ -13,11 +13,13 @@ class Options:
     kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
     threads: int = 1
     multiprocessing: bool = False  # run the engine's core in a separate process
+    date: str = "2026-01-01"  # today's date in chat templates that show one; the real one would change prompts daily
+    stall_s: float = 600.0  # seconds without the end of a step after which the engine counts as failed
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
 
 SPEED_ONLY = frozenset(
-    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing"}
+    {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing", "stall_s"}
     | {
         f"llm.{name}"
         for name in (
