@@ -387,7 +387,9 @@ def test_request_that_would_be_refused_again_is_sent_once_and_its_episode_is_uns
     def refusing(request):
         raise RequestRefused("the template has no tool slot")
 
-    _, engine = collect(store, refusing, job)
+    engine = ScriptedEngine(refusing)
+    with pytest.raises(EngineError, match="2 of 2 episodes failed and have no score"):
+        runner.collect(store, engine, [job], concurrency=1, title="test")
     assert len(engine.requests) == 2
     assert [e.error for e in store.episodes(job.spec.run_id)] == ["the template has no tool slot"] * 2
     assert store.score_table()["stop_reason"].tolist() == ["engine_error"] * 2

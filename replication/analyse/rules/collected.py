@@ -319,7 +319,7 @@ def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
     cost = 2e9 * scores["params_b"] * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
     spent = pairs(scores.assign(cost=cost), *compared_arms(claim), column="cost")
     by_column = (spent, paired(claim, data))
-    n_trials = sorted({np.shape(pair[arm])[1] for pair in spent.values()})
+    n_trials = sorted({np.asarray(pair[arm]).shape[1] for pair in spent.values()})
     if len(n_trials) > 1:
         raise AnalysisError(
             f"`{compared_arms(claim)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "

@@ -329,14 +329,13 @@ def _sum(variances: Sequence[float], dfs: Sequence[float]) -> _Variance:
 
 def _over_benchmarks(parts: Sequence[_Parts]) -> RunMeans:
     """Average each training run over benchmarks; an error where an arm has a single run."""
-    n_runs = RunMeans(*(min(map(len, arm)) for arm in zip(*(part.runs for part in parts), strict=True)))
-    single = [name for name, n in n_runs._asdict().items() if n < 2]
+    arms = list(zip(*(part.runs for part in parts), strict=True))
+    single = [name for name, arm in zip(RunMeans._fields, arms, strict=True) if min(map(len, arm)) < 2]
     if single:
         raise AnalysisError(
             f"T3 needs at least 2 training runs per arm; got m=1 in the {' and the '.join(single)}. The spread between "
             "training runs cannot be estimated from one checkpoint: train more seeds, or use T2."
         )
-    arms = list(zip(*(part.runs for part in parts), strict=True))
     if any(len({len(runs) for runs in arm}) > 1 for arm in arms):
         raise AnalysisError("the same training runs must be scored on every benchmark.")
     return RunMeans(*(np.mean(arm, axis=0) for arm in arms))
