@@ -201,6 +201,12 @@ class VllmEngine:
             n_prompt_tokens=len(prompt.ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
 
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt, chat template included."""
+        if self._chat is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        return len(self._chat.prompt(request).ids)
+
     def _params(self, request: Request, chat: Chat, room: int) -> Any:
         from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError
