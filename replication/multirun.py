@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from replication.errors import ConfigError, ReplicationError
 from replication.records import stable_hash
 from replication.settings import Root
+from replication.settings.limits import MAX_NAME
 
 _SAME_STUDY = re.compile(
     r"(hydra|paths|serve|tracking)[./]|hydra$"
@@ -56,6 +57,8 @@ def _apart(cfg: Root) -> Root:
     parts = suffix(overrides)
     if not any(text.lstrip("+").startswith("study.name=") for text in overrides):
         name = "-".join([cfg.study.name, *parts])
+        if len(name) > MAX_NAME:
+            name = f"{name[: MAX_NAME - 9]}-{stable_hash(name, 8)}"
         cfg = dataclasses.replace(cfg, study=dataclasses.replace(cfg.study, name=name))
     elif _named.setdefault(cfg.study.name, parts) != parts:
         raise ConfigError(

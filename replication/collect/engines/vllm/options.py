@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replication.errors import ConfigError
+from replication.settings.limits import one_of, real, whole
+from replication.settings.schema import DEVICES
 
 LOAD_FORMATS = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor", "runai_streamer")
 """Values of `llm.load_format` that read the files which a checkpoint's identity covers."""
@@ -18,13 +20,13 @@ _BY_CHECKPOINT = (
 class Options:
     """Settings `engine.options` of kind vllm."""
 
-    device: str  # cpu or cuda
-    max_num_seqs: int  # requests in one batch at most
-    kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
-    threads: int = 1
+    device: str = one_of(DEVICES)
+    max_num_seqs: int = whole(1, 100_000)  # requests in one batch at most
+    kv_cache_gib: float | None = real(0.0, 1e6, None, above=True)  # cache; null: by llm.gpu_memory_utilization
+    threads: int = whole(1, 1_000, 1)
     multiprocessing: bool = False  # run the engine's core in a separate process
     date: str = "2026-01-01"  # today's date in chat templates that show one; the real one would change prompts daily
-    stall_s: float = 600.0  # seconds without the end of a step after which the engine counts as failed
+    stall_s: float = real(0.0, 1e6, 600.0, above=True)  # seconds without a step, then it counts as failed
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
     def __post_init__(self) -> None:
