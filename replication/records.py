@@ -37,6 +37,9 @@ Target = Literal["T1", "T2", "T3"]
 Proposition = Literal["A", "B", "C", "D", "E", "P"]
 """Propositions under test; P is about the published table itself."""
 
+STUDY_KINDS = ("reanalysis", "controlled", "released")
+"""Kinds of study: published numbers only, organisms trained here, public checkpoints. A claim names those that can answer it."""
+
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
 
@@ -301,7 +304,7 @@ class StudyIndex:
     schema_version: int = SCHEMA_VERSION
     study: str
     kind: str
-    """reanalysis, controlled or released."""
+    """One of `STUDY_KINDS`."""
     scope: str
     """Models, scales and benchmarks that the verdicts apply to, in words."""
     deviations: tuple[str, ...]
@@ -425,7 +428,7 @@ class Claim:
     studies: tuple[str, ...]
     """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
-    """`treatment` and `control`: arms or roles whose scores are compared."""
+    """`treatment` and `control`: arms whose scores are compared; `public_` before a key names the role of public checkpoints."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
     """Level, smallest effect of interest and the like; fixed before results are read."""
     unspecified: tuple[str, ...] = ()

@@ -83,6 +83,14 @@ def bare(value: float) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
+def scientific(value: float) -> str:
+    """Format a large number as a power of ten, with its factor where that is not 1: 3×10¹²."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    factor = plain(value / 10**exponent, 3)
+    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+
+
 def whole(value: float) -> int:
     """Round a count to the nearest integer."""
     return round(value)

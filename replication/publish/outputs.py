@@ -105,10 +105,11 @@ def _forests(results: Results) -> dict[str, Figure]:
 
 
 def _scales(results: Results) -> dict[str, Figure]:
+    from replication.analyse.tables.summaries import ALL
     from replication.publish.figures import scales
 
     shown = _shown_estimates(results)
-    single = shown if shown is None else shown[shown["scale"] != "all"]
+    single = shown if shown is None else shown[shown["scale"] != ALL]
     return {} if single is None or single.empty else {"scales": scales.draw(single, results.sesoi)}
 
 
