@@ -1,6 +1,7 @@
 """Format numbers, p-values, intervals and tables as printed: the one place that rounds."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from replication.records import Estimate
@@ -129,6 +130,11 @@ def money(value: float) -> str:
 def hours(value: float) -> str:
     """Format a duration in hours, below one hour in minutes."""
     return f"{value:,.1f} h" if value >= 1 else f"{60 * value:,.1f} min"
+
+
+def escaped(text: str) -> str:
+    """Escape a text so that Markdown prints it as it is, on one line."""
+    return re.sub(r"([\\`*\[\]<>$~#&])|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,9 +11,13 @@ from replication.analyse import reanalysis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
+from replication.analyse.tables.arms import MEAN
+from replication.analyse.tables.summaries import ALL
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from replication.records import Claim, Verdict
     from replication.store.frozen import Frozen
 
@@ -30,9 +34,30 @@ class Results:
     frozen: Frozen | None
     """None for a reanalysis."""
     secondary: SecondaryAnalyses | None
-    """None where no comparison could be estimated."""
+    """None for a reanalysis."""
     sesoi: float
     """Smallest effect of interest, a fraction."""
+
+    @property
+    def shown(self) -> pd.DataFrame | None:
+        """Estimates that the paper shows: under the first policy for unscored episodes, if the mean has a T2 interval."""
+        table = self.tables.estimates
+        if table is None or table.empty:
+            return None
+        table = table[table["policy"] == self.settings.unscored[0]]
+        has_mean = (table["benchmark"] == MEAN) & (table["scale"] == ALL) & (table["target"] == "T2")
+        shown = table[has_mean.groupby([table["treatment"], table["control"]]).transform("any")]
+        return None if shown.empty else shown
+
+    @property
+    def left_out(self) -> dict[tuple[str, str], str]:
+        """Comparisons that the paper cannot show, and why."""
+        shown = self.shown
+        kept = set() if shown is None else set(zip(shown["treatment"], shown["control"], strict=True))
+        table = self.tables.estimates
+        listed = [] if table is None or table.empty else zip(table["treatment"], table["control"], strict=True)
+        reason = "too few tasks were scored for an interval of the mean."
+        return {**self.tables.left_out, **{pair: reason for pair in listed if pair not in kept}}
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -54,9 +79,12 @@ def analyse(
         verdicts = verdicts + decide(claims, data)
     tables = tabulate(claims, data)
     secondary = None
-    if frozen is not None and tables.estimates is not None:
-        pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
-        secondary = run_secondary_analyses(claims, data, frozen, list(pairs.itertuples(index=False, name=None)))
+    if frozen is not None:
+        pairs: list[tuple[str, str]] = []
+        if tables.estimates is not None and len(tables.estimates):
+            estimated = tables.estimates[["treatment", "control"]].drop_duplicates()
+            pairs = list(estimated.itertuples(index=False, name=None))
+        secondary = run_secondary_analyses(claims, data, frozen, pairs)
     return Results(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
         reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings),

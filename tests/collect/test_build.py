@@ -116,5 +116,5 @@ def test_every_engine_of_conf_is_built_and_starts_nothing(file):
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=[f"engine={file}"]))
     engine = build.engine(cfg)
-    assert type(engine).__module__.startswith(f"replication.collect.engines.{cfg.engine.kind}")
+    assert type(engine).__module__ .startswith(f"replication.collect.engines.{cfg.engine.kind}")
     engine.close()

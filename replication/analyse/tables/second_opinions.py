@@ -16,6 +16,11 @@ from replication.records import Estimate
 FEW_TASKS = 300
 """Number of tasks below which a Bayesian interval is computed in addition to that of t (Bowyer et al. 2025)."""
 
+COLUMNS = (
+    "treatment", "control", "scale", "benchmark", "n_tasks", "value", "low", "high", "p_two_sided", "p_sign_flip",
+    "bayes_low", "bayes_high", "width_ratio", "widths_differ",
+)  # fmt: skip
+
 
 class Bayes(NamedTuple):
     """The Bayesian paired interval; NaN where scores are not pass or fail, or tasks are many."""
@@ -55,7 +60,7 @@ def table(
                     "widths_differ": bayes.widths_differ,
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 class Complete(NamedTuple):

@@ -37,6 +37,11 @@ ALL_SCALES = "all scales"
 SCALE_MARKERS = MARKERS[1:]
 
 
+def stem(treatment: str, control: str) -> str:
+    """Return the name of a comparison's file; no arm has `~` in its name, so two comparisons never share a file."""
+    return f"forest_{treatment}~{control}"
+
+
 def draw_published(estimates: pd.DataFrame, sesoi: float) -> Figure:
     """Draw the published rows.
 
@@ -50,8 +55,8 @@ def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) ->
     """Draw the differences of a study of ours, averaged over its scales; a dot is a pair of training runs.
 
     estimates : one comparison under one policy; columns scale, params_b, benchmark, target, value, low, high (fractions),
-        n_tasks, n_trials, n_training_runs. Intervals are those of scale `all`; a single scale shows as an open mark.
-    runs : columns benchmark (also `mean of these`), replicate, value.
+        n_tasks, n_trials, n_training_runs. Intervals are those of `ALL_SCALES`; a single scale shows as an open mark.
+    runs : columns benchmark (also `mean of these`), replicate, value; empty for public checkpoints.
     """
     shown = estimates[estimates["target"] != "T1"].rename(
         columns={"target": "interval", "n_tasks": "n", "n_trials": "k", "n_training_runs": "m"}
@@ -59,8 +64,8 @@ def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) ->
     averaged = shown["scale"] == ALL_SCALES
     scales = shown[~averaged].drop_duplicates(["scale", "benchmark"]).sort_values("params_b", kind="stable")
     # with one training run on a side, the pairing is an accident of numbering
-    dots = runs if (shown["m"] > 1).all() else None
-    margins = {"n": "tasks", "k": "trials", "m": "runs"}
+    dots = runs if len(runs) and (shown["m"] > 1).all() else None
+    margins = {"n": "tasks", "k": "trials", **({"m": "runs"} if len(runs) else {})}
     return _draw(shown[averaged], sesoi, margins, dots=dots, scales=scales)
 
 
