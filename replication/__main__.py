@@ -71,6 +71,8 @@ def _call(name: str, arguments: list[str]) -> int:
 
     settings.register()
 
+    @exit_on_error
+    @settings.clear_errors()
     @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
     @exit_on_error
     def composed(cfg: DictConfig) -> None:
@@ -95,7 +97,7 @@ def _help(name: str) -> str:
         groups = {group: ", ".join(sorted(f.stem for f in (CONF / group).glob("*.yaml"))) for group in GROUPS}
         parts.append("Choices, GROUP=CHOICE:" + "".join(f"\n  {group:10}{files}" for group, files in groups.items()))
         parts.append(
-            "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings.py.\n"
+            "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings/schema.py.\n"
             "`--cfg job` prints the composed configuration; `--multirun` sweeps over comma-separated values."
         )
     return "\n\n".join(parts)

@@ -38,7 +38,7 @@ ALLOWED = {part: WAIST[:i] for i, part in enumerate(WAIST)} | {
 KINDS = ("engines", "benchmarks", "scaffolds")
 HEAVY = {"torch", "vllm", "transformers", "wandb", "tokenizers", "safetensors"}
 MAX_LINES, MAX_FUNCTION = 400, 60
-DATA_LIKE = {"records": "fields of records", "settings": "fields of conf/"}
+DATA_LIKE = {"records": "fields of records", "settings.schema": "fields of conf/"}
 """Modules that may be longer: declarations with one line of documentation each."""
 
 

@@ -44,7 +44,7 @@ PARTS = {
 REQUIRED = {
     "model/qwen3_0_6b": ["models.part.revision=c0ffee"],
     "ingest/csv": [
-        f"ingest.part.{key}=1"
+        f"ingest.part.{key}='1'"
         for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
     ],
 }
@@ -127,8 +127,8 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     ("override", "message"),
     [
         ("study.n_trials=0", "`study.n_trials` must be in"),
-        ("+arms.agent_sft.scale=xs", "no key `arms.agent_sft.scale` in"),
-        ("+benchmarks.terminal.wieght=2", "no key `benchmarks.terminal.wieght` in"),
+        ("+arms.agent_sft.scale=xs", "no key `arms.agent_sft.scale`; allowed: .*Did you mean `scales`"),
+        ("+benchmarks.terminal.wieght=2", "no key `benchmarks.terminal.wieght`; allowed: split"),
         ("sampling.temperature=0.001", "would be raised to 0.01 by vLLM"),
         ("sampling.top_p=1.5", "`sampling.top_p` must be in"),
         ("benchmarks.terminal.split=train", "played on `evaluation` only"),
@@ -148,8 +148,8 @@ def test_revision_of_a_model_is_a_commit_or_a_hash(revision):
 
 
 def test_unknown_parts_are_named():
-    with pytest.raises(ConfigError, match="`domain` of phase `episodes` is 'both'; allowed: all, in"):
-        build.training_runs(composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]"))
+    with pytest.raises(ConfigError, match=r"`arms.agent_sft.phases\[0\].domain` is 'both'; allowed: all, in"):
+        composed("arms.agent_sft.phases=[{corpus:episodes,n_tokens:1,lr:1,domain:both}]")
     with pytest.raises(ConfigError, match=r"has no finished checkpoint .*make train"):
         build.served_models(composed("paths.results=nowhere"))
 

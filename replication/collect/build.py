@@ -1,6 +1,6 @@
 """Builds records and live objects from conf/: the one place that picks concrete parts.
 
-All functions take the checked root of settings.py; parts never see Hydra or OmegaConf.
+All functions take the checked root of settings; parts never see Hydra or OmegaConf.
 """
 
 import dataclasses
@@ -293,8 +293,6 @@ def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
 
 
 def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
-    if phase.domain not in ("all", "in"):
-        raise ConfigError(f"`domain` of phase `{phase.corpus}` is {phase.domain!r}; allowed: all, in. Fix conf/arm/.")
     drawn_from = tuple(
         (name, tuple(scale.levels.get(name, options.levels)))
         for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))

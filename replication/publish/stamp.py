@@ -22,7 +22,7 @@ CODE = (
     "errors.py",
     "files.py",
     "text.py",
-    "settings.py",
+    "settings",
 )
 """Parts of the package that a paper depends on, the tables of published numbers included."""
 DISTRIBUTIONS = ("numpy", "pandas", "scipy", "matplotlib", "typst")

@@ -1,0 +1,47 @@
+"""From a composed configuration to the typed root: the one place where settings enter the program."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from replication.errors import ConfigError
+from replication.records import Json
+from replication.settings.composing import message
+from replication.settings.conversion import typed
+from replication.settings.relations import check_relations
+from replication.settings.schema import Analysis, Root
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The configuration beside the package: the project is used from its checkout."""
+
+
+def checked(cfg: DictConfig) -> Root:
+    """Convert Hydra's DictConfig to the typed root; ConfigError if a value is missing, unknown or out of range."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"no value for `{'`, `'.join(missing)}`. Set it in conf/ or on the command line.")
+    root = typed(Root, _resolved(cfg), "")
+    check_relations(root)
+    return root
+
+
+def analysis(name: str = "default") -> Analysis:
+    """Read one file of conf/analysis without Hydra; it is checked against the schema, like a study's."""
+    path = CONF / "analysis" / f"{name}.yaml"
+    try:
+        values = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise ConfigError(f"{path.name}: {error}. Fix conf/analysis.") from error
+    assert isinstance(values, DictConfig), f"{path.name} is not a mapping"
+    return typed(Analysis, _resolved(values), "analysis")
+
+
+def _resolved(cfg: DictConfig) -> Mapping[str, Json]:
+    try:
+        return cast(Mapping[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{message(error)}. Fix the interpolation in conf/ or on the command line.") from error

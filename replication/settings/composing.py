@@ -1,0 +1,91 @@
+"""Hydra's side of the settings: the schema that it composes into, and its errors as one of ours."""
+
+import dataclasses
+import functools
+import os
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from omegaconf.errors import KeyValidationError, OmegaConfBaseException
+from yaml import YAMLError
+
+from replication.errors import ConfigError
+from replication.settings.schema import Root
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def register() -> None:
+    """Register the schema with Hydra under the name `root`, which conf/config.yaml uses."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="root", node=_as_written(Root))
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Raise errors of composing as one ConfigError of one line; with HYDRA_FULL_ERROR=1 they keep their traceback."""
+    from hydra.errors import HydraException
+
+    if os.environ.get(FULL_ERROR) == "1":
+        yield
+        return
+    os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints its errors itself
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(message(error)) from error
+    finally:
+        del os.environ[FULL_ERROR]
+
+
+def message(error: BaseException) -> str:
+    """Write an error of Hydra, OmegaConf or YAML in one line, with its cause."""
+    cause = error.__cause__
+    parts = [
+        str(error),
+        str(cause) if isinstance(cause, OmegaConfBaseException) and str(cause) not in str(error) else "",
+    ]
+    text = " ".join(" ".join(parts).split())
+    if isinstance(error, KeyValidationError) or isinstance(cause, KeyValidationError):
+        text += ". A key that YAML reads as a number, true, false or null must be quoted."
+    return text
+
+
+@functools.cache
+def _as_written(schema: type) -> type:
+    """Copy a dataclass of the schema with texts and truth values of any type.
+
+    OmegaConf would turn the scale 0.50 into the text "0.5" and the number 2 into true; left as YAML reads them, the
+    conversion to the schema sees that quotes are missing.
+    """
+    hints = get_type_hints(schema)
+    fields = []
+    for field in dataclasses.fields(cast(Any, schema)):
+        hint = _written(hints[field.name])
+        if dataclasses.is_dataclass(hint):
+            default = dataclasses.field(default_factory=cast(type, hint))
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+        else:
+            default = dataclasses.field(default=field.default)
+        fields.append((field.name, hint, default))
+    return dataclasses.make_dataclass(schema.__name__, fields)
+
+
+def _written(hint: Any) -> Any:
+    if hint in (str, bool):
+        return Any
+    if dataclasses.is_dataclass(hint):
+        return _as_written(cast(type, hint))
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is list:
+        return list[_written(parts[0])]  # type: ignore[misc]
+    if origin is dict:
+        return dict[str, _written(parts[1])]  # type: ignore[misc]
+    if origin in (Union, types.UnionType):
+        inner = _written(next(part for part in parts if part is not types.NoneType))
+        return Any if inner is Any else inner | None
+    return hint

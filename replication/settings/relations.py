@@ -1,0 +1,146 @@
+"""Checks of settings against each other; each setting's own limits are in the schema."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from replication.errors import ConfigError
+from replication.settings.conversion import hint_at
+from replication.settings.schema import Root, Scale
+
+RESERVED = {"study": ("audit",), "scaffolds": ("probe",)}
+"""outputs/audit has the audits of tables; the probe's runs are planned by `probe.n_tasks`."""
+
+
+def check_relations(root: Root) -> None:
+    """Check what no single setting can violate; raises ConfigError."""
+    for check in (_names, _arms, _scales, _models, _benchmarks, _tokens, _training, _analysis, _calibration):
+        check(root)
+
+
+def _names(root: Root) -> None:
+    name = root.study.name
+    if name in RESERVED["study"] or name.endswith(".monitor"):
+        raise ConfigError(f"`study.name` {name!r} is the name of other files of this package. Choose another name.")
+    if name == "reanalysis" and root.study.kind != "reanalysis":
+        raise ConfigError(
+            f"`study.name` 'reanalysis' with `study.kind` {root.study.kind!r}: the tables of the published numbers have "
+            "this folder. Choose another name."
+        )
+    for scaffold in RESERVED["scaffolds"]:
+        if scaffold in root.scaffolds:
+            raise ConfigError(f"`scaffolds.{scaffold}` is no scaffold of episodes; set `probe.n_tasks` instead.")
+
+
+def _arms(root: Root) -> None:
+    for name, arm in root.arms.items():
+        for scale in arm.scales:
+            _known(f"arms.{name}.scales", scale, root.scales)
+    sides = {*root.arms, *(model.role for model in root.models.values())}
+    for at, comparison in enumerate(root.study.comparisons):
+        if len(comparison) != 2 or comparison[0] == comparison[1]:
+            raise ConfigError(
+                f"`study.comparisons[{at}]` must name two different arms, [treatment, control]; got {comparison}."
+            )
+        for side in comparison:
+            _known(f"study.comparisons[{at}]", side, sides)
+    folders = Counter(
+        f"{arm_name}-{scale}".casefold() for arm_name, arm in root.arms.items() for scale in (arm.scales or root.scales)
+    )
+    for folder, n in folders.items():
+        if n > 1:
+            raise ConfigError(
+                f"{n} training runs would have the name `{folder}`, of an arm and a scale. Rename an arm or a scale."
+            )
+
+
+def _scales(root: Root) -> None:
+    for name, scale in root.scales.items():
+        for problem in _shape_problems(scale):
+            raise ConfigError(f"`scales.{name}`: {problem}. Fix conf/scale/ or the command line.")
+
+
+def _shape_problems(scale: Scale) -> Iterator[str]:
+    if scale.heads % scale.kv_heads:
+        yield f"`heads` must be a multiple of `kv_heads`; got {scale.heads} and {scale.kv_heads}"
+    if scale.head_dim % 2:
+        yield f"`head_dim` must be even, for rotary positions; got {scale.head_dim}"
+
+
+def _models(root: Root) -> None:
+    for name, model in root.models.items():
+        if not re.fullmatch("[0-9a-f]{6,64}", model.revision):
+            raise ConfigError(
+                f"`models.{name}.revision` is {model.revision!r}; it must be a commit or a hash of the weights, 6 to 64 "
+                f"digits 0-9 and a-f: a branch moves, and its runs would keep their identity. Copy the commit from the hub."
+            )
+        if model.active_b is not None and model.active_b > model.params_b:
+            raise ConfigError(
+                f"`models.{name}.active_b` must be at most `params_b`, {model.params_b}; got {model.active_b}."
+            )
+
+
+def _benchmarks(root: Root) -> None:
+    for name, choice in root.benchmarks.items():
+        if choice.split != "evaluation":
+            raise ConfigError(f"`benchmarks.{name}.split` is {choice.split!r}; a study is played on `evaluation` only.")
+
+
+def _tokens(root: Root) -> None:
+    sampling, context = root.sampling, root.engine.context
+    if 0 < sampling.temperature < 0.01:
+        raise ConfigError(
+            f"`sampling.temperature` {sampling.temperature} would be raised to 0.01 by vLLM without notice; "
+            f"use 0 for greedy decoding or at least 0.01."
+        )
+    if sampling.top_k == 0:
+        raise ConfigError("`sampling.top_k` 0 keeps no token; use -1 for all tokens.")
+    limits = {"sampling.max_tokens": sampling.max_tokens}
+    if root.probe.n_tasks:
+        limits["probe.max_tokens"] = root.probe.max_tokens
+    if any(phase.corpus.startswith("predictions") for arm in root.arms.values() for phase in arm.phases):
+        limits["training.rl.max_new_tokens"] = root.training.rl.max_new_tokens
+    for key, value in limits.items():
+        if value >= context:
+            raise ConfigError(
+                f"`{key}` must be below `engine.context`, {context}, which holds the prompt too; got {value}. Lower it, or "
+                f"raise `engine.context`."
+            )
+
+
+def _training(root: Root) -> None:
+    training = root.training
+    if training.warmup_share + training.decay_share > 1:
+        raise ConfigError(
+            f"`training.warmup_share` and `training.decay_share` must sum to at most 1; got {training.warmup_share} and "
+            f"{training.decay_share}."
+        )
+    if training.rl.n_minibatches > training.rl.n_prompts:
+        raise ConfigError(
+            f"`training.rl.n_minibatches` must be at most `training.rl.n_prompts`, {training.rl.n_prompts}; got "
+            f"{training.rl.n_minibatches}."
+        )
+
+
+def _analysis(root: Root) -> None:
+    audit = root.analysis.audit
+    for key, grid in (("map_iccs", audit.map_iccs), ("map_rhos", audit.map_rhos)):
+        if len(grid) != 3 or not grid[0] < grid[1] <= 1 or grid[2] < 2 or grid[2] != int(grid[2]):
+            raise ConfigError(
+                f"`analysis.audit.{key}` must be [first, last, number] with first below last, last at most 1 and a whole "
+                f"number of at least 2; got {grid}."
+            )
+
+
+def _calibration(root: Root) -> None:
+    rule = root.calibration
+    if rule.low >= rule.high:
+        raise ConfigError(f"`calibration.low` must be below `calibration.high`, {rule.high}; got {rule.low}.")
+    if rule.levels != sorted(rule.levels):
+        raise ConfigError(f"`calibration.levels` must ascend; got {rule.levels}.")
+
+
+def _known(key: str, value: str, allowed: Iterable[str]) -> None:
+    allowed = sorted(allowed)
+    if value not in allowed:
+        raise ConfigError(f"`{key}` names {value!r}; {hint_at(value, allowed)} Fix conf/ or the command line.")

@@ -1,0 +1,388 @@
+"""The typed shape of conf/: plain dataclasses for Hydra, one root; limits of a value are declared beside its type.
+
+These are not records: OmegaConf requires mutable classes and returns tuples as lists. `collect/build.py` converts them to
+records and live objects.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from omegaconf import MISSING
+
+from replication.records import Target
+from replication.settings.limits import fraction, inside, limited, located, named, one_of, real, whole
+
+KINDS = ("reanalysis", "controlled", "released")
+"""Kinds of study; a claim names those that can answer it."""
+ROLES = ("general", "agent_specific")
+"""Roles of public checkpoints in comparisons."""
+CORPORA = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
+TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3")
+DEVICES = ("cpu", "cuda")
+DTYPES = ("float32", "bfloat16", "float16")
+POLICIES = ("exclude", "fail", "best", "worst")
+"""Policies for missing scores."""
+MAX_LEVEL = 5
+"""Of generated environments."""
+
+
+@dataclass
+class Study:
+    """A study: its scope, seeds and comparisons."""
+
+    name: str = named()
+    kind: str = one_of(KINDS)  # a claim names the kinds that can answer it
+    scope: str = MISSING  # models, scales and benchmarks that its verdicts apply to, in words
+    seed: int = whole(0, 2**31, 0)  # of tasks and sampling
+    training_seeds: list[int] = whole(0, 2**31, list, distinct=True)
+    n_trials: int = whole(1, 10_000, 1)
+    comparisons: list[list[str]] = named(list)  # [treatment, control], in addition to those of the claims
+    deviations: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Phase:
+    """A stretch of training on one corpus."""
+
+    corpus: str = one_of(CORPORA)  # what the texts are
+    n_tokens: int = whole(1, 10**13)  # compute budget, in tokens of 6 x parameters FLOPs each
+    lr: float = real(0.0, 10.0, above=True)  # peak rate of Muon
+    domain: str = one_of(("all", "in"), "all")  # all: every benchmark of the study; in: in-domain benchmarks only
+
+
+@dataclass
+class Arm:
+    """A training condition: phases in order, from the base of the scale."""
+
+    phases: list[Phase] = field(default_factory=list)
+    scales: list[str] = named(list, distinct=True)  # scales at which the arm is trained; empty means all
+    training_seeds: list[int] = whole(0, 2**31, list, distinct=True)  # empty means `study.training_seeds`
+
+
+@dataclass
+class Base:
+    """Training of the base of a scale, from which all its arms start."""
+
+    path: str = located()  # folder of the checkpoint, relative to the package
+    n_tokens: int = whole(1, 10**13)
+    lr: float = real(0.0, 10.0, above=True)
+    seed: int = whole(0, 2**31, 0)
+    n_tokenizer_blocks: int = whole(1, 100_000)  # blocks of the general corpus that the tokenizer is trained on
+
+
+@dataclass
+class Scale:
+    """Dimensions of an organism, its base, and the calibrated levels of its tasks."""
+
+    hidden: int = whole(1, 100_000)
+    layers: int = whole(1, 1_000)
+    heads: int = whole(1, 1_000)
+    kv_heads: int = whole(1, 1_000)
+    head_dim: int = whole(2, 1_024)
+    intermediate: int = whole(1, 1_000_000)
+    vocabulary: int = whole(259, 1_000_000)
+    context: int = whole(1, 10_000_000)
+    base: Base = field(default_factory=Base)
+    levels: dict[str, list[int]] = whole(1, MAX_LEVEL, dict, least=1)  # by benchmark; replaces the benchmark's
+
+
+@dataclass
+class Model:
+    """A public checkpoint on the hub, or a folder."""
+
+    path: str = located()
+    revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
+    role: str = one_of(ROLES)  # takes the place of the arm
+    pair: str | None = None  # matched pair that it belongs to
+    base: str | None = None  # checkpoint that its training started from
+    family: str | None = None
+    scale: str = named()
+    params_b: float = real(0.0, 100_000.0, above=True)
+    active_b: float | None = real(0.0, 100_000.0, None, above=True)  # active per token, billions; None: a dense model
+    architecture: str = MISSING  # models with equal text are swapped into one engine
+    tool_syntax: str = one_of(TOOL_SYNTAXES, "hermes")  # of calls in scaffold native
+
+
+@dataclass
+class SuiteOptions:
+    """Choices that only generated environments have."""
+
+    domain: str = one_of(("in", "out"))  # in or out: whether the warm-up may see it
+    levels: list[int] = whole(1, MAX_LEVEL, least=1)  # difficulties; the tasks are spread evenly over them
+    weight: int = whole(1, 1_000, 1)  # how often it is drawn in training, relative to the others
+
+
+@dataclass
+class Benchmark:
+    """The tasks of a benchmark that are played."""
+
+    split: str = "evaluation"
+    n_tasks: int = whole(1, 1_000_000)
+    suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
+
+
+@dataclass
+class Scaffold:
+    """Limits of an episode in a scaffold; part of a run's identity."""
+
+    max_turns: int = whole(1, 1_000_000)
+    max_episode_tokens: int = whole(1, 10**9)  # new tokens
+    max_malformed: int = whole(1, 1_000_000)  # replies in a row without a usable call or answer
+
+
+@dataclass
+class Serve:
+    """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
+
+    only: list[str] = limited(list, distinct=True)  # their names; empty: all of the study, then the index is written
+
+
+@dataclass
+class Sampling:
+    """Sampling parameters; part of a run's identity."""
+
+    temperature: float = real(0.0, 2.0)  # 0: greedy
+    top_p: float = real(1e-6, 1.0, 1.0)
+    top_k: int = whole(-1, 10_000_000, -1)  # -1: all tokens
+    max_tokens: int = whole(1, 10_000_000)  # new tokens per turn
+
+
+@dataclass
+class Engine:
+    """Settings of the engine, which are part of a run's identity.
+
+    Exceptions are `concurrency`, `processes` and the options that the kind lists as `speed_only`; the run's manifest has
+    those options as the engine describes them.
+    """
+
+    kind: str = MISSING  # a module of replication/collect/engines
+    dtype: str = one_of(DTYPES)  # of the weights
+    context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
+    concurrency: int = whole(1, 100_000)  # episodes in flight
+    processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
+    options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
+
+
+@dataclass
+class Ingest:
+    """A run that an official harness collected: the location of its results, and its settings.
+
+    No harness enforces `engine` and `sampling` of the study, so they must describe how the model was served and sampled.
+    """
+
+    harness: str = MISSING  # a module of replication/collect/benchmarks/official
+    folder: str = located()  # of this run alone
+    model: str = limited(kind="model")  # one of `models`
+    benchmark: str = named()
+    benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
+    scaffold: str = named()  # the agent that the harness ran
+    scaffold_version: str = MISSING
+    n_tasks: int = whole(1, 1_000_000)  # items of the benchmark; results for fewer are an error
+    n_trials: int = whole(1, 10_000, 1)
+    max_unscored: float = fraction(
+        0.1
+    )  # share of attempts; above it the server was probably down, and nothing is stored
+
+
+@dataclass
+class Rl:
+    """Reinforcement learning on the corpora of predictions: GRPO with the sequence-level ratio of GSPO."""
+
+    n_prompts: int = whole(1, 100_000)  # per step
+    group_size: int = whole(2, 10_000)  # replies per prompt
+    n_minibatches: int = whole(1, 10_000)  # optimizer steps per step
+    temperature: float = real(0.0, 2.0, above=True)
+    max_new_tokens: int = whole(1, 1_000_000)
+    clip_low: float = real(0.0, 1.0, above=True)
+    clip_high: float = real(0.0, 1_000.0, above=True)
+    kl_weight: float = real(0.0, 1_000.0)
+    exact_weight: float = fraction()  # of exact match in the reward; token F1 has the rest
+
+
+@dataclass
+class Probe:
+    """Next-observation predictions by every checkpoint, which measure its world model."""
+
+    n_tasks: int = whole(0, 1_000_000, 0)  # per environment; 0 leaves the probe out
+    max_tokens: int = whole(1, 1_000_000, 256)
+
+
+@dataclass
+class Calibration:
+    """Choice of the levels from the scores of one arm on the calibration split, before any evaluation."""
+
+    arm: str = named("agent_sft")
+    training_seed: int = whole(0, 2**31, 1000)  # outside every study
+    low: float = fraction(0.3)  # bounds of the target mean score
+    high: float = fraction(0.8)
+    n_tasks: int = whole(1, 1_000_000, 60)  # per level
+    levels: list[int] = whole(1, MAX_LEVEL, lambda: [1, 2, 3], least=1, distinct=True)  # candidates
+
+
+@dataclass
+class Training:
+    """Optimization settings, the same for every arm."""
+
+    device: str = one_of(DEVICES)
+    workers: int = whole(1, 1_000)  # training runs side by side, one CPU thread each
+    batch_tokens: int = whole(1, 10**9)
+    warmup_share: float = fraction()
+    decay_share: float = fraction()
+    adam_share: float = real(0.0, 100.0, above=True)
+    weight_decay: float = real(0.0, 100.0)
+    clip: float = real(0.0, 1e6, above=True)
+    precision: str = one_of(("float32", "bfloat16"))
+    compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
+    save_every_s: float = real(0.0, 1e9)
+    rl: Rl = field(default_factory=Rl)
+
+
+@dataclass
+class AuditScenario:
+    """Assumptions under which all rows of a published table are tested together."""
+
+    name: str = MISSING
+    target: str = one_of(get_args(Target))  # T1, T2 or T3
+    icc: float = fraction()
+    rho: float = real(-1.0, 1.0)
+    k: float | None = real(1.0, 1e6, None, infinite=True)  # runs of every row; None: as stated
+    tau: float = fraction(0.0)  # SD between checkpoints of one arm, a fraction; enters T3
+    partial_scale: float = fraction(1.0)  # share of the variance bound that partial-credit rows have
+
+
+@dataclass
+class TippingDesign:
+    """A design at which the checkpoint SD that makes a row insignificant is searched."""
+
+    k: float | None = real(1.0, 1e6, None, infinite=True)  # runs of every row; None: as stated
+    rho: float = real(-1.0, 1.0)
+
+
+@dataclass
+class Audit:
+    """Assumptions over which a published table is audited, besides the grid of icc and rho that its claim names."""
+
+    high_rhos: list[float] = real(-1.0, 1.0)  # beyond the claim's grid
+    same_task_iccs: list[float] = fraction()  # T1, besides those of the claim's grid
+    runs: list[int] = whole(1, 1_000_000, least=1)  # per task, of the grid and of the designs
+    digit_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested for whole totals
+    rounded_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested as means of rounded runs
+    fractions: list[float] = real(0.0, 10.0, above=True, least=1)  # of the printed difference: true effects
+    powers: list[float] = inside(least=1)  # of the required designs
+    winners_curse: float = real(0.0, 10.0, above=True)  # true effect as a fraction of the printed difference
+    taus: list[float] = fraction(least=1)  # checkpoint SDs of the tipping curve, fractions
+    tipping: dict[str, TippingDesign] = limited(keys="text")
+    scenarios: list[AuditScenario] = MISSING
+    map_iccs: list[float] = real(0.0, 1_000.0, least=3)  # first, last and number of the fine map
+    map_rhos: list[float] = real(-1.0, 1_000.0, least=3)
+
+
+@dataclass
+class Analysis:
+    """Choices of the analysis, fixed before results are read."""
+
+    level: float = inside()  # of intervals
+    power: float = inside()  # for the minimal detectable effect
+    icc: float = fraction()  # of published rows: between-task share of the single-run variance
+    rho: float = real(-1.0, 1.0)  # of published rows: correlation of the two arms over tasks
+    unstated_runs: int = whole(1, 1_000_000)  # assumed where the source states none
+    unscored: list[str] = one_of(POLICIES, least=1, distinct=True)  # policies that a verdict must survive
+    bounds: list[str] = one_of(POLICIES, distinct=True)  # policies whose outcome is reported with it
+    n_simulations: int = whole(1, 10_000_000)  # of the A/A check
+    simulation_seed: int = whole(0, 2**63)
+    audit: Audit = field(default_factory=Audit)
+
+
+@dataclass
+class Monitor:
+    """A stopping rule that looks at two arms after each block of tasks."""
+
+    enabled: bool = False
+    treatment: str = named("", empty=True)  # arm or role
+    control: str = named("", empty=True)
+    alpha: float = inside(0.05)  # false positive rate over all looks at one benchmark at one scale
+    sesoi: float = inside(
+        0.05
+    )  # smallest effect of interest, a fraction; the rule stops for futility if the effect is smaller
+    block: int = whole(1, 1_000_000, 20)  # tasks between looks
+    min_blocks: int = whole(1, 1_000_000, 1)  # before the first decision
+
+
+@dataclass
+class Plan:
+    """Assumptions of the planner where no measurement exists, and its targets."""
+
+    treatment: str = named()
+    control: str = named()
+    data: str | None = named(None)  # frozen study to measure from; None: the study itself, if it was collected
+    sesoi: float = real(0.0, 1.0, above=True)  # smallest effect of interest
+    pass_rate: float = fraction()  # of both arms
+    icc: float = fraction()  # between-task share of the single-run variance
+    rho: float = fraction()  # correlation of the arms' success probabilities over tasks
+    tau: float = fraction()  # SD between training runs of an arm
+    prompt_tokens: float = real(0.0, 1e12)  # per episode
+    completion_tokens: float = real(0.0, 1e12)  # per episode
+    probe_prompt_tokens: float = real(0.0, 1e12)  # per prediction of the probe
+    probe_completion_tokens: float = real(0.0, 1e12)  # per prediction of the probe
+    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine
+    training_tokens_per_s: float = real(0.0, 1e12, above=True)  # of one training run
+    hours_per_task: float = real(0.0, 1e12)  # to write one more task of one benchmark
+    currency: str = MISSING
+    price_per_hour: float = real(0.0, 1e12)  # of an engine or a training run
+    price_per_million_prompt_tokens: float = real(0.0, 1e12)
+    price_per_million_completion_tokens: float = real(0.0, 1e12)
+    budget: float | None = real(0.0, 1e12, None, above=True)  # hours, or money if priced; None: that of both arms
+    max_tasks: int = whole(1, 1_000_000)  # per benchmark
+    max_trials: int = whole(1, 10_000)  # per task and training run
+    max_runs: int = whole(1, 10_000)  # per arm
+
+
+@dataclass
+class Tracking:
+    """Learning curves in wandb; the reference is `curve.csv` beside each checkpoint."""
+
+    mode: str = one_of(("offline", "online", "disabled"), "offline")
+    project: str = named("replication")
+
+
+@dataclass
+class Paths:
+    """Output folders, relative to the working folder."""
+
+    results: str = located("results")
+    paper: str | None = located(
+        None
+    )  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
+    readme_study: str = named()  # the study that README and the tracked files under paper/ show
+
+
+@dataclass
+class Root:
+    """Root of the configuration."""
+
+    study: Study = field(default_factory=Study)
+    arms: dict[str, Arm] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
+    models: dict[str, Model] = limited(dict, keys="model")
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    scaffolds: dict[str, Scaffold] = field(default_factory=dict)
+    ingest: dict[str, Ingest] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    engine: Engine = field(default_factory=Engine)
+    serve: Serve = field(default_factory=Serve)
+    training: Training = field(default_factory=Training)
+    probe: Probe = field(default_factory=Probe)
+    calibration: Calibration = field(default_factory=Calibration)
+    analysis: Analysis = field(default_factory=Analysis)
+    plan: Plan = field(default_factory=Plan)
+    monitor: Monitor = field(default_factory=Monitor)
+    tracking: Tracking = field(default_factory=Tracking)
+    paths: Paths = field(default_factory=Paths)
+
+
+def paper_folder(paths: Paths, study: str) -> Path:
+    """Return the folder in which a study is frozen and its paper is built."""
+    if paths.paper is not None:
+        return Path(paths.paper)
+    return Path("paper") if study == paths.readme_study else Path("outputs") / study
