@@ -37,9 +37,6 @@ Target = Literal["T1", "T2", "T3"]
 Proposition = Literal["A", "B", "C", "D", "E", "P"]
 """Propositions under test; P is about the published table itself."""
 
-STUDY_KINDS = ("reanalysis", "controlled", "released")
-"""Kinds of study: published numbers only, organisms trained here, public checkpoints. A claim names those that can answer it."""
-
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 
 
@@ -304,7 +301,7 @@ class StudyIndex:
     schema_version: int = SCHEMA_VERSION
     study: str
     kind: str
-    """One of `STUDY_KINDS`."""
+    """reanalysis, controlled or released."""
     scope: str
     """Models, scales and benchmarks that the verdicts apply to, in words."""
     deviations: tuple[str, ...]

@@ -10,8 +10,8 @@ import yaml
 
 from replication.analyse.rules.registry import RULES
 from replication.errors import ClaimError
-from replication.records import STUDY_KINDS, Claim, Proposition, Target
-from replication.settings import CONF
+from replication.records import Claim, Proposition, Target
+from replication.settings import CONF, KINDS
 
 SOURCE_KEYS = ("reference", "place", "url", "date_read")
 
@@ -24,9 +24,9 @@ leaderboards, separated by spaces, whose published pairs of models make the same
 
 
 def study_kinds(folder: Path = CONF / "study") -> list[str]:
-    """List the kinds of study that exist, in alphabetical order: `STUDY_KINDS`, and `study.kind` of every file of conf/study."""
+    """List the kinds of study that exist, in alphabetical order: `settings.KINDS`, and `study.kind` of every file of conf/study."""
     files = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
-    return sorted({*STUDY_KINDS, *(file["study"]["kind"] for file in files if "kind" in file.get("study", {}))})
+    return sorted({*KINDS, *(file["study"]["kind"] for file in files if "kind" in file.get("study", {}))})
 
 
 def load_claims(folder: Path) -> list[Claim]:

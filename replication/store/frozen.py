@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replication.errors import AnalysisError
 from replication.files import read_csv, write_csv, write_json
 from replication.records import StudyIndex, TrainedRun, to_json
-from replication.store.index import index_path, read_index, validated_index
+from replication.store.index import index_path, read_index, require_names, validated_index
 from replication.store.reader import read_record
 from replication.store.store import Store
 from replication.store.table import COLUMNS, dtype, validated
@@ -109,6 +110,8 @@ def read_frozen(study: str, data: Path) -> Frozen:
             f"`{folder}` has scores.csv and manifest.json of different runs: {len(differ)} are in one only, such as "
             f"`{differ[0]}`. {remedy}"
         )
+    named = [scores[column] for column in ("arm", "scale", "benchmark", "scaffold")]
+    require_names(itertools.chain.from_iterable(column.unique() for column in named), folder / "scores.csv", remedy=remedy, error=AnalysisError)
     probe = folder / "probe.csv"
     return Frozen(
         scores=scores,
