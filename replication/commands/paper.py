@@ -84,7 +84,9 @@ def main(cfg: settings.Root) -> None:
         stamp.write(paper, inputs, outputs)
     print(terminal(verdicts, outputs))
     if not any(verdict.study == cfg.study.name for verdict in verdicts):
-        print(f"no claim names studies of kind `{cfg.study.kind}`, so study `{cfg.study.name}` answers none; see conf/claim")
+        print(
+            f"no claim names studies of kind `{cfg.study.kind}`, so study `{cfg.study.name}` answers none; see conf/claim"
+        )
     lacking = missing_characters((paper / "data/numbers.json").read_text(encoding="utf-8"))
     if lacking:
         print(f"paper: WARNING, boxes stand for the characters {lacking}, which the paper's fonts lack")

@@ -111,7 +111,12 @@ def read_frozen(study: str, data: Path) -> Frozen:
             f"`{differ[0]}`. {remedy}"
         )
     named = [scores[column] for column in ("arm", "scale", "benchmark", "scaffold")]
-    require_names(itertools.chain.from_iterable(column.unique() for column in named), folder / "scores.csv", remedy=remedy, error=AnalysisError)
+    require_names(
+        itertools.chain.from_iterable(column.unique() for column in named),
+        folder / "scores.csv",
+        remedy=remedy,
+        error=AnalysisError,
+    )
     probe = folder / "probe.csv"
     return Frozen(
         scores=scores,
