@@ -30,7 +30,8 @@ DATA = Path("paper/data") if Path("paper/data").exists() else Path("../paper/dat
 STUDIES = sorted(path.parent.name for path in DATA.glob("*/scores.csv"))
 SESOI = 0.03
 TEXT = dict.fromkeys(
-    ("arm", "treatment", "control", "scale", "benchmark", "unit", "domain", "policy", "interval", "method", "target"), "object"
+    ("arm", "treatment", "control", "scale", "benchmark", "unit", "domain", "policy", "interval", "method", "target"),
+    "object",
 )
 """Columns that hold text; a name such as 007 or NA stays as it is."""
 

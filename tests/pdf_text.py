@@ -1,4 +1,4 @@
-"""The text of a PDF as Typst writes it, for tests: what a reader would copy, without figures, whose text is drawn as paths."""
+"""The text of a PDF as Typst writes it, for tests: what a reader would copy; figures have none."""
 
 import re
 import zlib

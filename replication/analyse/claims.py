@@ -24,7 +24,7 @@ leaderboards, separated by spaces, whose published pairs of models make the same
 
 
 def study_kinds(folder: Path = CONF / "study") -> list[str]:
-    """List the kinds of study that exist, in alphabetical order: `settings.KINDS`, and `study.kind` of every file of conf/study."""
+    """List the kinds of study in alphabetical order: `settings.KINDS`, and `study.kind` of every file of conf/study."""
     files = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
     return sorted({*KINDS, *(file["study"]["kind"] for file in files if "kind" in file.get("study", {}))})
 

@@ -55,8 +55,8 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
         frozen = read_frozen(study, data)
         if frozen.about.kind != kind:
             raise AnalysisError(
-                f"study `{study}` was collected as of kind `{frozen.about.kind}`, and conf/ states `{kind}`. Correct `study.kind`, "
-                f"or write the index again with `python -m replication gather study={study}`."
+                f"study `{study}` was collected as of kind `{frozen.about.kind}`, and conf/ states `{kind}`. Correct "
+                f"`study.kind`, or write the index again with `python -m replication gather study={study}`."
             )
     study_results = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
     verdicts = write_json(data / "verdicts.json", [to_json(v) for v in study_results.verdicts], digits=DIGITS)

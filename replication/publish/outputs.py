@@ -233,8 +233,8 @@ def require_own_folder(study: str) -> None:
     taken = sorted({output.path.split("/")[1] for output in OUTPUTS if output.path.startswith("data/")} - {"<study>"})
     if study in taken:
         raise AnalysisError(
-            f"a collected study cannot have the name `{study}`: its data would replace an output of every study; such names are "
-            f"{', '.join(taken)}. Give `study.name` another one."
+            f"a collected study cannot have the name `{study}`: its data would replace an output of every study; such "
+            f"names are {', '.join(taken)}. Give `study.name` another one."
         )
 
 

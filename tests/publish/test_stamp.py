@@ -66,9 +66,7 @@ def test_a_build_that_was_interrupted_is_not_up_to_date_even_if_its_inputs_are_u
     assert not up_to_date(built)
 
 
-@pytest.mark.parametrize(
-    "part", ["analyse/evidence/pairs.csv", "analyse/stats/checks.py", "settings/schema.py", "text.py"]
-)
+@pytest.mark.parametrize("part", ["analyse/evidence/pairs.csv", "analyse/stats/checks.py", "settings/schema.py", "text.py"])
 def test_a_changed_line_of_a_module_or_of_the_evidence_is_not_up_to_date(built, monkeypatch, part):
     package = shutil.copytree(stamp.PACKAGE, built / "package", ignore=shutil.ignore_patterns("collect", "__pycache__"))
     monkeypatch.setattr(stamp, "PACKAGE", package)
