@@ -48,11 +48,26 @@ def training_runs(cfg: settings.Root) -> list[TrainingRun]:
 def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -> TrainingRun:
     """Describe one training of an arm at a scale."""
     dimensions = cfg.scales[scale]
+    _check_scale(cfg, scale, dimensions)
     return TrainingRun(
         arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(dimensions)),
         phases=tuple(_phase(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=_training_config(cfg),
         device=cfg.training.device,
     )  # fmt: skip
+
+
+def _check_scale(cfg: settings.Root, name: str, scale: settings.Scale) -> None:
+    if cfg.engine.context > scale.context:
+        raise ConfigError(
+            f"`engine.context` {cfg.engine.context} is more than `scales.{name}.context`, {scale.context}: organisms of "
+            f"this scale have no more positions. Lower it, or choose another engine, for example engine=organism_gpu."
+        )
+    unknown = sorted(set(scale.levels) - set(suite.NAMES))
+    if unknown:
+        raise ConfigError(
+            f"`scales.{name}.levels` names {unknown[0]!r}; allowed: {', '.join(suite.NAMES)}. Fix conf/levels/ or "
+            f"the command line."
+        )
 
 
 def bases(cfg: settings.Root) -> list[TrainingRun]:

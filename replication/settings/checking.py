@@ -21,9 +21,6 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 def checked(cfg: DictConfig) -> Root:
     """Convert Hydra's DictConfig to the typed root; ConfigError if a value is missing, unknown or out of range."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(f"no value for `{'`, `'.join(missing)}`. Set it in conf/ or on the command line.")
     root = typed(Root, _resolved(cfg), "")
     check_relations(root)
     return root
@@ -42,6 +39,9 @@ def analysis(name: str = "default") -> Analysis:
 
 def _resolved(cfg: DictConfig) -> Mapping[str, Json]:
     try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise ConfigError(f"no value for `{'`, `'.join(missing)}`. Set it in conf/ or on the command line.")
         return cast(Mapping[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{message(error)}. Fix the interpolation in conf/ or on the command line.") from error

@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 import os
+import re
+import traceback
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf.errors import KeyValidationError, OmegaConfBaseException
-from yaml import YAMLError
 
-from replication.errors import ConfigError
+from replication.errors import ConfigError, ReplicationError
 from replication.settings.schema import Root
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+MAX_MESSAGE = 500
 
 
 def register() -> None:
@@ -26,19 +28,26 @@ def register() -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Raise errors of composing as one ConfigError of one line; with HYDRA_FULL_ERROR=1 they keep their traceback."""
-    from hydra.errors import HydraException
+    """Raise any error of composing as one ConfigError of one line; with HYDRA_FULL_ERROR=1 it keeps its traceback.
 
+    Errors of the job that Hydra runs pass unchanged.
+    """
     if os.environ.get(FULL_ERROR) == "1":
         yield
         return
     os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints its errors itself
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except Exception as error:  # for some overrides Hydra and OmegaConf raise TypeError, ValueError and others
+        if isinstance(error, ReplicationError) or _in_job(error):
+            raise
         raise ConfigError(message(error)) from error
     finally:
         del os.environ[FULL_ERROR]
+
+
+def _in_job(error: BaseException) -> bool:
+    return any(frame.f_code.co_name == "run_job" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def message(error: BaseException) -> str:
@@ -49,9 +58,13 @@ def message(error: BaseException) -> str:
         str(cause) if isinstance(cause, OmegaConfBaseException) and str(cause) not in str(error) else "",
     ]
     text = " ".join(" ".join(parts).split())
+    text = re.sub(r" ?(reference_type=|object_type=|See https:|Config search path:).*", "", text)
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[:MAX_MESSAGE]}..."
     if isinstance(error, KeyValidationError) or isinstance(cause, KeyValidationError):
         text += ". A key that YAML reads as a number, true, false or null must be quoted."
-    return text
+    return f"the settings cannot be composed: {text}"
 
 
 @functools.cache

@@ -55,6 +55,8 @@ def hint_at(value: str, allowed: Iterable[str]) -> str:
 def _field(hint: Any, field: "dataclasses.Field[Any]", values: Mapping[str, Json], key: str) -> Any:
     if field.name in values and values[field.name] != MISSING:
         return _value(hint, of(field), values[field.name], key)
+    if field.name not in values and dataclasses.is_dataclass(hint):
+        return typed(cast(type[Any], hint), {}, key)
     if field.name not in values and field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     if field.name not in values and field.default not in (dataclasses.MISSING, MISSING):

@@ -48,6 +48,10 @@ def calibrate(
     report : receives one line per environment and round.
     """
     rule = cfg.calibration
+    if rule.arm not in cfg.arms:
+        raise ConfigError(
+            f"`calibration.arm` is {rule.arm!r}; allowed: {', '.join(sorted(cfg.arms)) or 'none'}. Name an arm of the study."
+        )
     if rule.training_seed in cfg.study.training_seeds:
         raise ConfigError(
             f"`calibration.training_seed` {rule.training_seed} is one of `study.training_seeds` "

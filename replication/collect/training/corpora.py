@@ -19,6 +19,7 @@ from replication.collect.training.documents import Document, chat
 from replication.collect.training.exercises import conversation
 from replication.errors import ConfigError
 from replication.records import Message, Task, Tool, stable_seed
+from replication.settings import CORPORA
 
 VERSION = "3"
 """Part of a training run's identity; a test compares hashes of the texts, so they cannot change without a new version."""
@@ -153,7 +154,7 @@ def tokenizer_texts(n_blocks: int) -> Iterator[str]:
             yield from (document.text for document in corpus(0, block))
 
 
-NAMES = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
+NAMES = CORPORA
 
 
 def named(name: str, benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus | Predictions:

@@ -19,8 +19,9 @@ from replication.collect.benchmarks.suite.words import SPLITS, Lexicon
 from replication.collect.interfaces import Action, Environment, Selection
 from replication.errors import ConfigError
 from replication.records import UNSCORED_REASONS, Episode, Json, Score, Task, Tool, stable_seed
+from replication.settings import MAX_LEVEL
 
-LEVELS = (1, 2, 3, 4, 5)
+LEVELS = tuple(range(1, MAX_LEVEL + 1))
 
 W = TypeVar("W", bound=Environment)
 

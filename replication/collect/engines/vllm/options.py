@@ -3,15 +3,20 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from replication.settings.limits import one_of, real, whole
+from replication.settings.schema import DEVICES
+
 
 @dataclass
 class Options:
     """Settings `engine.options` of kind vllm."""
 
-    device: str  # cpu or cuda
-    max_num_seqs: int  # requests in one batch at most
-    kv_cache_gib: float | None = None  # memory of the key-value cache; null: by llm.gpu_memory_utilization
-    threads: int = 1
+    device: str = one_of(DEVICES)
+    max_num_seqs: int = whole(1, 100_000)  # requests in one batch at most
+    kv_cache_gib: float | None = real(
+        0.0, 1e6, None, above=True
+    )  # of the key-value cache; null: by llm.gpu_memory_utilization
+    threads: int = whole(1, 1_000, 1)
     multiprocessing: bool = False  # run the engine's core in a separate process
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
