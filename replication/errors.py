@@ -31,7 +31,7 @@ class EngineError(ReplicationError):
 
 
 class EnvironmentFault(ReplicationError):
-    """A simulated environment failed; the episode is unscored, the run continues."""
+    """A simulated environment failed: its episode is unscored, the run continues and ends with an error."""
 
 
 class HarnessError(ReplicationError):

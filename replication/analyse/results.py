@@ -11,8 +11,6 @@ from replication.analyse import reanalysis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
-from replication.analyse.tables.arms import MEAN
-from replication.analyse.tables.summaries import ALL
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
@@ -40,24 +38,9 @@ class Results:
 
     @property
     def shown(self) -> pd.DataFrame | None:
-        """Estimates that the paper shows: under the first policy for unscored episodes, if the mean has a T2 interval."""
+        """Estimates under the first policy for unscored episodes, the one that the paper shows; None without any."""
         table = self.tables.estimates
-        if table is None or table.empty:
-            return None
-        table = table[table["policy"] == self.settings.unscored[0]]
-        has_mean = (table["benchmark"] == MEAN) & (table["scale"] == ALL) & (table["target"] == "T2")
-        shown = table[has_mean.groupby([table["treatment"], table["control"]]).transform("any")]
-        return None if shown.empty else shown
-
-    @property
-    def left_out(self) -> dict[tuple[str, str], str]:
-        """Comparisons that the paper cannot show, and why."""
-        shown = self.shown
-        kept = set() if shown is None else set(zip(shown["treatment"], shown["control"], strict=True))
-        table = self.tables.estimates
-        listed = [] if table is None or table.empty else zip(table["treatment"], table["control"], strict=True)
-        reason = "too few tasks were scored for an interval of the mean."
-        return {**self.tables.left_out, **{pair: reason for pair in listed if pair not in kept}}
+        return None if table is None else table[table["policy"] == self.settings.unscored[0]]
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -81,7 +64,7 @@ def analyse(
     secondary = None
     if frozen is not None:
         pairs: list[tuple[str, str]] = []
-        if tables.estimates is not None and len(tables.estimates):
+        if tables.estimates is not None:
             estimated = tables.estimates[["treatment", "control"]].drop_duplicates()
             pairs = list(estimated.itertuples(index=False, name=None))
         secondary = run_secondary_analyses(claims, data, frozen, pairs)

@@ -130,6 +130,7 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
             criteria = dict(first.criteria)
         else:
             criteria["bounds"] = _bounds(rule, claim, data, target, first)
+            reason += _unscored_note(claim, data)
         estimate, scope = first.estimate, first.scope
     except AnalysisError as error:
         outcome, reason, estimate, criteria = "not_testable", str(error), None, {}
@@ -152,6 +153,13 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
     )
 
 
+def _unscored_note(claim: Claim, data: StudyData) -> str:
+    """Say how many scores of the compared arms are missing; empty if none is."""
+    assert data.scores is not None
+    values = data.scores.loc[data.scores["arm"].isin(compared_arms(claim, data)), "value"]
+    return f"; {values.isna().sum()} of {len(values)} episodes have no score" * bool(values.isna().any())
+
+
 def _original(claim: Claim, data: StudyData) -> Estimate | None:
     original = RULES[claim.rule].original
     return original(claim, data) if original is not None and data.scores is not None else None
@@ -160,11 +168,18 @@ def _original(claim: Claim, data: StudyData) -> Estimate | None:
 def _bounds(rule: Rule, claim: Claim, data: StudyData, target: Target, scored: RuleResult) -> dict[str, Json]:
     """Apply the rule with the missing scores at their worst and best for the treatment; `scored` where none is missing."""
     missing = data.scores is not None and bool(data.scores["value"].isna().any())
-    answers = {p: rule(claim, data, target, p) if missing else scored for p in data.settings.bounds}
-    return {
-        policy: {"outcome": answer.outcome, **({} if answer.estimate is None else summary(answer.estimate))}
-        for policy, answer in answers.items()
-    }
+    bounds: dict[str, Json] = {}
+    for policy in data.settings.bounds:
+        try:
+            answer = rule(claim, data, target, policy) if missing else scored
+        except AnalysisError as error:
+            bounds[policy] = {"outcome": "not_testable", "reason": str(error)}
+        else:
+            bounds[policy] = {
+                "outcome": answer.outcome,
+                **({} if answer.estimate is None else summary(answer.estimate)),
+            }
+    return bounds
 
 
 def _overall(verdicts: list[Verdict]) -> list[Verdict]:

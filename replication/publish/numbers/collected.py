@@ -62,7 +62,7 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
         "comparisons": _comparisons(results, figures),
         "left_out": [
             {"treatment": treatment, "control": control, "reason": _sentence(reason)}
-            for (treatment, control), reason in results.left_out.items()
+            for (treatment, control), reason in tables.left_out.items()
         ],
         "per_scale": [verdict_row(verdict) | {"scale": scale} for scale, verdict in secondary.per_scale],
         "probe": _probe(frozen, secondary, scales),
@@ -176,7 +176,7 @@ def _spread(spread: pd.DataFrame, scales: Sequence[str], level: float) -> list[d
 
 
 def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json] | None:
-    if aa.empty:
+    if aa["t3"].isna().all():
         return None
     order = in_order(aa["arm"])
     rows = sorted(aa.itertuples(), key=lambda row: (scales.index(row.scale), order.index(row.arm)))
@@ -187,7 +187,7 @@ def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json
             for row in rows
         ],
         "allowed": percent(1 - level, 0), "error": percent(aa["error"].max()), "t2_highest": percent(aa["t2"].max()),
-        "t3_highest": percent(aa["t3"].max()), "holds": bool((aa["t3"] <= 1 - level + 2 * aa["error"]).all()),
+        "t3_highest": percent(aa["t3"].max()), "holds": not (aa["t3"] > 1 - level + 2 * aa["error"]).any(),
     }  # fmt: skip
 
 

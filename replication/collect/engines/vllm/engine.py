@@ -183,6 +183,12 @@ class VllmEngine:
             n_prompt_tokens=len(prompt_ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
 
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt, chat template included."""
+        if self._tokenizer is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        return len(render(self._tokenizer, request))
+
     # -- the stepping thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
