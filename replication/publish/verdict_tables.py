@@ -52,9 +52,11 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
     return "\n".join(lines[1:])
 
 
-def _wrapped(text: str, width: int, **indents: str) -> list[str]:
+def _wrapped(text: str, width: int, initial_indent: str = "", subsequent_indent: str = "") -> list[str]:
     """Wrap a text at its spaces: a name is not broken at a hyphen."""
-    return textwrap.wrap(text, width, break_on_hyphens=False, **indents)
+    return textwrap.wrap(
+        text, width, initial_indent=initial_indent, subsequent_indent=subsequent_indent, break_on_hyphens=False
+    )
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:

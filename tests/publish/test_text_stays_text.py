@@ -58,7 +58,8 @@ def odd(tmp_path_factory, make_scores, make_curves, make_probe):
     curves = make_curves(arms=tuple(arms), n_runs=2, scales=("0.50", "all"))
     freeze(
         folder, scores, "None", curves, make_probe(scores, dict.fromkeys(arms, 0.5)), scope=FREE,
-        deviations=("a ` alone", FREE), comparisons=(("null", "NA"), ("007", "z" * 64)), domains={"true": "in", "nan": "out", "all": "in"},
+        deviations=("a ` alone", FREE), comparisons=(("null", "NA"), ("007", "z" * 64)),
+        domains={"true": "in", "nan": "out", "all": "in"},
         levels={"0.50": {"true": (1,), "nan": (2,), "all": (1, 2)}}, engine={"engine": FREE, "path": "/x" * 80},
     )  # fmt: skip
     return folder, build(folder, "None")

@@ -323,7 +323,7 @@ def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
     n_trials = sorted({np.shape(pair[arm])[1] for pair in spent.values()})
     if len(n_trials) > 1:
         raise AnalysisError(
-            f"`{compared_arms(claim)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
+            f"`{compared_arms(claim, data)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
             f"benchmark; compute per solved task needs as many on each."
         )
     return _Attempts(*(np.concatenate([np.asarray(pair[arm]) for pair in of.values()], axis=2) for of in by_column))

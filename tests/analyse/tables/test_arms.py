@@ -135,7 +135,9 @@ def test_matched_pairs_are_compared_within_the_pair_and_their_number_may_differ_
 
 def test_public_checkpoint_without_a_partner_in_its_pair_is_refused(make_scores):
     scores = two_families(make_scores)
-    message = r"checkpoint `B/general@0` \(`general`, scale 8B\) has no partner: no `agent_specific` of this scale names the"
+    message = (
+        r"checkpoint `B/general@0` \(`general`, scale 8B\) has no partner: no `agent_specific` of this scale names the"
+    )
     for pair in ("C", None):
         with pytest.raises(AnalysisError, match=message):
             pairs(
