@@ -435,7 +435,7 @@ class Claim:
     studies: tuple[str, ...]
     """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
-    """`treatment` and `control`: arms or roles whose scores are compared."""
+    """`treatment` and `control`: arms whose scores are compared; `public_` before a key: roles of public checkpoints."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
     """Level, smallest effect of interest and the like; fixed before results are read."""
     unspecified: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from replication.records import Labels, to_json
 
 BASE = [
     "study=controlled", "study.name=fuzz", "paths.results=no_such_folder", "+model@models.m=qwen3_0_6b",
-    "models.m.revision=c0ffee0000c0ffee0000c0ffee0000c0ffee0000", "+ingest@ingest.b=csv", "ingest.b.folder=f", "ingest.b.model=m",
+    f"models.m.revision={'c0ffee0000' * 4}", "+ingest@ingest.b=csv", "ingest.b.folder=f", "ingest.b.model=m",
     "ingest.b.benchmark=bfcl", "ingest.b.benchmark_version=v4", "ingest.b.scaffold=fc", "ingest.b.scaffold_version=v1",
     "ingest.b.n_tasks=3", "benchmarks.terminal.n_tasks=6", "probe.n_tasks=2", "plan.max_tasks=40", "plan.max_runs=4",
     *(f"~benchmarks.{name}" for name in ("repair", "repository", "research", "assistant", "office", "calling")),

@@ -62,7 +62,8 @@ def run_secondary_analyses(
     settings = data.settings
     runs = None
     if frozen.probe is not None:
-        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
+        # The domain of a benchmark is about the warm-up, so it says nothing about public checkpoints.
+        runs = probe.run_table(frozen.scores, frozen.probe, {} if data.public else frozen.about.domains)
         runs = None if runs[["token_f1", "score"]].dropna().empty else runs
     return SecondaryAnalyses(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
@@ -88,7 +89,7 @@ def _second_opinions(data: StudyData, comparisons: Sequence[tuple[str, str]]) ->
         )
         for comparison in comparisons
     ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=second_opinions.COLUMNS)
 
 
 def _probe_correlations(runs: pd.DataFrame, level: float) -> list[ProbeCorrelation]:

@@ -160,7 +160,7 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
     assert {v.study for v in built.verdicts} == {"reanalysis", "controlled"}
     assert {path.name for path in (folder / "data/controlled").iterdir()} == set(frozen_data.FILES)
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        "forest_lwm_then_sft_agent_sft.svg", "curves.svg", "compute.svg"
+        "forest_lwm_then_sft~agent_sft.svg", "curves.svg", "compute.svg"
     } | PUBLISHED_FIGURES  # fmt: skip
     estimates = pd.read_csv(folder / "data/estimates.csv").query("target == 'T3' and policy == 'exclude'")
     printed = {row["benchmark"]: row["T3"] for row in numbers(folder)["collected"]["comparisons"][0]["rows"]}

@@ -285,7 +285,7 @@ class _Attempts(NamedTuple):
 def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Compare compute per solved task when played, treatment over control (plan: claim E).
 
-    Cost is 2 x parameters x tokens (prompt and completion). replicated: ratio below 1 with 1 - alpha confidence.
+    Cost is 2 x active parameters x tokens (prompt and completion). replicated: ratio below 1 with 1 - alpha confidence.
     not_replicated: above 1. Otherwise inconclusive. Training compute is reported too: over how many uses it should be
     spread is not part of the claim.
     """
@@ -306,7 +306,7 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
     )  # fmt: skip
     return RuleResult(
         outcome=outcome,
-        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{claim.compare['control']}`",
+        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{compared_arms(claim, data)[1]}`",
         estimate=estimate,
         scope=scope_of(claim, data),
         criteria={"scale": "log ratio", "training_flops_ratio": _training_ratio(claim, data)},
@@ -316,13 +316,14 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
 def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
     assert data.scores is not None
     scores = data.scores
-    cost = 2e9 * scores["params_b"] * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
-    spent = pairs(scores.assign(cost=cost), *compared_arms(claim), column="cost")
+    active_b = scores["active_b"].fillna(scores["params_b"]) if "active_b" in scores else scores["params_b"]
+    cost = 2e9 * active_b * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
+    spent = pairs(scores.assign(cost=cost), *compared_arms(claim, data), column="cost")
     by_column = (spent, paired(claim, data))
     n_trials = sorted({np.asarray(pair[arm]).shape[1] for pair in spent.values()})
     if len(n_trials) > 1:
         raise AnalysisError(
-            f"`{compared_arms(claim)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
+            f"`{compared_arms(claim, data)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
             f"benchmark; compute per solved task needs as many on each."
         )
     return _Attempts(*(np.concatenate([np.asarray(pair[arm]) for pair in of.values()], axis=2) for of in by_column))
@@ -330,7 +331,7 @@ def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
 
 def _training_ratio(claim: Claim, data: StudyData) -> float | None:
     """Compute the ratio of training FLOPs, over the scales that both arms have; None where the study has none."""
-    treatment, control = compared_arms(claim)
+    treatment, control = compared_arms(claim, data)
     if data.training is None or data.scores is None:
         return None
     shared = data.scores.groupby("scale")["arm"].agg(lambda arms: {treatment, control} <= set(arms))

@@ -15,8 +15,11 @@ from replication.analyse.stats.estimates.differences import Pair
 from replication.errors import AnalysisError
 from replication.store.table import require_unique_attempts
 
-ITEM = ["scale", "scaffold", "task_id", "task_hash"]
-"""Identity of an item; the same task in two scaffolds or at two scales is two items of one cluster."""
+MEAN = "mean of these"
+"""In column `benchmark`: the mean over the benchmarks of the table. It has spaces, so no benchmark has this name."""
+
+ITEM = ["scale", "pair", "scaffold", "task_id", "task_hash"]
+"""Identity of an item; the same task in two scaffolds, at two scales or of two matched pairs is two items of one cluster."""
 
 UNIT = ["training_seed", "unit"]
 """Sorting by these orders the units of an arm at a scale; public checkpoints, which have no training seed, come last."""
@@ -37,6 +40,7 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     """Pair two arms on each benchmark, over the scales and scaffolds that both arms have.
 
     Units of an arm at a scale are ordered by training seed, then name: number i of every scale belongs to replicate i.
+    Public checkpoints that name a matched pair are compared within it: each pair has its own items, as each scale has.
     Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores; a unit
     without any score on a benchmark raises AnalysisError. A pair with a public checkpoint says so in `training_runs`.
     """
@@ -92,7 +96,7 @@ def run_differences(scores: pd.DataFrame, treatment: str, control: str) -> pd.Da
     means = both.groupby(["arm", "benchmark", "replicate"])["value"].mean()
     difference = (means.loc[treatment] - means.loc[control]).dropna()
     over_all = difference.groupby("replicate").mean()
-    over_all.index = pd.MultiIndex.from_product([["all"], over_all.index], names=difference.index.names)
+    over_all.index = pd.MultiIndex.from_product([[MEAN], over_all.index], names=difference.index.names)
     return pd.concat([difference, over_all]).reset_index()
 
 
@@ -125,14 +129,15 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", "value", column]))
-    part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])[columns]
-    part = part[part.groupby(["scale", "scaffold"])["arm"].transform("nunique") == 2].sort_values(
+    part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])
+    part = part.assign(pair=_matched_pair(part, (treatment, control)))[columns]
+    part = part[part.groupby(["scale", "pair", "scaffold"])["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
     if part.empty:
         raise AnalysisError(f"`{treatment}` and `{control}` share no scale and scaffold.")
     _require_a_score_of_every_unit(part)
-    units = part.groupby(["arm", "scale"])["unit"].nunique()
+    units = part.groupby(["arm", "scale", "pair"])["unit"].nunique().droplevel("pair")
     differ = units.groupby("arm").nunique() > 1
     if differ.any():
         arm = differ.idxmax()
@@ -141,10 +146,34 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
             f"an arm must have the same number of training runs at every scale that is averaged, and so must public "
             f"checkpoints; `{arm}` has {counts}."
         )
-    is_first = ~part.duplicated(["arm", "scale", "unit"])
-    replicate = is_first.groupby([part["arm"], part["scale"]]).cumsum() - 1
+    is_first = ~part.duplicated(["arm", "scale", "pair", "unit"])
+    replicate = is_first.groupby([part["arm"], part["scale"], part["pair"]]).cumsum() - 1
     attempt = part.groupby(["arm", "benchmark", "unit", *ITEM]).cumcount()
     return part.assign(replicate=replicate, attempt=attempt)
+
+
+def _matched_pair(part: pd.DataFrame, arms: tuple[str, str]) -> "pd.Series[str]":
+    """Return the matched pair of each row; empty unless public checkpoints at this scale name one.
+
+    Where one of a scale names a pair, every other must have its partner: a checkpoint without one cannot be compared.
+    """
+    public = part["training_seed"].isna()
+    none = pd.Series("", index=part.index, dtype=object)
+    if "pair" not in part or not public.all():
+        return none
+    named = part.groupby("scale")["pair"].transform(lambda pair: pair.notna().any())
+    pair = none.mask(named, part["pair"].fillna(""))
+    both = part.assign(pair=pair).groupby(["scale", "pair"])["arm"].transform("nunique") == 2
+    at_both = part.groupby("scale")["arm"].transform("nunique") == 2
+    alone = part[named & at_both & (~both | (pair == ""))]
+    if len(alone):
+        row = alone.iloc[0]
+        (other,) = set(arms) - {row["arm"]}
+        raise AnalysisError(
+            f"checkpoint `{row['unit']}` (`{row['arm']}`, scale {row['scale']}) has no partner: no `{other}` of this scale "
+            f"names the same `pair`. State the pair of every model of the scale, or leave this one out of the study."
+        )
+    return pair
 
 
 def _require_a_score_of_every_unit(part: pd.DataFrame) -> None:

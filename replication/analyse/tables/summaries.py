@@ -19,15 +19,15 @@ from replication.analyse.stats.estimates.differences import (
     run_means,
 )
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
-from replication.analyse.tables.arms import by_scale, pairs
+from replication.analyse.tables.arms import MEAN, by_scale, pairs
 from replication.errors import AnalysisError
 from replication.records import Estimate, Json, Target
 
-MEAN, POOLED = "mean of these", "random effects"
-"""Names of the two summary rows: exactly these benchmarks, and benchmarks like these."""
+POOLED = "random effects"
+"""Name of the summary row of benchmarks like these; that of exactly these is `MEAN`."""
 
-ALL = "all"
-"""In column `scale`: the average over the scales that both arms have."""
+ALL = "all scales"
+"""In column `scale`: the average over the scales that both arms have. It has a space, so no scale has this name."""
 
 TARGETS: tuple[Target, ...] = ("T1", "T2", "T3")
 
