@@ -17,10 +17,10 @@
 # %%
 from pathlib import Path
 
-import pandas as pd
 from IPython.display import display
 
 from replication.analyse.evidence import load_scores
+from replication.files import read_csv
 from replication.publish.figures import compute, curves, forest, probe, scales
 from replication.publish.readme import read_verdicts
 from replication.publish.verdict_tables import verdict_text
@@ -29,6 +29,11 @@ from replication.store.frozen import read_frozen
 DATA = Path("paper/data") if Path("paper/data").exists() else Path("../paper/data")
 STUDIES = sorted(path.parent.name for path in DATA.glob("*/scores.csv"))
 SESOI = 0.03
+TEXT = dict.fromkeys(
+    ("arm", "treatment", "control", "scale", "benchmark", "unit", "domain", "policy", "interval", "method", "target"),
+    "object",
+)
+"""Columns that hold text; a name such as 007 or NA stays as it is."""
 
 # %% [markdown]
 # ## Verdicts
@@ -43,7 +48,7 @@ print(verdict_text(read_verdicts(DATA / "verdicts.json")))
 load_scores()[["arm", "benchmark", "metric", "value_percent", "n_tasks", "runs", "source", "note"]]
 
 # %%
-forest.draw_published(pd.read_csv(DATA / "published.csv"), SESOI)
+forest.draw_published(read_csv(DATA / "published.csv", TEXT), SESOI)
 
 # %% [markdown]
 # ## Frozen studies
@@ -59,17 +64,17 @@ for study in STUDIES:
 
 # %%
 if (DATA / "estimates.csv").exists():
-    estimates = pd.read_csv(DATA / "estimates.csv")
+    estimates = read_csv(DATA / "estimates.csv", TEXT)
     display(estimates)
-    single = estimates[(estimates["scale"] != "all") & (estimates["policy"] == "exclude")]
+    single = estimates[(estimates["scale"] != "all scales") & (estimates["policy"] == "exclude")]
     if len(single):
         display(scales.draw(single, SESOI))
 
 # %%
 for name in ("aa", "spread"):
     if (DATA / f"{name}.csv").exists():
-        display(pd.read_csv(DATA / f"{name}.csv"))
+        display(read_csv(DATA / f"{name}.csv", TEXT))
 
 # %%
 if (DATA / "probe_runs.csv").exists():
-    display(probe.draw(pd.read_csv(DATA / "probe_runs.csv")))
+    display(probe.draw(read_csv(DATA / "probe_runs.csv", TEXT)))

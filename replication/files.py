@@ -1,4 +1,4 @@
-"""Atomic writing of bytes, text, JSON and CSV: no reader sees a partial file, and an interruption leaves none."""
+"""Atomic writing of bytes, text, JSON and CSV, and reading of CSV with declared types: no reader sees a partial file."""
 
 from __future__ import annotations
 
@@ -74,6 +74,20 @@ def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> 
     if digits is not None:
         table = table.assign(**{str(name): _rounded(table[name], digits) for name in table})
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
+    """Read a table of ours; only an empty cell is missing, and a column of type `object` holds text as it was written.
+
+    types : pandas type by column. A column without one is read as float64, because an unstated type would turn the names
+    `007`, `1e5` and `true` into other values, and the names `NA` and `null` into missing ones.
+    """
+    import pandas as pd
+
+    columns = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(
+        path, dtype={column: types.get(column, "float64") for column in columns}, keep_default_na=False, na_values=[""]
+    )
 
 
 def _rounded(column: pd.Series[Any], digits: int) -> pd.Series[Any]:

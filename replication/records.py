@@ -24,12 +24,14 @@ Json = Any
 """A JSON value: None, bool, int, float, str, and lists and dicts of them."""
 
 StopReason = Literal[
-    "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
-]
-"""Reason for the end of an episode. The last two are failures of the set-up, not of the model: such episodes are unscored
-and played again."""
+    "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error",
+    "prompt_too_long",
+]  # fmt: skip
+"""Reason for the end of an episode. context_overflow: the model's own turns filled the context; prompt_too_long: the first
+request left no room for its reply. The last three are failures of the set-up, not of the model: such episodes are
+unscored and played again."""
 
-UNSCORED_REASONS = ("engine_error", "environment_error")
+UNSCORED_REASONS = ("engine_error", "environment_error", "prompt_too_long")
 
 Target = Literal["T1", "T2", "T3"]
 """Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
@@ -146,7 +148,10 @@ class RunSpec:
     model: str
     """Hub id, or name of an organism."""
     revision: str
-    """Hub commit, or SHA-256 of an organism's weights."""
+    """Hub commit, hash of the files of another checkpoint, or SHA-256 of an organism's weights."""
+    files_sha256: str | None = field(default=None, metadata={"omit_default": True})
+    """Hash of weights, configuration, generation defaults, tokenizer and chat template of a checkpoint in a folder; None for
+    a hub commit, which fixes them, and in runs that were collected before organisms had it."""
     engine: str
     """Kind of engine, such as vllm."""
     dtype: str
@@ -183,7 +188,7 @@ class Labels:
     model: str
     """Hub id, or name of an organism; equal to `RunSpec.model`."""
     revision: str
-    """Hub commit, or SHA-256 of an organism's weights; equal to `RunSpec.revision`."""
+    """Equal to `RunSpec.revision`."""
     arm: str
     """Role in comparisons: an arm of the controlled study, or the role of a public checkpoint, such as general or
     agent_specific."""
@@ -430,7 +435,7 @@ class Claim:
     studies: tuple[str, ...]
     """Kinds of study that can answer it, as conf/study names them."""
     compare: Mapping[str, str] = field(default_factory=dict)
-    """`treatment` and `control`: arms or roles whose scores are compared."""
+    """`treatment` and `control`: arms whose scores are compared; `public_` before a key: roles of public checkpoints."""
     parameters: Mapping[str, Json] = field(default_factory=dict)
     """Level, smallest effect of interest and the like; fixed before results are read."""
     unspecified: tuple[str, ...] = ()

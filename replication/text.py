@@ -1,6 +1,7 @@
 """Format numbers, p-values, intervals and tables as printed: the one place that rounds."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from replication.records import Estimate
@@ -83,6 +84,14 @@ def bare(value: float) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
+def scientific(value: float) -> str:
+    """Format a large number as a power of ten, with its factor where that is not 1: 3×10¹²."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    factor = plain(value / 10**exponent, 3)
+    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if factor == "1" else f"{factor}\N{MULTIPLICATION SIGN}{power}"
+
+
 def whole(value: float) -> int:
     """Round a count to the nearest integer."""
     return round(value)
@@ -121,6 +130,11 @@ def money(value: float) -> str:
 def hours(value: float) -> str:
     """Format a duration in hours, below one hour in minutes."""
     return f"{value:,.1f} h" if value >= 1 else f"{60 * value:,.1f} min"
+
+
+def escaped(text: str) -> str:
+    """Escape a text so that Markdown prints it as it is, on one line."""
+    return re.sub(r"([\\`*\[\]<>$~#&])|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,9 @@
 """Parts that several test files build runs from: suite jobs, scripted models, and records with defaults."""
 
+import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
@@ -140,3 +142,21 @@ def changed(task: Task) -> Task:
     import dataclasses
 
     return dataclasses.replace(task, prompt=task.prompt + ".")
+
+
+def write_hub_cache(root: Path, repository: str, commits: Mapping[str, Path]) -> Path:
+    """Write folders as commits of a repository in a cache of the hub, `main` the first; returns the repository's folder."""
+    cached = root / f"models--{repository.replace('/', '--')}"
+    for commit, made in commits.items():
+        folder = cached / "snapshots" / commit
+        for at in (folder, cached / "blobs", cached / "refs"):
+            at.mkdir(parents=True, exist_ok=True)
+        for file in made.iterdir():
+            data = file.read_bytes()
+            large = file.suffix == ".safetensors"
+            name = hashlib.sha256(data) if large else hashlib.sha1(b"blob %d\0" % len(data) + data)
+            blob = cached / "blobs" / name.hexdigest()
+            blob.write_bytes(data)
+            (folder / file.name).symlink_to(blob)
+    (cached / "refs" / "main").write_text(next(iter(commits)))
+    return cached

@@ -112,7 +112,7 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
     assert build.levels(cfg, "terminal", "xs") == (1, 1, 2)
     (run, *_) = build.training_runs(cfg)
     served = build.ServedModel(
-        ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
+        ref=ModelRef(name="m", path="p", revision="r"),
         labels=Labels(model="m", revision="r", arm=run.arm, scale="xs", params_b=0.001, training_seed=0),
     )
     (job,) = [job for job in build.jobs(cfg, served) if job.spec.benchmark == "terminal"]
@@ -139,12 +139,6 @@ def test_levels_of_a_scale_take_the_place_of_those_of_the_benchmark_and_tasks_ar
 def test_value_out_of_range_is_named(override, message):
     with pytest.raises(ConfigError, match=message):
         composed(override)
-
-
-@pytest.mark.parametrize("revision", ["main", "v1.0", "c0ffe"])
-def test_revision_of_a_model_is_a_commit_or_a_hash(revision):
-    with pytest.raises(ConfigError, match=rf"`models\.m\.revision` is '{revision}'; it must be a commit"):
-        composed("+model@models.m=qwen3_0_6b", f"models.m.revision={revision}")
 
 
 def test_unknown_parts_are_named():

@@ -23,7 +23,7 @@ ILLEGAL = (
     "x" * 65, "x" * 300, "a:b", "a,b", "#a", "{a}", "$a",
 )  # fmt: skip
 MODEL = {
-    "path": "org/m", "revision": "c0ffee", "role": "general", "scale": "8B", "params_b": 8.0, "architecture": "a",
+    "path": "org/m", "revision": "c0ffee0000" * 4, "role": "general", "scale": "8B", "params_b": 8.0,
 }  # fmt: skip
 SOURCE = {
     "harness": "csv", "folder": "f", "model": "m", "benchmark": "b", "benchmark_version": "v1", "scaffold": "s",
@@ -145,7 +145,7 @@ def test_a_key_of_an_option_that_is_no_text_is_refused(checked):
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\tb", "a\0b", "a\x1bb", "a\u202eb", "\ud800", "x" * 2001])
 def test_a_free_text_is_one_line_of_printable_characters(checked, text):
     places = [{"study": {"scope": text}}, {"study": {"deviations": ["fine", text]}}]
-    places += [{"models": {"m": MODEL | {key: text}}} for key in ("path", "pair", "base", "family", "architecture")]
+    places += [{"models": {"m": MODEL | {key: text}}} for key in ("path", "pair", "base", "family")]
     for values in places:
         with pytest.raises(ConfigError, match="is one line of 1 to 2000 printable characters"):
             checked(**values)
@@ -291,7 +291,7 @@ def test_the_home_folder_is_expanded_in_every_path(checked, base, monkeypatch):
 
 
 def test_two_models_of_one_role_and_scale_are_two_units_and_no_training_runs(checked):
-    root = checked(models={"one": MODEL, "two": MODEL | {"path": "org/n", "revision": "decade"}})
+    root = checked(models={"one": MODEL, "two": MODEL | {"path": "org/n", "revision": "decade0000" * 4}})
     one, two = build.served_models(root, ["one", "two"])
     assert (one.labels.arm, one.labels.scale) == (two.labels.arm, two.labels.scale) == ("general", "8B")
     assert one.labels.unit != two.labels.unit

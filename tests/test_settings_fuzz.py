@@ -19,7 +19,7 @@ from replication.records import Labels, to_json
 
 BASE = [
     "study=controlled", "study.name=fuzz", "paths.results=no_such_folder", "+model@models.m=qwen3_0_6b",
-    "models.m.revision=c0ffee", "+ingest@ingest.b=csv", "ingest.b.folder=f", "ingest.b.model=m",
+    f"models.m.revision={'c0ffee0000' * 4}", "+ingest@ingest.b=csv", "ingest.b.folder=f", "ingest.b.model=m",
     "ingest.b.benchmark=bfcl", "ingest.b.benchmark_version=v4", "ingest.b.scaffold=fc", "ingest.b.scaffold_version=v1",
     "ingest.b.n_tasks=3", "benchmarks.terminal.n_tasks=6", "probe.n_tasks=2", "plan.max_tasks=40", "plan.max_runs=4",
     *(f"~benchmarks.{name}" for name in ("repair", "repository", "research", "assistant", "office", "calling")),
@@ -108,7 +108,7 @@ def stages(root):
     """Everything that is built from the settings before a model is loaded."""
     scale = next(iter(root.scales), "xs")
     model = build.ServedModel(
-        ref=ModelRef(name="m", path="p", revision="r", architecture="a"),
+        ref=ModelRef(name="m", path="p", revision="r"),
         labels=Labels(model="m", revision="r", arm="a", scale=scale, params_b=0.001, training_seed=0),
     )
     return [

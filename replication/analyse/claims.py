@@ -11,19 +11,22 @@ import yaml
 from replication.analyse.rules.registry import RULES
 from replication.errors import ClaimError
 from replication.records import Claim, Proposition, Target
-from replication.settings import CONF
+from replication.settings import CONF, KINDS
 
 SOURCE_KEYS = ("reference", "place", "url", "date_read")
 
-COMPARE_KEYS = ("treatment", "control", "published_treatment", "published_control", "published_pairs")
-"""Arms of a collected study; arms of the published table where they have other names; or the leaderboards, separated by
-spaces, whose published pairs of models make the same comparison."""
+COMPARE_KEYS = (
+    "treatment", "control", "public_treatment", "public_control", "published_treatment", "published_control",
+    "published_pairs",
+)  # fmt: skip
+"""Arms of a collected study; roles of public checkpoints and arms of the published table where they have other names; or the
+leaderboards, separated by spaces, whose published pairs of models make the same comparison."""
 
 
 def study_kinds(folder: Path = CONF / "study") -> list[str]:
-    """List the kinds of study that exist, in alphabetical order: the `study.kind` of every file of conf/study."""
+    """List the kinds of study in alphabetical order: `settings.KINDS`, and `study.kind` of every file of conf/study."""
     files = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
-    return sorted({file["study"]["kind"] for file in files if "kind" in file.get("study", {})})
+    return sorted({*KINDS, *(file["study"]["kind"] for file in files if "kind" in file.get("study", {}))})
 
 
 def load_claims(folder: Path) -> list[Claim]:

@@ -14,6 +14,8 @@ from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analy
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from replication.records import Claim, Verdict
     from replication.store.frozen import Frozen
 
@@ -30,9 +32,15 @@ class Results:
     frozen: Frozen | None
     """None for a reanalysis."""
     secondary: SecondaryAnalyses | None
-    """None where no comparison could be estimated."""
+    """None for a reanalysis."""
     sesoi: float
     """Smallest effect of interest, a fraction."""
+
+    @property
+    def shown(self) -> pd.DataFrame | None:
+        """Estimates under the first policy for unscored episodes, the one that the paper shows; None without any."""
+        table = self.tables.estimates
+        return None if table is None else table[table["policy"] == self.settings.unscored[0]]
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -54,9 +62,12 @@ def analyse(
         verdicts = verdicts + decide(claims, data)
     tables = tabulate(claims, data)
     secondary = None
-    if frozen is not None and tables.estimates is not None:
-        pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
-        secondary = run_secondary_analyses(claims, data, frozen, list(pairs.itertuples(index=False, name=None)))
+    if frozen is not None:
+        pairs: list[tuple[str, str]] = []
+        if tables.estimates is not None:
+            estimated = tables.estimates[["treatment", "control"]].drop_duplicates()
+            pairs = list(estimated.itertuples(index=False, name=None))
+        secondary = run_secondary_analyses(claims, data, frozen, pairs)
     return Results(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
         reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings),

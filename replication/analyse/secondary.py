@@ -49,7 +49,7 @@ class SecondaryAnalyses:
     """Each benchmark's difference by other methods, for every comparison."""
     per_scale: list[ScaleVerdict]
     probe_runs: pd.DataFrame | None
-    """Accuracy as a world model and score as an agent, per training run and domain; None without a probe."""
+    """Accuracy as a world model and score as an agent, per training run and domain; None if no run has both."""
     probe_correlations: list[ProbeCorrelation]
     curves: pd.DataFrame | None
     """Training curves smoothed for drawing; None where nothing was trained."""
@@ -62,7 +62,9 @@ def run_secondary_analyses(
     settings = data.settings
     runs = None
     if frozen.probe is not None:
-        runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
+        # The domain of a benchmark is about the warm-up, so it says nothing about public checkpoints.
+        runs = probe.run_table(frozen.scores, frozen.probe, {} if data.public else frozen.about.domains)
+        runs = None if runs[["token_f1", "score"]].dropna().empty else runs
     return SecondaryAnalyses(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
         aa=aa.check(
@@ -71,7 +73,7 @@ def run_secondary_analyses(
         ),
         second_opinions=_second_opinions(data, comparisons),
         per_scale=per_scale(claims, data),
-        probe_runs=runs if runs is not None and len(runs) else None,
+        probe_runs=runs,
         probe_correlations=[] if runs is None else _probe_correlations(runs, settings.level),
         curves=_smallest_first(smoothed(frozen.curves, n_points=N_CURVE_POINTS), frozen.training)
         if len(frozen.curves)
@@ -87,7 +89,7 @@ def _second_opinions(data: StudyData, comparisons: Sequence[tuple[str, str]]) ->
         )
         for comparison in comparisons
     ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=second_opinions.COLUMNS)
 
 
 def _probe_correlations(runs: pd.DataFrame, level: float) -> list[ProbeCorrelation]:

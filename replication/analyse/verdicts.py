@@ -73,7 +73,7 @@ def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
     tables = Tables(audit=data.published.audit(*published_arms(table_claim(claims))))
     if data.scores is None:
         return tables
-    claimed = [compared_arms(claim) for claim in claims if data.kind in claim.studies]
+    claimed = [compared_arms(claim, data) for claim in claims if data.kind in claim.studies]
     estimates, runs, left_out = [], [], {}
     for pair in dict.fromkeys([*claimed, *data.comparisons]):
         try:
@@ -101,7 +101,9 @@ def per_scale(claims: Iterable[Claim], data: StudyData) -> list[ScaleVerdict]:
     alone = {scale: dataclasses.replace(data, scores=part) for scale, part in by_scale(data.scores).items()}
     claims = [claim for claim in claims if data.kind in claim.studies and RULES[claim.rule].per_scale]
     return [
-        ScaleVerdict(scale, _verdict(claim, part, claim.target)) for claim in claims for scale, part in alone.items()
+        ScaleVerdict(scale, _verdict(claim, part, "T2" if data.public else claim.target))
+        for claim in claims
+        for scale, part in alone.items()
     ]
 
 
@@ -128,6 +130,7 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
             criteria = dict(first.criteria)
         else:
             criteria["bounds"] = _bounds(rule, claim, data, target, first)
+            reason += _unscored_note(claim, data)
         estimate, scope = first.estimate, first.scope
     except AnalysisError as error:
         outcome, reason, estimate, criteria = "not_testable", str(error), None, {}
@@ -148,6 +151,13 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
         deviations=data.deviations,
         unspecified=claim.unspecified,
     )
+
+
+def _unscored_note(claim: Claim, data: StudyData) -> str:
+    """Say how many scores of the compared arms are missing; empty if none is."""
+    assert data.scores is not None
+    values = data.scores.loc[data.scores["arm"].isin(compared_arms(claim, data)), "value"]
+    return f"; {values.isna().sum()} of {len(values)} episodes have no score" * bool(values.isna().any())
 
 
 def _original(claim: Claim, data: StudyData) -> Estimate | None:
@@ -173,7 +183,7 @@ def _overall(verdicts: list[Verdict]) -> list[Verdict]:
 
 
 def _merge_not_testable(claim: Claim, verdicts: list[Verdict]) -> list[Verdict]:
-    """Keep one verdict, for the claim's own target, where no target is testable for the same reason."""
+    """Keep one verdict, for the claim's own target or else the last, where no target is testable for the same reason."""
     if len({(v.outcome, v.reason) for v in verdicts}) == 1 and verdicts[0].outcome == "not_testable":
         return [next((v for v in verdicts if v.target == claim.target), verdicts[-1])]
     return verdicts

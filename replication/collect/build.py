@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication import settings
-from replication.collect import benchmarks, engines, scaffolds
+from replication.collect import benchmarks, checkpoints, engines, scaffolds
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
@@ -120,13 +120,14 @@ def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
 
 
 def _public(name: str, model: settings.Model) -> ServedModel:
+    identity = checkpoints.identify(model.path, model.revision, f"models.{name}")
     return ServedModel(
         ref=ModelRef(
-            name=name, path=model.path, revision=model.revision, architecture=model.architecture,
-            reasoning_parser=model.reasoning_parser, template_options=model.template_options,
+            name=name, path=model.path, **identity._asdict(), reasoning_parser=model.reasoning_parser,
+            template_options=model.template_options,
         ),
         labels=Labels(
-            model=name, revision=model.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
+            model=name, revision=identity.revision, arm=model.role, pair=model.pair, base=model.base, family=model.family,
             scale=model.scale, params_b=model.params_b, active_b=model.active_b,
         ),
         tool_syntax=model.tool_syntax,
@@ -145,7 +146,7 @@ def organism(run: TrainingRun, folder: Path) -> ServedModel:
     name = organism_name(run)
     return ServedModel(
         ref=ModelRef(
-            name=name, path=str(folder), revision=record.weights_sha256, architecture=f"organism-{run.scale}"
+            name=name, path=str(folder), revision=record.weights_sha256, files_sha256=checkpoints.files_sha256(folder)
         ),
         labels=Labels(
             model=name, revision=record.weights_sha256, arm=run.arm, base=f"base/{run.scale}", family="organism",
@@ -237,7 +238,7 @@ def _job(
 
 
 def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
-    """List the runs that official harnesses collect, of public models; their run_ids depend on conf/ alone."""
+    """List the runs that official harnesses collect, of public models."""
     return [_harness_job(cfg, f"ingest.{name}", source) for name, source in sorted(cfg.ingest.items())]
 
 
@@ -280,8 +281,8 @@ def _spec(
     """
     e = cfg.engine
     return RunSpec(
-        model=model.name, revision=model.revision, engine=e.kind, dtype=e.dtype, context=e.context,
-        engine_options=engines.text_options(e.kind, e.options) | _chat_options(model),
+        model=model.name, revision=model.revision, files_sha256=model.files_sha256, engine=e.kind, dtype=e.dtype,
+        context=e.context, engine_options=engines.text_options(e.kind, e.options) | _chat_options(model),
         benchmark=benchmark[0], benchmark_version=benchmark[1],
         scaffold=scaffold[0], scaffold_version=scaffold[1], max_turns=limits.max_turns if limits else None,
         max_episode_tokens=limits.max_episode_tokens if limits else None,

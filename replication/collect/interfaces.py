@@ -52,8 +52,10 @@ class ModelRef:
     path: str
     """Local folder, or hub id."""
     revision: str
-    architecture: str
-    """Models with equal strings can share one engine, which swaps their weights."""
+    """Hub commit, hash of a folder's files, or SHA-256 of an organism's weights."""
+    files_sha256: str | None = None
+    """Hash of all files of a folder that can change its text; an engine serves no others. None for a hub id, whose commit
+    fixes them."""
     reasoning_parser: str | None = None
     """Reasoning parser of vLLM with the tags of the model's thinking; None if it does not think."""
     template_options: Mapping[str, Json] = field(default_factory=dict)
@@ -65,6 +67,9 @@ class Engine(Protocol):
 
     async def generate(self, request: Request) -> Reply:
         """Generate the reply of one turn. Raises EngineError if the engine fails."""
+
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt; nothing is generated."""
 
     def load(self, model: ModelRef) -> None:
         """Serve this checkpoint from now on; no request may be in flight."""

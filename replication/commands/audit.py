@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     from replication.analyse.claims import load_claims
     from replication.analyse.reanalysis import table_grid
     from replication.publish.audit_report import text
+    from replication.publish.glyphs import missing_characters
 
     path = Path(arguments[0])
     claims, settings = load_claims(CONF / "claim"), analysis_settings.default()
@@ -74,5 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     own = own_table.audit_table(scores, arguments[1:], table_grid(claims, settings), settings, name=path.name)
     written = write(own, sesoi, FOLDER / folder_name(path))
     print(f"{path}\n{text(own)}")
+    lacking = missing_characters(text(own))
+    if lacking:
+        print(f"\nWARNING, boxes stand for the characters {lacking} in the figures, whose font lacks them")
     print(f"\nwritten to {written[0].parent}: {len(written)} files")
     print("  " + ", ".join(file.name for file in written if file.suffix != ".csv") + ", and the tables as CSV")

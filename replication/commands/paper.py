@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from replication import settings
+from replication.errors import AnalysisError
 from replication.files import DIGITS, write_json
 from replication.publish import stamp
+from replication.publish.glyphs import missing_characters
 from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
 from replication.records import Verdict, to_json
@@ -42,14 +44,20 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
     from replication.analyse.claims import load_claims
     from replication.analyse.results import analyse
     from replication.publish.numbers import collect_numbers
-    from replication.publish.outputs import draw, write_tables
+    from replication.publish.outputs import draw, require_own_folder, write_tables
     from replication.store.frozen import freeze, read_frozen
 
     data = paper / "data"
     frozen = None
     if kind != "reanalysis":
+        require_own_folder(study)
         freeze(study, results, data)
         frozen = read_frozen(study, data)
+        if frozen.about.kind != kind:
+            raise AnalysisError(
+                f"study `{study}` was collected as of kind `{frozen.about.kind}`, and conf/ states `{kind}`. Correct "
+                f"`study.kind`, or write the index again with `python -m replication gather study={study}`."
+            )
     study_results = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
     verdicts = write_json(data / "verdicts.json", [to_json(v) for v in study_results.verdicts], digits=DIGITS)
     tables = write_tables(study_results, data)
@@ -75,3 +83,10 @@ def main(cfg: settings.Root) -> None:
         outputs = list(dict.fromkeys([*outputs, *sorted((paper / "data" / cfg.study.name).glob("*"))]))
         stamp.write(paper, inputs, outputs)
     print(terminal(verdicts, outputs))
+    if not any(verdict.study == cfg.study.name for verdict in verdicts):
+        print(
+            f"no claim names studies of kind `{cfg.study.kind}`, so study `{cfg.study.name}` answers none; see conf/claim"
+        )
+    lacking = missing_characters((paper / "data/numbers.json").read_text(encoding="utf-8"))
+    if lacking:
+        print(f"paper: WARNING, boxes stand for the characters {lacking}, which the paper's fonts lack")

@@ -1,8 +1,8 @@
 """Collect the episodes of a study: `python -m replication run study=controlled`.
 
-Existing results are kept; no engine is started if nothing is missing. One engine serves all checkpoints of one
-architecture, one after the other, and each plays all its benchmarks, scaffolds and probes in one pool. On a machine with
-idle cores `engine.processes` engines share the checkpoints. `serve.only=[NAME,...]` plays these checkpoints only, for
+Existing results are kept; no engine is started if nothing is missing. One engine serves all checkpoints that differ in
+their weights only, one after the other, and each plays all its benchmarks, scaffolds and probes in one pool. On a machine
+with idle cores `engine.processes` engines share the checkpoints. `serve.only=[NAME,...]` plays these checkpoints only, for
 example in one job of a cluster, and leaves the index to `python -m replication gather`. With `monitor=on` two arms are
 played by blocks of tasks on one engine, and a stopping rule looks after each; all other arms then play the same tasks.
 """

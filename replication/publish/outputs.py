@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replication.errors import AnalysisError
 from replication.files import DIGITS, write_csv
 
 if TYPE_CHECKING:
@@ -85,30 +86,25 @@ def _pairs(results: Results) -> dict[str, Figure]:
     return {"pairs": pairs.draw(results.reanalysis.gaps["bfcl_v3"], results.reanalysis.band)}
 
 
-def _shown_estimates(results: Results) -> pd.DataFrame | None:
-    """Estimates under the first policy for unscored episodes, the one that figures show."""
-    table = results.tables.estimates
-    return None if table is None else table[table["policy"] == results.settings.unscored[0]]
-
-
 def _forests(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import forest
 
-    shown, runs = _shown_estimates(results), results.tables.runs
+    shown, runs = results.shown, results.tables.runs
     if shown is None or runs is None:
         return {}
     figures = {}
     for (treatment, control), part in shown.groupby(["treatment", "control"], sort=False):
         of_pair = runs[(runs["treatment"] == treatment) & (runs["control"] == control)]
-        figures[f"forest_{treatment}_{control}"] = forest.draw_collected(part, of_pair, results.sesoi)
+        figures[forest.stem(treatment, control)] = forest.draw_collected(part, of_pair, results.sesoi)
     return figures
 
 
 def _scales(results: Results) -> dict[str, Figure]:
+    from replication.analyse.tables.summaries import ALL
     from replication.publish.figures import scales
 
-    shown = _shown_estimates(results)
-    single = shown if shown is None else shown[shown["scale"] != "all"]
+    shown = results.shown
+    single = shown if shown is None else shown[shown["scale"] != ALL]
     return {} if single is None or single.empty else {"scales": scales.draw(single, results.sesoi)}
 
 
@@ -203,7 +199,7 @@ OUTPUTS: tuple[Output, ...] = (
         tables=lambda results: {"estimates": results.tables.estimates},
     ),
     FigureOutput(
-        path="figures/forest_<treatment>_<control>.svg", title="Gap by environment, a forest per comparison",
+        path="figures/forest_<treatment>~<control>.svg", title="Gap by environment, a forest per comparison",
         module="publish/figures/forest.py", draw=_forests,
     ),
     FigureOutput(
@@ -230,6 +226,16 @@ OUTPUTS: tuple[Output, ...] = (
     Output(path="data/numbers.json", title="Every other number of the paper", module="publish/numbers/__init__.py"),
 )  # fmt: skip
 """In the order of the paper."""
+
+
+def require_own_folder(study: str) -> None:
+    """Raise AnalysisError if the frozen data of a study would lie where an output of every study lies."""
+    taken = sorted({output.path.split("/")[1] for output in OUTPUTS if output.path.startswith("data/")} - {"<study>"})
+    if study in taken:
+        raise AnalysisError(
+            f"a collected study cannot have the name `{study}`: its data would replace an output of every study; such "
+            f"names are {', '.join(taken)}. Give `study.name` another one."
+        )
 
 
 def draw(results: Results, folder: Path) -> dict[str, Path]:

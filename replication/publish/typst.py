@@ -1,10 +1,11 @@
-"""Typeset the paper with the fonts of the Typst wheel; no network, the same bytes for the same sources."""
+"""Typeset the paper with the fonts of the Typst and matplotlib wheels; no network, the same bytes for the same sources."""
 
 import shutil
 from pathlib import Path
 
 from replication.errors import AnalysisError
 from replication.files import write_bytes
+from replication.publish.glyphs import FONTS
 
 SOURCES = ("paper.typ", "refs.bib")
 """Written by hand; data/ and figures/ in the same folder are generated."""
@@ -16,7 +17,7 @@ def typeset(folder: Path) -> Path:
 
     source = folder / "paper.typ"
     try:
-        pdf = typst.compile(str(source), root=str(folder), ignore_system_fonts=True)
+        pdf = typst.compile(str(source), root=str(folder), font_paths=[str(FONTS)], ignore_system_fonts=True)
     except typst.TypstError as error:
         raise AnalysisError(f"{source} does not compile: {error}") from error
     return write_bytes(folder / "paper.pdf", pdf)

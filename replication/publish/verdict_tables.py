@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from replication.records import Verdict
-from replication.text import markdown, plain, points
+from replication.text import escaped, markdown, plain, points
 
 
 class Block(NamedTuple):
@@ -44,12 +44,19 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
     indent = 2 + sum(sizes) + 2 * len(sizes)
     lines = []
     for study, scope, of_study in blocks(verdicts):
-        lines += ["", *textwrap.wrap(f"{study}: {scope}", width, subsequent_indent="  ")]
+        lines += ["", *_wrapped(f"{study}: {scope}", width, subsequent_indent="  ")]
         for row in [heads, *(cells[id(v)] for v in of_study)]:
             first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(row, sizes, strict=False))
-            lines += textwrap.wrap(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
-    lines += ["", *textwrap.wrap(NOTE, width)]
+            lines += _wrapped(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
+    lines += ["", *_wrapped(NOTE, width)]
     return "\n".join(lines[1:])
+
+
+def _wrapped(text: str, width: int, initial_indent: str = "", subsequent_indent: str = "") -> list[str]:
+    """Wrap a text at its spaces: a name is not broken at a hyphen."""
+    return textwrap.wrap(
+        text, width, initial_indent=initial_indent, subsequent_indent=subsequent_indent, break_on_hyphens=False
+    )
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
@@ -61,7 +68,7 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
             for v in of_study
         ]
         head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "All targets"]
-        parts.append(f"**`{study}`**: {scope}\n\n{markdown(head, rows)}")
+        parts.append(f"**`{study}`**: {escaped(scope)}\n\n{markdown(head, rows)}")
     return "\n\n".join([*parts, NOTE])
 
 

@@ -1,6 +1,5 @@
 """Checks of settings against each other; each setting's own limits are in the schema."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -70,11 +69,6 @@ def _shape_problems(scale: Scale) -> Iterator[str]:
 
 def _models(root: Root) -> None:
     for name, model in root.models.items():
-        if not re.fullmatch("[0-9a-f]{6,64}", model.revision):
-            raise ConfigError(
-                f"`models.{name}.revision` is {model.revision!r}; it must be a commit or a hash of the weights, 6 to 64 "
-                f"digits 0-9 and a-f: a branch moves, and its runs would keep their identity. Copy the commit from the hub."
-            )
         if model.active_b is not None and model.active_b > model.params_b:
             raise ConfigError(
                 f"`models.{name}.active_b` must be at most `params_b`, {model.params_b}; got {model.active_b}."

@@ -94,7 +94,7 @@ class Model:
     """A public checkpoint on the hub, or a folder."""
 
     path: str = located()
-    revision: str = MISSING  # a commit, never a branch: the run's identity depends on it
+    revision: str | None = None  # commit on the hub; of a folder: null, or the hash of its files, which is then checked
     role: str = one_of(ROLES)  # takes the place of the arm
     pair: str | None = None  # matched pair that it belongs to
     base: str | None = None  # checkpoint that its training started from
@@ -102,7 +102,6 @@ class Model:
     scale: str = named()
     params_b: float = real(0.0, 100_000.0, above=True)
     active_b: float | None = real(0.0, 100_000.0, None, above=True)  # active per token, billions; None: a dense model
-    architecture: str = MISSING  # models with equal text are swapped into one engine
     tool_syntax: str = one_of(TOOL_SYNTAXES, "hermes")  # of calls in scaffold native
     reasoning_parser: str | None = None  # of vLLM, with the tags of the model's thinking; None if it does not think
     template_options: dict[str, Any] = field(default_factory=dict)  # of the chat template, such as enable_thinking

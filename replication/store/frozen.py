@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.errors import AnalysisError
-from replication.files import write_csv, write_json
+from replication.files import read_csv, write_csv, write_json
 from replication.records import StudyIndex, TrainedRun, to_json
-from replication.store.index import index_path, read_index, validated_index
+from replication.store.index import index_path, read_index, require_names, validated_index
 from replication.store.reader import read_record
 from replication.store.store import Store
 from replication.store.table import COLUMNS, dtype, validated
@@ -70,6 +71,12 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     scores = validated(store.score_table(index.run_ids))
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
+    absent = sorted(set(index.run_ids) - set(scores["run_id"]))
+    if absent:
+        raise AnalysisError(
+            f"{len(absent)} of {len(index.run_ids)} runs of study `{study}` have no episode in the store under {results}, "
+            f"such as `{absent[0]}`; collect it again."
+        )
     runs = pd.DataFrame([dataclasses.asdict(run.record) for run in index.training], columns=list(TRAINING))
     tables = {
         "scores.csv": scores,
@@ -89,7 +96,8 @@ def _curves(runs: Sequence[TrainedRun]) -> pd.DataFrame:
     """Join the curves of the training runs; a run without phases (the base itself) has an empty curve."""
     import pandas as pd
 
-    curves = ((run.record, pd.read_csv(run.curve)) for run in runs)
+    types = {column: _type(column, CURVE) for column in CURVE}
+    curves = ((run.record, read_csv(Path(run.curve), types)) for run in runs)
     parts = [curve.assign(**{key: getattr(record, key) for key in CURVE_KEY}) for record, curve in curves if len(curve)]
     joined = pd.concat(parts or [pd.DataFrame(columns=[*CURVE_KEY, *CURVE])], ignore_index=True)
     return joined.reindex(columns=[*CURVE_KEY, *CURVE]).sort_values([*CURVE_KEY, "step"])
@@ -108,6 +116,13 @@ def read_frozen(study: str, data: Path) -> Frozen:
             f"`{folder}` has scores.csv and manifest.json of different runs: {len(differ)} are in one only, such as "
             f"`{differ[0]}`. {remedy}"
         )
+    named = [scores[column] for column in ("arm", "scale", "benchmark", "scaffold")]
+    require_names(
+        itertools.chain.from_iterable(column.unique() for column in named),
+        folder / "scores.csv",
+        remedy=remedy,
+        error=AnalysisError,
+    )
     probe = folder / "probe.csv"
     return Frozen(
         scores=scores,
@@ -124,11 +139,8 @@ def _read(path: Path, columns: Sequence[str], remedy: str, *, key: Sequence[str]
 
     types = {column: _type(column, columns) for column in columns}
     try:
-        # Only an empty cell is missing: a model may be called NA. Texts such as a revision of digits stay text.
         found = tuple(pd.read_csv(path, nrows=0).columns)
-        table = (
-            pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""]) if found == tuple(columns) else None
-        )
+        table = read_csv(path, types) if found == tuple(columns) else None
     except (OSError, TypeError, ValueError) as problem:
         raise AnalysisError(f"`{path}` cannot be read as a table of this version ({problem}). {remedy}") from None
     if table is None:

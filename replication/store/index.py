@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from replication.files import write_json
 from replication.masking import masked
 from replication.records import RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
+from replication.settings.limits import PATTERNS, RULES
 from replication.store.lines import Key
 from replication.store.reader import read_record
 from replication.store.store import Store
@@ -106,12 +108,22 @@ def read_index(results: Path, study: str) -> StudyIndex:
     return validated_index(read_record(path, StudyIndex, remedy=remedy), study, path, remedy=remedy)
 
 
+def require_names(names: Iterable[object], path: Path, *, remedy: str, error: type[ReplicationError]) -> None:
+    """Raise `error` unless each is a name as conf/ may have it: anything else could break a file name or a table."""
+    for name in dict.fromkeys(names):
+        if not isinstance(name, str) or not re.fullmatch(PATTERNS["name"], name):
+            raise error(f"`{path}` has the name {name!r}; {RULES['name']}. Rename it in conf/. {remedy}")
+
+
 def validated_index(
     index: StudyIndex, study: str, path: Path, *, remedy: str, error: type[ReplicationError] = StoreError
 ) -> StudyIndex:
-    """Return the index; `error` if it is of another study, or lists a run twice."""
+    """Return the index; `error` if it is of another study, lists a run twice, or has a name that conf/ would refuse."""
     if index.study != study:
         raise error(f"`{path}` is of study `{index.study}`, not of `{study}`. {remedy}")
+    levels = [name for by_benchmark in index.levels.values() for name in by_benchmark]
+    named = [study, *(arm for pair in index.comparisons for arm in pair), *index.domains, *index.levels, *levels]
+    require_names(named, path, remedy=remedy, error=error)
     runs = [*index.run_ids, *index.probe_run_ids]
     twice = sorted({run for run in runs if runs.count(run) > 1}) if len(set(runs)) < len(runs) else []
     if twice:

@@ -44,16 +44,18 @@ def test_every_rule_decides_a_claim_and_one_is_about_the_published_table_alone()
 
 def test_every_kind_that_a_claim_names_is_a_study_and_every_kind_of_study_has_claims():
     assert {kind for claim in load_claims(FOLDER) for kind in claim.studies} == set(study_kinds())
-    assert study_kinds() == ["controlled", "reanalysis"]
+    assert study_kinds() == ["controlled", "reanalysis", "released"]
 
 
 def test_kind_without_a_study_is_refused_and_one_study_file_allows_it(tmp_path):
-    path = changed(tmp_path, studies=["reanalysis", "released"])
-    with pytest.raises(ClaimError, match=r"A1\.yaml: `studies` must be one of controlled, reanalysis; got 'released'"):
+    path = changed(tmp_path, studies=["reanalysis", "observed"])
+    with pytest.raises(
+        ClaimError, match=r"A1\.yaml: `studies` must be one of controlled, reanalysis, released; got 'observed'"
+    ):
         load_claim(path)
     shutil.copytree(FOLDER.parent / "study", tmp_path / "study")
-    (tmp_path / "study/released.yaml").write_text("study: {name: released, kind: released}\n")
-    assert load_claim(path, study_kinds(tmp_path / "study")).studies == ("reanalysis", "released")
+    (tmp_path / "study/observed.yaml").write_text("study: {name: observed, kind: observed}\n")
+    assert load_claim(path, study_kinds(tmp_path / "study")).studies == ("reanalysis", "observed")
 
 
 @pytest.mark.parametrize("key", ["reference", "place", "url", "date_read"])

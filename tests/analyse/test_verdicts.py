@@ -219,8 +219,8 @@ def test_study_adds_comparisons_of_its_own_and_says_which_it_lacks(make_scores):
     made = tables.estimates.drop_duplicates(["treatment", "control"])[["treatment", "control"]]
     assert list(made.itertuples(index=False, name=None)) == [("placebo", "agent_sft"), ("agent_sft", "base")]
     at = tables.estimates.groupby(["treatment", "target"])["scale"].unique()
-    assert at["placebo", "T3"].tolist() == ["all"]
-    assert at["agent_sft", "T2"].tolist() == ["all", "tiny", "small"]
+    assert at["placebo", "T3"].tolist() == ["all scales"]
+    assert at["agent_sft", "T2"].tolist() == ["all scales", "tiny", "small"]
     assert ("agent_sft", "T3") not in at.index
     assert set(tables.runs["treatment"]) == {"placebo", "agent_sft"}
     reasons = tables.left_out

@@ -19,6 +19,10 @@ SPEED_ONLY = {"episode_s", "concurrency", "processes"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
 
 
+SMALL = {"device": "cpu", "max_num_seqs": 1}
+"""The required options of kind vllm."""
+
+
 @pytest.fixture
 def cfg():
     settings.register()
@@ -30,7 +34,7 @@ def cfg():
 
 def spec_of(cfg):
     labels = Labels(model="org/m", revision="r", arm="base", scale="xs", params_b=0.001, training_seed=0)
-    model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r", architecture="a"), labels=labels)
+    model = build.ServedModel(ref=ModelRef(name="org/m", path="p", revision="r"), labels=labels)
     (job,) = build.jobs(cfg, model)
     return job.spec
 
@@ -82,16 +86,17 @@ def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
     assert text("vllm", given) == text("vllm", given | other | {"stall_s": 1.0}) == {"llm": {}} | same
     assert text("vllm", given | {"date": "2031-12-24"}) == {"llm": {}, "date": "2031-12-24"}
     for name in (
-        "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer",
-        "speculative_config", "structured_outputs_config", "generation_config", "seed", "not_yet_invented",
+        "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer_mode",
+        "speculative_config", "structured_outputs_config", "override_generation_config", "seed", "not_yet_invented",
     ):  # fmt: skip
         assert text("vllm", given | {"llm": {name: "x"}}) == {"llm": {name: "x"}} | same
+    assert text("vllm", given | {"llm": {"load_format": "hf"}}) == {"llm": {"load_format": "hf"}} | same
     for name in ("enforce_eager", "tensor_parallel_size", "gpu_memory_utilization", "block_size"):
         assert text("vllm", given | {"llm": {name: 1}}) == {"llm": {}} | same
 
 
 def test_chat_options_of_a_model_change_its_run_id_and_reach_the_engine(cfg):
-    public = settings.Model(path="org/m", revision="0" * 8, role="general", scale="1B", params_b=1.0, architecture="a")
+    public = settings.Model(path="org/m", revision="0" * 40, role="general", scale="1B", params_b=1.0)
     ids = set()
     for changes in (
         {}, {"template_options": {"enable_thinking": False}}, {"template_options": {"enable_thinking": True}},
@@ -130,6 +135,18 @@ def test_options_that_are_speed_only_are_arguments_of_vllm():
         ("scripted", {"replies": "x"}, "no key `engine.options.replies`; allowed: reply"),
         ("vllm", {"device": "cpu"}, "no value for `engine.options.max_num_seqs`"),
         ("vllm", {"device": "cpu", "max_num_seqs": "many"}, "`engine.options.max_num_seqs` must be a whole number"),
+        (
+            "vllm",
+            SMALL | {"llm": {"load_format": "dummy"}},
+            "`engine.options.llm.load_format` is 'dummy'; allowed: auto",
+        ),
+        ("vllm", SMALL | {"llm": {"tokenizer": "org/m"}}, "`engine.options.llm.tokenizer` cannot be set"),
+        ("vllm", SMALL | {"llm": {"revision": "main"}}, "`engine.options.llm.revision` cannot be set"),
+        (
+            "vllm",
+            SMALL | {"llm": {"generation_config": "auto"}},
+            "`engine.options.llm.generation_config` cannot be set",
+        ),
     ],
 )
 def test_unknown_kind_and_wrong_option_of_an_engine_are_one_clear_error(kind, options, message):

@@ -10,6 +10,7 @@ import pytest
 from replication.analyse import analysis_settings, own_table
 from replication.analyse.table_audit import Grid
 from replication.commands import audit
+from replication.errors import EvidenceError
 from replication.publish.audit_report import figures, text
 
 EXAMPLE = Path(__file__).parent / "example_table.csv"
@@ -128,3 +129,23 @@ def test_wrong_call_is_one_line_exit_code_2_and_nothing_written(tmp_path, argume
     assert done.returncode == 2
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error (")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_rows_are_drawn_as_text_and_characters_without_a_glyph_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = ["$\\frac{", 'a_b #1 <x> & "y"', "数学", "x" * 60]
+    rows = [
+        f'"{name.replace(chr(34), chr(34) * 2)}",{arm},{value},100,1'
+        for name in names
+        for arm, value in (("old", "40.00"), ("new", "45.00"))
+    ]
+    (tmp_path / "odd.csv").write_text(
+        "\n".join(["benchmark,arm,value_percent,n_tasks,runs", *rows, ""]), encoding="utf-8"
+    )
+    audit.main(["odd.csv"])
+    assert "WARNING, boxes stand for the characters 学 (U+5B66), 数 (U+6570)" in capsys.readouterr().out
+    drawn = (tmp_path / "outputs/audit/odd/forest_published.svg").read_text(encoding="utf-8")
+    assert "<!-- $\\frac{ -->" in drawn and '<!-- a_b #1 &lt;x&gt; &amp; "y" -->' in drawn
+    (tmp_path / "bad.csv").write_text("benchmark,arm,value_percent,n_tasks,runs\na\x07,old,40,9,1\na\x07,new,41,9,1\n")
+    with pytest.raises(EvidenceError, match="row 2, column `benchmark`: must have printable characters only"):
+        audit.main(["bad.csv"])

@@ -93,7 +93,7 @@ def test_a_public_checkpoint_is_labelled_with_pair_base_and_family_and_has_no_tr
     cfg.models = {
         "qwen": settings.Model(
             path="org/q", revision="1" * 40, role="general", scale="8B", params_b=8.2, active_b=3.0, pair="p", base="q-base",
-            family="Qwen3", architecture="q",
+            family="Qwen3",
         )
     }  # fmt: skip
     (model,) = build.served_models(cfg, ["qwen"])

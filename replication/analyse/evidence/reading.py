@@ -90,9 +90,11 @@ def line_of(wrong: "pd.Series[bool]") -> int:
 
 
 def text(cell: str) -> str:
-    """Accept any text but none."""
+    """Accept any printable text but none: a control character would make a figure invalid."""
     if not cell:
         raise ValueError("must not be empty")
+    if not cell.isprintable():
+        raise ValueError("must have printable characters only")
     return cell
 
 

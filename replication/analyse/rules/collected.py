@@ -244,6 +244,11 @@ def on_all_scales(claim: Claim, data: StudyData, target: Target, policy: Unscore
     groups = grouped(claim, data, "params_b", at_least=3)
     level = 1 - alpha / len(groups)
     estimates = [mean_of(list(g.values()), target, level, policy) for g in groups.values()]
+    for scale, estimate in zip(groups, estimates, strict=True):
+        if not estimate.se:
+            raise AnalysisError(
+                f"{size(scale)} parameters show no variation at all in these arms, so no interval is defined."
+            )
     largest = estimates[-1]
     outcome: Outcome = "not_replicated" if largest.high < sesoi else "inconclusive"
     if min(e.low for e in estimates) > 0:
@@ -280,7 +285,7 @@ class _Attempts(NamedTuple):
 def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Compare compute per solved task when played, treatment over control (plan: claim E).
 
-    Cost is 2 x parameters x tokens (prompt and completion). replicated: ratio below 1 with 1 - alpha confidence.
+    Cost is 2 x active parameters x tokens (prompt and completion). replicated: ratio below 1 with 1 - alpha confidence.
     not_replicated: above 1. Otherwise inconclusive. Training compute is reported too: over how many uses it should be
     spread is not part of the claim.
     """
@@ -301,7 +306,7 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
     )  # fmt: skip
     return RuleResult(
         outcome=outcome,
-        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{claim.compare['control']}`",
+        reason=f"compute per solved task x{fixed(float(np.exp(estimate.value)), 2)} of `{compared_arms(claim, data)[1]}`",
         estimate=estimate,
         scope=scope_of(claim, data),
         criteria={"scale": "log ratio", "training_flops_ratio": _training_ratio(claim, data)},
@@ -311,18 +316,25 @@ def cheaper(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> 
 def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
     assert data.scores is not None
     scores = data.scores
-    cost = 2e9 * scores["params_b"] * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
-    spent = pairs(scores.assign(cost=cost), *compared_arms(claim), column="cost")
+    active_b = scores["active_b"].fillna(scores["params_b"]) if "active_b" in scores else scores["params_b"]
+    cost = 2e9 * active_b * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
+    spent = pairs(scores.assign(cost=cost), *compared_arms(claim, data), column="cost")
     by_column = (spent, paired(claim, data))
+    n_trials = sorted({np.asarray(pair[arm]).shape[1] for pair in spent.values()})
+    if len(n_trials) > 1:
+        raise AnalysisError(
+            f"`{compared_arms(claim, data)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
+            f"benchmark; compute per solved task needs as many on each."
+        )
     return _Attempts(*(np.concatenate([np.asarray(pair[arm]) for pair in of.values()], axis=2) for of in by_column))
 
 
 def _training_ratio(claim: Claim, data: StudyData) -> float | None:
     """Compute the ratio of training FLOPs, over the scales that both arms have; None where the study has none."""
-    treatment, control = compared_arms(claim)
+    treatment, control = compared_arms(claim, data)
     if data.training is None or data.scores is None:
         return None
     shared = data.scores.groupby("scale")["arm"].agg(lambda arms: {treatment, control} <= set(arms))
     at_shared = data.training[data.training["scale"].map(shared).fillna(False).astype(bool)]
     flops = at_shared.groupby("arm")["flops"].mean()
-    return float(flops[treatment] / flops[control]) if {treatment, control} <= set(flops.index) else None
+    return float(flops[treatment] / flops[control]) if flops.reindex([treatment, control]).gt(0).all() else None

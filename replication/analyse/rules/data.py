@@ -33,6 +33,11 @@ class StudyData:
     """(treatment, control) that the study estimates in addition to those of the claims."""
     settings: AnalysisSettings
 
+    @property
+    def public(self) -> bool:
+        """True if scores were collected and every checkpoint is public: none is a training run of this package."""
+        return self.scores is not None and bool(self.scores["training_seed"].isna().all())
+
     @functools.cached_property
     def prepared(self) -> PreparedScores:
         """Score arrays per comparison."""

@@ -37,9 +37,12 @@ class DecisionRule:
         return self.pairs if self.pairs and "published_pairs" in claim.compare else self.published
 
     def targets(self, claim: Claim, data: StudyData) -> tuple[Target, ...]:
-        """Return the targets of inference that are answered; a pair of models is one training run of each."""
+        """Return the targets of inference that are answered; a pair of models is one training run of each.
+
+        Public checkpoints have no training runs, so they answer T2 only.
+        """
         if data.scores is not None:
-            return ("T2", "T3")
+            return ("T2",) if data.public else ("T2", "T3")
         return ("T3",) if "published_pairs" in claim.compare else self.published_targets
 
 

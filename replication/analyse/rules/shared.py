@@ -16,15 +16,21 @@ from replication.records import Claim, Estimate, Json, Outcome, Target
 from replication.text import p_equation, plain, size
 
 
-def compared_arms(claim: Claim) -> tuple[str, str]:
-    """Return treatment and control of a study that collected scores."""
-    return claim.compare["treatment"], claim.compare["control"]
+def compared_arms(claim: Claim, data: StudyData) -> tuple[str, str]:
+    """Return treatment and control of a study that collected scores: arms, or roles where all checkpoints are public."""
+    return _named_arms(claim, "public_" if data.public else "")
 
 
 def published_arms(claim: Claim) -> tuple[str, str]:
     """Return treatment and control of the published table, where they may have other names."""
-    treatment, control = compared_arms(claim)
-    return claim.compare.get("published_treatment", treatment), claim.compare.get("published_control", control)
+    return _named_arms(claim, "published_")
+
+
+def _named_arms(claim: Claim, prefix: str) -> tuple[str, str]:
+    treatment, control = (
+        claim.compare.get(f"{prefix}{side}", claim.compare[side]) for side in ("treatment", "control")
+    )
+    return treatment, control
 
 
 def audit_of(claim: Claim, data: StudyData) -> TableAudit:
@@ -40,13 +46,13 @@ def published_mean(claim: Claim, data: StudyData) -> Estimate:
 
 def paired(claim: Claim, data: StudyData) -> dict[str, Pair]:
     """Return the score arrays of the claim's arms, by benchmark."""
-    return data.prepared.pairs(*compared_arms(claim))
+    return data.prepared.pairs(*compared_arms(claim, data))
 
 
 def grouped(claim: Claim, data: StudyData, column: str, at_least: int) -> dict[Any, dict[str, Pair]]:
     """Return the score arrays by value of a column, in order, over the values where both arms exist."""
     paired(claim, data)
-    arms = compared_arms(claim)
+    arms = compared_arms(claim, data)
     values = list(data.prepared.shared(*arms, column))
     if len(values) < at_least:
         kind = "scale" if column == "params_b" else column
@@ -104,17 +110,25 @@ def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str,
 def scope_of(claim: Claim, data: StudyData) -> str:
     """Describe models, scales and benchmarks that the answer is about, as the data has them."""
     arms = data.published.scores if data.scores is None else data.scores
-    compared = published_arms(claim) if data.scores is None else compared_arms(claim)
+    compared = published_arms(claim) if data.scores is None else compared_arms(claim, data)
     if set(compared) <= set(arms["arm"]):
         arms = arms[arms["arm"].isin(compared)]
     if data.scores is None:
         scales = ", ".join(map(size, sorted(arms["params_b"].dropna().unique())))
         return f"published scores of one pair of checkpoints at {scales}, {arms['benchmark'].nunique()} benchmarks"
+    shared = arms[arms.groupby(["scale", "scaffold"])["arm"].transform("nunique") == len(set(compared))]
+    arms = arms if shared.empty else shared
     listed = []
-    for column in ("scale", "scaffold", "benchmark"):
+    for column in ("scale", *(["pair"] if data.public and arms["pair"].notna().any() else []), "scaffold", "benchmark"):
         by = ["params_b", column] if column == "scale" else [column]
         values = [str(value) for value in arms.sort_values(by, kind="stable")[column].unique()]
         listed.append(f"{column}{'s' * (len(values) > 1)} {', '.join(values)}")
+    scales = arms.groupby("benchmark")["scale"].unique()
+    listed += [
+        f"{name} at scale {', '.join(sorted(at))} only"
+        for name, at in scales.items()
+        if len(at) < arms["scale"].nunique()
+    ]
     return "; ".join(([data.scope] if data.scope else []) + listed)
 
 
@@ -126,20 +140,25 @@ def standard_error(estimate: Estimate) -> float:
 
 
 def equivalence_p(estimate: Estimate, sesoi: float) -> float:
-    """Return the p-value of "at least `sesoi` away from 0", by two one-sided tests."""
+    """Return the p-value of "at least `sesoi` away from 0", by two one-sided tests; 1 where the standard error is 0.
+
+    Scores that do not vary at all are no evidence: a few equal ones are likely even where the method has an effect.
+    """
+    if estimate.se == 0:
+        return 1.0
     return tost_p(estimate.value, standard_error(estimate), estimate.df, sesoi)
 
 
 def p_above(estimate: Estimate) -> float:
-    """Return the one-sided p-value of "not above zero"."""
+    """Return the one-sided p-value of "not above zero"; 1 where the standard error is 0."""
     if estimate.p_one_sided is None:
         raise AnalysisError(f"an estimate by `{estimate.method}` has no p-value, so no rule can decide on it.")
-    return estimate.p_one_sided
+    return 1.0 if estimate.se == 0 else estimate.p_one_sided
 
 
 def p_below(estimate: Estimate) -> float:
-    """Return the one-sided p-value of "not below zero"."""
-    return float(estimate.value >= 0) if estimate.se == 0 else 1 - p_above(estimate)
+    """Return the one-sided p-value of "not below zero"; 1 where the standard error is 0."""
+    return 1.0 if estimate.se == 0 else 1 - p_above(estimate)
 
 
 def summary(estimate: Estimate) -> dict[str, Json]:

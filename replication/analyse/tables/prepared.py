@@ -24,8 +24,12 @@ class PreparedScores:
         return self._pairs[key]
 
     def shared(self, treatment: str, control: str, column: str) -> dict[Hashable, pd.DataFrame]:
-        """Split the score table by the values of a column, in order, that both arms have."""
-        parts = self.scores.groupby(column)
+        """Split the score table by the values of a column, in order, that both arms have.
+
+        `params_b` is that of the scale, its median: public checkpoints of one scale differ in size.
+        """
+        sizes = self.scores.groupby("scale")["params_b"].transform("median") if column == "params_b" else column
+        parts = self.scores.groupby(sizes)
         return {value: part for value, part in parts if {treatment, control} <= set(part["arm"])}
 
     def grouped(self, treatment: str, control: str, column: str) -> dict[Hashable, dict[str, Pair]]:

@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from replication.publish.figures.style import BLACK, COLOURS, GREY, LINES, WIDTH, in_order, styled
+from replication.publish.figures.style import (
+    BLACK,
+    COLOURS,
+    GREY,
+    LINES,
+    WIDTH,
+    in_order,
+    legend_columns,
+    styled,
+    wrapped,
+)
 from replication.text import plain
 
 COLUMNS = 4
@@ -28,7 +38,7 @@ def draw(curves: pd.DataFrame) -> Figure:
     seeds = sorted(curves["training_seed"].unique())
     n_rows = -(-len(arms) // COLUMNS)
     n_columns = -(-len(arms) // n_rows)
-    decades = np.log10(shown["loss"].max() / shown["loss"].min())
+    decades = np.log10(shown["loss"].max() / shown["loss"].min()) if len(shown) else 0.0
     with styled():
         figure = Figure(figsize=(WIDTH, 0.6 + 1.55 * n_rows), layout="constrained")
         panels = list(figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).flat)
@@ -44,7 +54,7 @@ def draw(curves: pd.DataFrame) -> Figure:
                 if other is not None:
                     other.plot(rewards["n_tokens"] / 1e6, rewards["reward"], gid="reward", **style)
             _mark_phases(axes, part)
-            axes.set_title(arm, loc="left", pad=12, fontweight="bold", fontsize=8)
+            axes.set_title(wrapped(arm, 22), loc="left", pad=12, fontweight="bold", fontsize=8)
             axes.set_yscale("log")
             # Over two decades or more, labels at 1, 2 and 5 would overlap.
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
@@ -58,14 +68,16 @@ def draw(curves: pd.DataFrame) -> Figure:
         figure.supxlabel("training tokens, millions", fontsize=8.5)
         figure.supylabel("loss", fontsize=8.5)
         colours = [
-            Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=1.5, label=f"scale {scale}")
+            Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=1.5, label=wrapped(f"scale {scale}"))
             for i, scale in enumerate(scales)
         ]
         lines = [
             Line2D([], [], color=BLACK, linewidth=0.9, linestyle=LINES[i % len(LINES)], label=f"training seed {seed}")
             for i, seed in enumerate(seeds)
         ]
-        figure.legend(handles=colours + lines, loc="outside upper left", ncols=6, handlelength=2.2, borderaxespad=0.1)
+        names = [str(handle.get_label()) for handle in colours + lines]
+        figure.legend(handles=colours + lines, loc="outside upper left", ncols=legend_columns(names, 6),
+                      handlelength=2.2, borderaxespad=0.1)  # fmt: skip
     return figure
 
 

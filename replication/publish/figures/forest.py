@@ -1,5 +1,6 @@
 """Forest plot: differences between two arms with one interval per target of inference."""
 
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
+from replication.publish.figures.style import (
+    BAND,
+    BLACK,
+    COLOURS,
+    GREY,
+    MARKERS,
+    WIDTH,
+    legend_columns,
+    n_lines,
+    styled,
+    wrapped,
+)
 from replication.text import plain, signed
 
 INTERVALS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -21,7 +33,13 @@ INTERVALS: dict[str, tuple[str, dict[str, Any]]] = {
 """Label and line of each interval: the wider the reach, the thinner the line."""
 
 SUMMARY = ("mean of these", "random effects")
-ALL_SCALES = "all"
+ALL_SCALES = "all scales"
+SCALE_MARKERS = MARKERS[1:]
+
+
+def stem(treatment: str, control: str) -> str:
+    """Return the name of a comparison's file; no arm has `~` in its name, so two comparisons never share a file."""
+    return f"forest_{treatment}~{control}"
 
 
 def draw_published(estimates: pd.DataFrame, sesoi: float) -> Figure:
@@ -37,8 +55,8 @@ def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) ->
     """Draw the differences of a study of ours, averaged over its scales; a dot is a pair of training runs.
 
     estimates : one comparison under one policy; columns scale, params_b, benchmark, target, value, low, high (fractions),
-        n_tasks, n_trials, n_training_runs. Intervals are those of scale `all`; a single scale shows as an open mark.
-    runs : columns benchmark (`all` for the mean over benchmarks), replicate, value.
+        n_tasks, n_trials, n_training_runs. Intervals are those of `ALL_SCALES`; a single scale shows as an open mark.
+    runs : columns benchmark (also `mean of these`), replicate, value; empty for public checkpoints.
     """
     shown = estimates[estimates["target"] != "T1"].rename(
         columns={"target": "interval", "n_tasks": "n", "n_trials": "k", "n_training_runs": "m"}
@@ -46,8 +64,8 @@ def draw_collected(estimates: pd.DataFrame, runs: pd.DataFrame, sesoi: float) ->
     averaged = shown["scale"] == ALL_SCALES
     scales = shown[~averaged].drop_duplicates(["scale", "benchmark"]).sort_values("params_b", kind="stable")
     # with one training run on a side, the pairing is an accident of numbering
-    dots = runs.replace({"benchmark": {"all": SUMMARY[0]}}) if (shown["m"] > 1).all() else None
-    margins = {"n": "tasks", "k": "trials", "m": "runs"}
+    dots = runs if len(runs) and (shown["m"] > 1).all() else None
+    margins = {"n": "tasks", "k": "trials", **({"m": "runs"} if len(runs) else {})}
     return _draw(shown[averaged], sesoi, margins, dots=dots, scales=scales)
 
 
@@ -67,7 +85,9 @@ def _draw(
     height = {name: -float(i) - (gap if name in SUMMARY else 0.0) for i, name in enumerate(order)}
 
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.85 + 0.29 * (len(order) + gap)), layout="constrained")
+        figure = Figure(
+            figsize=(WIDTH, 0.85 + (0.15 + 0.14 * n_lines(order)) * (len(order) + gap)), layout="constrained"
+        )
         axes, margin = figure.subplots(1, 2, sharey=True, width_ratios=[1, 0.11 * (1 + len(margins))])
         axes.axvspan(-100 * sesoi, 100 * sesoi, color=BAND, zorder=0, linewidth=0)
         axes.axvline(0, color=BLACK, linewidth=0.6, zorder=1)
@@ -86,11 +106,12 @@ def _draw(
             axes.plot(100 * drawn["value"], drawn["benchmark"].map(height) + 0.24, "o", markersize=2.6, gid="runs",
                       color=COLOURS[1], linestyle="none", zorder=3)  # fmt: skip
         by_scale = [] if scales is None else list(scales.groupby("scale", sort=False))
-        for (scale, part), marker in zip(by_scale, MARKERS[1:], strict=False):
+        for i, (scale, part) in enumerate(by_scale):
+            marker = SCALE_MARKERS[i % len(SCALE_MARKERS)]
             axes.plot(100 * part["value"], part["benchmark"].map(height) - 0.25, marker, markersize=3.4, zorder=3,
                       color=COLOURS[2], markerfacecolor="none", markeredgewidth=0.8, linestyle="none",
                       gid=f"scale {scale}")  # fmt: skip
-        axes.set_yticks([height[name] for name in order], order)
+        axes.set_yticks([height[name] for name in order], [wrapped(name) for name in order])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(min(height.values()) - 0.6, 0.6)
@@ -127,11 +148,12 @@ def _legend(figure: Figure, shown: list[str], has_runs: bool, scales: list[str],
         )
     handles += [
         Line2D([], [], marker=marker, markersize=4, linestyle="none", color=COLOURS[2], markerfacecolor="none",
-               label=f"scale {scale}")
-        for scale, marker in zip(scales, MARKERS[1:], strict=False)
+               label=wrapped(f"scale {scale}"))
+        for scale, marker in zip(scales, cycle(SCALE_MARKERS))
     ]  # fmt: skip
     handles.append(Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"))
-    n_columns = len(handles) if len(handles) < 6 else 4
+    names = [str(handle.get_label()) for handle in handles]
+    n_columns = legend_columns(names[len(shown) :], len(handles) if len(handles) < 6 else 4)
     figure.legend(handles=handles, loc="outside upper left", ncols=n_columns, handlelength=1.4, columnspacing=1.2,
                   handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from replication.publish.figures.style import BLACK, MARKERS, WIDTH, colour, in_order, styled
+from replication.publish.figures.style import BLACK, MARKERS, WIDTH, colour, in_order, legend_columns, styled, wrapped
 
 PANELS = {"in": "in the warm-up's domain", "out": "out of its domain", "all": "all environments"}
 
@@ -29,11 +29,13 @@ def draw(runs: pd.DataFrame) -> Figure:
             axes.set_title(PANELS[domain], loc="left", fontweight="bold", fontsize=8)
         figure.supxlabel("next observation, token F1, %", fontsize=8.5)
         panels[0].set_ylabel("agent score, %")
-        handles = [Line2D([], [], color=colour(arm), marker="o", linestyle="none", label=arm) for arm in arms]
+        handles = [Line2D([], [], color=colour(arm), marker="o", linestyle="none", label=wrapped(arm)) for arm in arms]
         handles += [
-            Line2D([], [], color=BLACK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=f"scale {scale}")
+            Line2D(
+                [], [], color=BLACK, marker=MARKERS[i % len(MARKERS)], linestyle="none", label=wrapped(f"scale {scale}")
+            )
             for i, scale in enumerate(scales)
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=5, handletextpad=0.2, columnspacing=1.2,
-                      borderaxespad=0.1)  # fmt: skip
+        figure.legend(handles=handles, loc="outside upper left", handletextpad=0.2, columnspacing=1.2, borderaxespad=0.1,
+                      ncols=legend_columns([str(h.get_label()) for h in handles], 5))  # fmt: skip
     return figure

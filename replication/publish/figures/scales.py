@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, LINES, WIDTH, styled
+from replication.publish.figures.style import BAND, BLACK, COLOURS, GREY, LINES, WIDTH, legend_columns, styled, wrapped
 from replication.text import plain, size
 
 MEAN = "mean of these"
@@ -57,7 +57,9 @@ def draw(estimates: pd.DataFrame, sesoi: float) -> Figure:
             axes.xaxis.set_major_formatter(FixedFormatter([size(value) for value in x]))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(x=0.15)
-            axes.set_title(f"{treatment}\nminus {control}", loc="left", fontsize=8, fontweight="bold")
+            axes.set_title(
+                f"{wrapped(treatment)}\n{wrapped(f'minus {control}')}", loc="left", fontsize=8, fontweight="bold"
+            )
         for axes in panels[len(comparisons) :]:
             axes.set_axis_off()
         figure.supxlabel("parameters", fontsize=8.5)
@@ -66,8 +68,8 @@ def draw(estimates: pd.DataFrame, sesoi: float) -> Figure:
             Line2D([], [], color=BLACK, marker="D", markerfacecolor="white", markersize=4.5, label="mean, pointwise"),
             Patch(facecolor=GREY, alpha=0.5, label="all scales together"),
             Patch(facecolor=BAND, label=f"within {plain(100 * sesoi)} points"),
-            *(Line2D([], [], color=c, linestyle=d, linewidth=1, label=b) for b, (c, d) in styles.items()),
+            *(Line2D([], [], color=c, linestyle=d, linewidth=1, label=wrapped(b)) for b, (c, d) in styles.items()),
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.8, columnspacing=1.2,
-                      handletextpad=0.5, borderaxespad=0.1)  # fmt: skip
+        figure.legend(handles=handles, loc="outside upper left", handlelength=1.8, columnspacing=1.2, handletextpad=0.5,
+                      ncols=legend_columns([wrapped(b) for b in benchmarks], 5), borderaxespad=0.1)  # fmt: skip
     return figure

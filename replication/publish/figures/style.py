@@ -1,12 +1,14 @@
 """Colours, sizes, the order of arms and the one way to save a figure."""
 
 import io
+import textwrap
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.typing import LineStyleType
@@ -43,8 +45,12 @@ RC: Any = {
     "legend.fontsize": 8,
     "svg.hashsalt": "replication",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 """Of type Any, because matplotlib types the keys as a Literal of all that exist."""
+
+WRAP = 24
+"""Characters of a label's line at most; a name may have 64."""
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
@@ -59,17 +65,38 @@ def colour(arm: str) -> str:
 
 
 def styled() -> AbstractContextManager[None]:
-    """Apply the style inside a `with` block; nothing global changes."""
-    return rc_context(RC)
+    """Apply the style inside a `with` block; nothing global changes.
+
+    It starts from matplotlib's own defaults: a user's matplotlibrc, style sheet or `rcParams` would change the figures.
+    """
+    return rc_context({**{key: rcParamsDefault[key] for key in rcParamsDefault if key != "backend"}, **RC})
+
+
+def wrapped(label: str, most: int = WRAP) -> str:
+    """Break a label into lines of at most `most` characters."""
+    return "\n".join(textwrap.wrap(label, most, break_on_hyphens=False)) or label
+
+
+def n_lines(labels: Iterable[str], most: int = WRAP) -> int:
+    """Return the lines of the highest label once wrapped."""
+    return max((wrapped(label, most).count("\n") + 1 for label in labels), default=1)
+
+
+def legend_columns(labels: Iterable[str], most: int) -> int:
+    """Return the columns of a legend that fit the width of the figure: `most`, fewer where a label is long."""
+    longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
+    return most if longest < WRAP - 4 else max(1, min(most, int(WIDTH / (0.062 * longest + 0.45))))
 
 
 def save(figure: Figure, path: Path) -> Path:
     """Write an SVG, the same bytes for the same drawing.
 
-    The layout is solved once, here; `savefig` would draw the whole figure twice for it.
+    The layout is solved once, here; `savefig` would draw the whole figure twice for it. Characters that the font lacks are
+    reported by `publish.glyphs`, once for all figures and the paper.
     """
     content = io.BytesIO()
-    with styled():
+    with styled(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.set_dpi(SVG_DPI)
         FigureCanvasSVG(figure)
         layout = figure.get_layout_engine()

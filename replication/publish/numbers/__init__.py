@@ -30,7 +30,8 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
     data, settings = results.data, results.settings
     return {
         "package": {"version": __version__},
-        "study": {"name": data.study, "kind": data.kind, "scope": data.scope, "deviations": list(data.deviations)},
+        "study": {"name": data.study, "kind": data.kind, "scope": data.scope, "deviations": list(data.deviations),
+                  "answered": any(verdict.study == data.study for verdict in results.verdicts)},
         "analysis": {
             "level": f"{fixed(100 * settings.level, 0)}{NO_BREAK_SPACE}%",
             "power": f"{fixed(100 * settings.power, 0)}{NO_BREAK_SPACE}%",

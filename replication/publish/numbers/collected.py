@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from replication.analyse.tables.arms import training_runs
 from replication.analyse.tables.seeds import n_unequal_after_holm
 from replication.analyse.tables.summaries import ALL, MEAN, POOLED
+from replication.publish.figures.forest import stem
 from replication.publish.figures.style import in_order
 from replication.publish.numbers.verdicts import verdict_row
 from replication.records import Json
 from replication.text import DASH, correlation, fixed, interval, p_value, percent, short, size
 
+NO_SCORE = "no score"
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from replication.analyse.analysis_settings import AnalysisSettings
     from replication.analyse.results import Results
     from replication.analyse.secondary import ProbeCorrelation, SecondaryAnalyses
-    from replication.analyse.verdicts import Tables
     from replication.store.frozen import Frozen
 
 
 def collected(results: Results, figures: Container[str]) -> dict[str, Json] | None:
-    """Return the numbers of the study's own part of the paper; None where nothing was collected.
+    """Return the numbers of the study's own part of the paper; None for a reanalysis.
+
+    What the paper says of training runs, and what of public checkpoints, is decided by what the scores are of.
 
     figures : names of the figures that were drawn.
     """
@@ -32,6 +37,7 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
     if frozen is None or secondary is None or tables.means is None:
         return None
     scores, about, level = frozen.scores, frozen.about, results.settings.level
+    trained = training_runs(scores)
     by_size = scores.drop_duplicates("scale").sort_values("params_b", kind="stable")
     scales = list(by_size["scale"])
 
@@ -40,21 +46,26 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
 
     return {
         **_counts(frozen),
-        "scales": [{"scale": row.scale, "size": size(row.params_b)} for row in by_size.itertuples()],
+        "public": _public(scores),
+        "scales": [
+            {"scale": row.scale, "size": size(row.params_b), "trained": row.scale in set(trained["scale"])}
+            for row in by_size.itertuples()
+        ],
+        "trained_arms": list(dict.fromkeys(in_order(trained["arm"]))),
         "levels": _levels(about.levels, scales),
         "arms": _arms(frozen.training),
         "figures": {name: figure(name) for name in ("curves", "compute", "scales", "probe")},
-        "means": _means(tables.means, scales),
+        "means": _means(tables.means, scales, public=results.data.public),
         "spread": _spread(secondary.spread, scales, level),
         "second": _second(secondary.second_opinions),
         "aa": _aa(secondary.aa, scales, level),
-        "comparisons": _comparisons(tables, results.settings),
+        "comparisons": _comparisons(results, figures),
         "left_out": [
-            {"treatment": treatment, "control": control, "reason": reason}
+            {"treatment": treatment, "control": control, "reason": _sentence(reason)}
             for (treatment, control), reason in tables.left_out.items()
         ],
         "per_scale": [verdict_row(verdict) | {"scale": scale} for scale, verdict in secondary.per_scale],
-        "probe": _probe(frozen, secondary),
+        "probe": _probe(frozen, secondary, scales),
         "manifest": [[key, value] for key, value in sorted(_flat(about.engine).items())],
     }
 
@@ -68,14 +79,30 @@ def _counts(frozen: Frozen) -> dict[str, Json]:
         "n_unscored": int(scores["value"].isna().sum()),
         "n_benchmarks": int(scores["benchmark"].nunique()),
         "benchmarks": sorted(scores["benchmark"].unique()),
+        # Only generated environments have a domain.
+        "n_generated": sum(name in about.domains for name in scores["benchmark"].unique()),
         "domains": {
             side: sorted(name for name, domain in about.domains.items() if domain == side) for side in ("in", "out")
         },
         "scaffolds": sorted(scores["scaffold"].unique()),
-        "n_training_runs": int(scores["unit"].nunique()),
+        "n_training_runs": int(training_runs(scores)["unit"].nunique()),
         "n_runs_repeated": len(repeated),
         "n_repeats_as_expected": sum(check.as_expected for check in repeated),
     }
+
+
+def _public(scores: pd.DataFrame) -> list[dict[str, Json]]:
+    """List the public checkpoints, by size, role and name; a training run is none."""
+    units = scores[scores["training_seed"].isna()].drop_duplicates("unit")
+    listed = units.sort_values(["params_b", "arm", "unit"], kind="stable")
+    return [
+        {
+            "model": row.model, "revision": row.revision, "role": row.arm, "scale": row.scale,
+            "size": size(row.params_b) + ("" if math.isnan(row.active_b) else f", {size(row.active_b)} active"),
+            **{key: value if isinstance(value := getattr(row, key), str) else DASH for key in ("pair", "family", "base")},
+        }
+        for row in listed.itertuples()
+    ]  # fmt: skip
 
 
 def _levels(levels: Mapping[str, Json] | None, scales: Sequence[str]) -> dict[str, Json] | None:
@@ -105,22 +132,33 @@ def _arms(training: pd.DataFrame) -> list[dict[str, Json]]:
     ]  # fmt: skip
 
 
-def _means(means: pd.DataFrame, scales: Sequence[str]) -> dict[str, Json]:
+def _means(means: pd.DataFrame, scales: Sequence[str], *, public: bool) -> dict[str, Json]:
     """Mean and SD over training runs: a row per scale, scaffold and arm, a column per benchmark."""
     named = sorted(means["benchmark"].unique())
     order = in_order(means["arm"])
     rows = []
     for (scale, scaffold, arm), part in means.groupby(["scale", "scaffold", "arm"]):
         cells = part.set_index("benchmark")
-        shown = [
-            f"{percent(cells.loc[name, 'mean'])} ({percent(cells.loc[name, 'sd'])})" if name in cells.index else ""
-            for name in named
-        ]
+        shown = [_mean_cell(cells.loc[name], public=public) if name in cells.index else "" for name in named]
         rows.append({"arm": arm, "scale": scale, "scaffold": scaffold, "runs": int(part["n_training_runs"].max()),
-                     "cells": shown, "mean": percent(part["mean"].mean())})  # fmt: skip
+                     "cells": shown, "mean": _row_mean(part["mean"])})  # fmt: skip
     rows.sort(key=lambda row: (scales.index(row["scale"]), row["scaffold"], order.index(row["arm"])))
     tasks = means["n_tasks"]
     return {"benchmarks": named, "rows": rows, "n_tasks": {"low": int(tasks.min()), "high": int(tasks.max())}}
+
+
+def _mean_cell(cell: pd.Series, *, public: bool) -> str:
+    """Format a mean and the SD between training runs, which public checkpoints do not have."""
+    if math.isnan(cell["mean"]):
+        return NO_SCORE
+    return percent(cell["mean"]) + ("" if public else f" ({percent(cell['sd'])})")
+
+
+def _row_mean(means: pd.Series) -> str:
+    """Format the mean over benchmarks, which is undefined where one of them has no score."""
+    if means.isna().all():
+        return NO_SCORE
+    return DASH if means.isna().any() else percent(means.mean())
 
 
 def _spread(spread: pd.DataFrame, scales: Sequence[str], level: float) -> list[dict[str, Json]]:
@@ -129,7 +167,7 @@ def _spread(spread: pd.DataFrame, scales: Sequence[str], level: float) -> list[d
     rows = []
     for scale in [scale for scale in scales if scale in set(spread["scale"])]:
         part = spread[spread["scale"] == scale]
-        mean = part[part["benchmark"] == MEAN].iloc[0]
+        mean = part.sort_values("benchmark", key=lambda name: name != MEAN, kind="stable").iloc[0]
         single = part[part["benchmark"] != MEAN].dropna(subset="p")
         rows.append({"scale": scale, "n_arms": int(mean["n_arms"]), "n_training_runs": int(mean["n_training_runs"]),
                      "statistic": fixed(mean["statistic"], 2), "p": p_value(mean["p"]), "n_benchmarks": len(single),
@@ -138,7 +176,7 @@ def _spread(spread: pd.DataFrame, scales: Sequence[str], level: float) -> list[d
 
 
 def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json] | None:
-    if aa.empty:
+    if aa["t3"].isna().all():
         return None
     order = in_order(aa["arm"])
     rows = sorted(aa.itertuples(), key=lambda row: (scales.index(row.scale), order.index(row.arm)))
@@ -149,7 +187,7 @@ def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json
             for row in rows
         ],
         "allowed": percent(1 - level, 0), "error": percent(aa["error"].max()), "t2_highest": percent(aa["t2"].max()),
-        "t3_highest": percent(aa["t3"].max()), "holds": bool((aa["t3"] <= 1 - level + 2 * aa["error"]).all()),
+        "t3_highest": percent(aa["t3"].max()), "holds": not (aa["t3"] > 1 - level + 2 * aa["error"]).any(),
     }  # fmt: skip
 
 
@@ -161,11 +199,16 @@ def _second(opinions: pd.DataFrame) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _comparisons(tables: Tables, settings: AnalysisSettings) -> list[dict[str, Json]]:
-    if tables.estimates is None:
+def _sentence(reason: str) -> str:
+    """End a reason with a full stop."""
+    return reason if reason.endswith(".") else f"{reason}."
+
+
+def _comparisons(results: Results, figures: Container[str]) -> list[dict[str, Json]]:
+    shown = results.shown
+    if shown is None:
         return []
     comparisons = []
-    shown = tables.estimates[tables.estimates["policy"] == settings.unscored[0]]
     for (treatment, control), part in shown.groupby(["treatment", "control"], sort=False):
         averaged = part[part["scale"] == ALL]
         single = part[(part["scale"] != ALL) & part["benchmark"].isin([MEAN])]
@@ -174,8 +217,9 @@ def _comparisons(tables: Tables, settings: AnalysisSettings) -> list[dict[str, J
         by_name = {row["benchmark"]: row for row in rows}
         comparisons.append(
             {
-                "treatment": treatment, "control": control, "figure": f"figures/forest_{treatment}_{control}.svg",
-                "policy": settings.unscored[0], "n_trials": int(averaged["n_trials"].min()),
+                "treatment": treatment, "control": control, "figure": f"figures/{stem(treatment, control)}.svg",
+                "trained": by_name[MEAN]["T3"] != DASH, "policy": results.settings.unscored[0], 
+                "n_trials": int(averaged["n_trials"].min()), "margin_runs": not results.data.public,
                 "n_training_runs": int(averaged["n_training_runs"].min()),
                 "scales": [str(scale) for scale in single["scale"].unique()],
                 "mean": by_name[MEAN], "pooled": by_name.get(POOLED), "rows": rows,
@@ -196,20 +240,20 @@ def _estimate_row(name: str, rows: pd.DataFrame) -> dict[str, Json]:
     return line
 
 
-def _probe(frozen: Frozen, secondary: SecondaryAnalyses) -> dict[str, Json] | None:
-    """Mean accuracies per arm and scale, and their correlations with the agent score over training runs."""
+def _probe(frozen: Frozen, secondary: SecondaryAnalyses, scales: Sequence[str]) -> dict[str, Json] | None:
+    """Mean accuracies per arm and scale, and their correlations with the agent score over checkpoints."""
     if secondary.probe_runs is None or frozen.probe is None:
         return None
     runs = secondary.probe_runs
     domains = [domain for domain in ("in", "out", "all") if domain in set(runs["domain"])]
     order = in_order(runs["arm"])
     table = []
-    for (params_b, scale, arm), part in runs.groupby(["params_b", "scale", "arm"]):
+    for (scale, arm), part in runs.groupby(["scale", "arm"]):
         means = part.groupby("domain")[["exact", "token_f1"]].mean()
         cells = [percent(means.loc[d, metric]) if d in means.index else "" for d in domains for metric in means]
-        table.append((params_b, order.index(arm), {"arm": arm, "scale": scale, "cells": cells}))
+        table.append((scales.index(scale), order.index(arm), {"arm": arm, "scale": scale, "cells": cells}))
     return {
-        "n_training_runs": int(frozen.probe["unit"].nunique()),
+        "n_checkpoints": int(frozen.probe["unit"].nunique()),
         "n_transitions": int(frozen.probe.groupby("unit").size().max()),
         "n_unscored": int(frozen.probe["value"].isna().sum()),
         "domains": domains, "rows": [row for *_, row in sorted(table, key=lambda item: item[:2])],

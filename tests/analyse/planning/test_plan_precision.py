@@ -50,7 +50,7 @@ def test_two_arms_cost_their_episodes_and_their_training(tmp_path):
 
 def test_public_models_have_no_t3(tmp_path):
     cfg = composed(tmp_path, "study=controlled")
-    model = {"path": "a/b", "revision": "0", "scale": "8b", "params_b": 8.0, "architecture": "q"}
+    model = {"path": "a/b", "revision": "0", "scale": "8b", "params_b": 8.0}
     cfg.arms, cfg.models = {}, {
         "one": settings.Model(role="general", **model), "other": settings.Model(role="agent_specific", **model)
     }  # fmt: skip

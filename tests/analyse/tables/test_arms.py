@@ -65,8 +65,8 @@ def test_run_differences_average_to_the_difference_of_means(make_scores):
     for benchmark in ("calling", "terminal"):
         expected = means["lwm_then_sft", benchmark] - means["agent_sft", benchmark]
         assert runs.query("benchmark == @benchmark")["value"].mean() == pytest.approx(expected)
-    assert runs.query("benchmark == 'all'")["value"].tolist() == pytest.approx(
-        runs.query("benchmark != 'all'").groupby("replicate")["value"].mean().tolist()
+    assert runs.query("benchmark == 'mean of these'")["value"].tolist() == pytest.approx(
+        runs.query("benchmark != 'mean of these'").groupby("replicate")["value"].mean().tolist()
     )
 
 
@@ -107,21 +107,51 @@ def test_two_families_with_one_checkpoint_per_role_stay_two_checkpoints_and_are_
     scores = two_families(make_scores)
     by_benchmark = pairs(scores.sample(frac=1, random_state=0), "general", "agent_specific")
     pair = by_benchmark["calling"]
-    assert np.shape(pair.treatment) == np.shape(pair.control) == (2, 1, 50) and not pair.training_runs
-    for i, model in enumerate(("A/general", "B/general")):
-        rows = scores[(scores["model"] == model) & (scores["benchmark"] == "calling")].sort_values("task_id")
-        assert np.asarray(pair.treatment)[i, 0].tolist() == rows["value"].tolist()
+    # two matched pairs are items of their own, of the same 50 tasks
+    assert np.shape(pair.treatment) == np.shape(pair.control) == (1, 1, 100) and not pair.training_runs
+    assert np.bincount(pair.clusters).tolist() == [2] * 50
+    for i, family in enumerate("AB"):
+        for role, arm in (("general", pair.treatment), ("agent_specific", pair.control)):
+            rows = scores[(scores["model"] == f"{family}/{role}") & (scores["benchmark"] == "calling")]
+            assert arm[0, 0, 50 * i : 50 * (i + 1)].tolist() == rows.sort_values("task_id")["value"].tolist()
     with pytest.raises(AnalysisError, match="T1 needs at least 2 trials"):
         mean_paired_difference(list(by_benchmark.values()), target="T1")
     t2 = mean_paired_difference(list(by_benchmark.values()), target="T2")
     means = scores.groupby(["arm", "family", "benchmark"])["value"].mean().groupby("arm").mean()
     assert t2.value == pytest.approx(means["general"] - means["agent_specific"])
-    assert (t2.n_tasks, t2.n_trials, t2.n_training_runs) == (100, 1, 2)
+    assert (t2.n_tasks, t2.n_trials, t2.n_training_runs) == (100, 1, 1)
+
+
+def test_matched_pairs_are_compared_within_the_pair_and_their_number_may_differ_between_scales(make_scores):
+    scores = two_families(make_scores)
+    more = scores[scores["family"] == "A"].assign(scale="70B", params_b=70.0)
+    more = more.assign(unit=more["unit"] + "-70B", run_id=more["run_id"] + "-70B")
+    both = pairs(pd.concat([scores, more], ignore_index=True), "general", "agent_specific")
+    assert np.shape(both["terminal"].treatment) == (1, 1, 150)
+    within = scores.assign(value=np.where(scores["arm"] == "general", 1.0, (scores["family"] == "A") * 1.0))
+    pair = pairs(within, "general", "agent_specific")["terminal"]
+    assert (pair.treatment - pair.control)[0, 0].tolist() == [0.0] * 50 + [1.0] * 50
+
+
+def test_public_checkpoint_without_a_partner_in_its_pair_is_refused(make_scores):
+    scores = two_families(make_scores)
+    message = (
+        r"checkpoint `B/general@0` \(`general`, scale 8B\) has no partner: no `agent_specific` of this scale names the"
+    )
+    for pair in ("C", None):
+        with pytest.raises(AnalysisError, match=message):
+            pairs(
+                scores.assign(pair=scores["pair"].mask(scores["model"] == "B/general", pair)),
+                "general",
+                "agent_specific",
+            )
+    unnamed = pairs(scores.assign(pair=None), "general", "agent_specific")
+    assert np.shape(unnamed["terminal"].treatment) == (2, 1, 50)
 
 
 def test_trials_of_public_checkpoints_are_counted_within_each(make_scores):
     pair = pairs(two_families(make_scores, n_trials=3), "general", "agent_specific")["terminal"]
-    assert np.shape(pair.treatment) == (2, 3, 50)
+    assert np.shape(pair.treatment) == (1, 3, 100)
     assert mean_paired_difference([pair], target="T1").n_trials == 3
 
 

@@ -28,21 +28,23 @@ def test_every_interval_has_its_half_width(estimates):
 
 
 def test_scales_follow_the_average_in_order_of_size(estimates):
-    assert estimates["scale"].unique().tolist() == ["all", "xs", "s", "m"]
+    assert estimates["scale"].unique().tolist() == ["all scales", "xs", "s", "m"]
     t2 = estimates.query("target == 'T2' and benchmark == 'calling'").set_index("scale")["value"]
-    assert t2["all"] == pytest.approx(t2[["xs", "s", "m"]].mean())
+    assert t2["all scales"] == pytest.approx(t2[["xs", "s", "m"]].mean())
 
 
 def test_limits_for_all_scales_together_are_bonferroni_intervals(estimates):
-    single = estimates[estimates["scale"] != "all"]
+    single = estimates[estimates["scale"] != "all scales"]
     quantile = stats.t(single["df"]).ppf(1 - 0.05 / 3 / 2)
     assert single["high_all_scales"].tolist() == pytest.approx((single["value"] + quantile * single["se"]).tolist())
     assert single["low_all_scales"].tolist() == pytest.approx((single["value"] - quantile * single["se"]).tolist())
-    assert estimates.query("scale == 'all'")["low_all_scales"].isna().all()
+    assert estimates.query("scale == 'all scales'")["low_all_scales"].isna().all()
 
 
 def test_study_of_one_scale_is_not_listed_twice(make_scores):
-    assert collected_estimates(make_scores(ARMS), "lwm_then_sft", "agent_sft", **HOW)["scale"].unique() == ["all"]
+    assert collected_estimates(make_scores(ARMS), "lwm_then_sft", "agent_sft", **HOW)["scale"].unique() == [
+        "all scales"
+    ]
 
 
 def test_arm_with_one_training_run_has_no_row_for_the_method(make_scores):
@@ -58,7 +60,7 @@ def test_limits_for_all_scales_hold_at_all_of_them_as_often_as_they_say(make_sco
     for seed in range(150):
         scores = make_scores({"a": 0.5, "b": 0.5}, scales=SCALES[:2], n_tasks=25, n_trials=1, tau=0.05, seed=seed)
         rows = collected_estimates(scores, "a", "b", **HOW).query("benchmark == 'mean of these' and target == 'T3'")
-        single = rows[rows["scale"] != "all"]
+        single = rows[rows["scale"] != "all scales"]
         held += bool(((single["low_all_scales"] <= 0) & (single["high_all_scales"] >= 0)).all())
     assert held / 150 >= 0.92
 

@@ -23,7 +23,7 @@ from replication.errors import ConfigError, EngineError
 from replication.records import Call, Message, Reply, Request, Sampling, Tool
 from replication.store import Store
 
-MODEL = ModelRef(name="m", path="org/m", revision="abcdef", architecture="a")
+MODEL = ModelRef(name="m", path="org/m", revision="abcdef")
 REQUEST = Request(
     messages=(Message(role="system", content="be brief"), Message(role="user", content="say hello")),
     sampling=Sampling(temperature=0.7, max_tokens=8), seed=11,

@@ -68,7 +68,7 @@ def load(engine, folder, name):
     path = make_checkpoint(folder / name, family, chain_of(name))
     engine.load(
         ModelRef(
-            name=name, path=str(path), revision="r", architecture=name, reasoning_parser=family.reasoning_parser,
+            name=name, path=str(path), revision="r", reasoning_parser=family.reasoning_parser,
             template_options=family.options,
         )
     )  # fmt: skip
@@ -178,7 +178,7 @@ def test_refused_requests_fail_alone_and_the_engine_goes_on(engine, tmp_path):
 def test_a_reasoning_parser_that_does_not_exist_or_fit_is_named(engine, tmp_path, parser, message):
     path = make_checkpoint(tmp_path / "m", FAMILIES["qwen2"], {})
     with pytest.raises(EngineError, match=message):
-        engine.load(ModelRef(name="m", path=str(path), revision="r", architecture="m", reasoning_parser=parser))
+        engine.load(ModelRef(name="m", path=str(path), revision="r", reasoning_parser=parser))
 
 
 def test_mkl_num_threads_of_the_environment_does_not_count():

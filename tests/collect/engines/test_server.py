@@ -121,7 +121,7 @@ with server.server({fake("ready")!r}, {{}}, log=Path({str(tmp_path)!r}) / "log",
 
 
 def test_the_server_has_the_settings_of_the_engine_in_process():
-    model = ModelRef(name="m", path="org/m", revision="abcdef", architecture="a", reasoning_parser="qwen3")
+    model = ModelRef(name="m", path="org/m", revision="abcdef", reasoning_parser="qwen3")
     options = Options(
         device="cpu", max_num_seqs=4, kv_cache_gib=0.5,
         llm={"enforce_eager": True, "enable_chunked_prefill": False, "structured_outputs_config": {"backend": "xgrammar"}},
@@ -138,7 +138,7 @@ def test_the_server_has_the_settings_of_the_engine_in_process():
 @pytest.mark.slow
 @pytest.mark.vllm
 def test_episodes_at_the_server_equal_those_of_the_engine_in_process(tmp_path):
-    model = ModelRef(name="xs", path=str(BASE), revision="abcdef", architecture="xs")
+    model = ModelRef(name="xs", path=str(BASE), revision="abcdef")
     llm = {"enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024}
     options = Options(device="cpu", max_num_seqs=16, kv_cache_gib=0.06, llm=llm)
     jobs = [

@@ -32,8 +32,8 @@ def make_engine():
     return VllmEngine("float32", 256, Options(device="cpu", max_num_seqs=16, kv_cache_gib=0.06, llm=llm))
 
 
-def ref(path, architecture="s"):
-    return ModelRef(name=Path(path).name, path=str(path), revision="r", architecture=architecture)
+def ref(path):
+    return ModelRef(name=Path(path).name, path=str(path), revision="r")
 
 
 def request(text, seed=0, sampling=SAMPLED):
@@ -51,7 +51,7 @@ def ask(engine, requests, at_once=True):
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """A second checkpoint of the same architecture: the base with a permuted embedding."""
+    """A second checkpoint with other weights: the base with a permuted embedding."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("other")
@@ -164,7 +164,7 @@ def test_tools_are_shown_in_the_slot_of_the_template_and_refused_where_it_has_no
 def test_organism_plays_all_seven_environments(engine, tmp_path):
     jobs = [make_job(name, n_tasks=2, n_trials=1, model="organism/base") for name in suite.NAMES]
     store = Store(tmp_path)
-    assert runner.collect(store, engine, jobs, concurrency=8, title="test") == 14
+    assert runner.collect(store, engine, jobs, concurrency=8, title="test").n_episodes == 14
     table = store.score_table()
     assert set(table["benchmark"]) == set(suite.NAMES) and table["value"].between(0, 1).all()
     assert (table["n_completion_tokens"] > 0).all()
@@ -191,22 +191,3 @@ def test_manifest_has_version_resolved_flags_and_hashes(engine):
     resolved = facts["settings"]["resolved"]
     assert resolved["enable_chunked_prefill"] is False and resolved["max_model_len"] == 256
     assert len(facts["chat_template_sha256"]) == 64
-
-
-def test_missing_checkpoint_is_named_and_the_engine_goes_on(engine, tmp_path):
-    with pytest.raises(EngineError, match=r"no checkpoint of .*make train"):
-        engine.load(ref(tmp_path / "nothing"))
-    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])
-
-
-def test_foreign_tokenizer_is_refused(engine, tmp_path):
-    shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
-    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    a, b = list(vocabulary)[-2:]
-    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(EngineError, match="tokenizer"):
-        engine.load(ref(tmp_path))
-    engine.load(ref(BASE))
-    assert ask(engine, [request("repeat kavo", sampling=GREEDY)])

@@ -90,7 +90,7 @@ def test_forest_of_several_scales_has_intervals_of_the_average_and_a_mark_per_sc
     table, pair = of(estimates, "lwm_then_sft", "agent_sft"), of(runs, "lwm_then_sft", "agent_sft")
     figure = forest.draw_collected(table, pair, sesoi=0.03)
     rows = labels(figure)
-    average = table.query("scale == 'all' and target == 'T3'").set_index("benchmark")
+    average = table.query("scale == 'all scales' and target == 'T3'").set_index("benchmark")
     shown = {rows[round(line.get_ydata()[0], 6)]: tuple(line.get_xdata()) for line in drawn(figure, "T3")}
     assert shown == {n: pytest.approx((100 * r.low, 100 * r.high)) for n, r in average.iterrows()}
     for scale in ("xs", "s"):
@@ -120,7 +120,7 @@ def test_margin_rounds_as_the_tables_do(several):
 
 def test_gap_against_scale_draws_a_panel_per_comparison_in_the_order_given(several):
     _, estimates, _ = several
-    single = estimates[estimates["scale"] != "all"]
+    single = estimates[estimates["scale"] != "all scales"]
     figure = scales.draw(single, sesoi=0.03)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["lwm_then_sft\nminus agent_sft", "agent_sft\nminus base"]

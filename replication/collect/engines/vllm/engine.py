@@ -1,4 +1,4 @@
-"""vLLM in process: one engine, many episodes in flight, checkpoints of one architecture swapped in place.
+"""vLLM in process: one engine, many episodes in flight; checkpoints that differ in their weights only are swapped in place.
 
 Two bugs of vLLM 0.32 on the CPU are worked around, and regression tests cover both: per-request seeds crash with
 chunked prefill (so chunking is off), and reload_weights leaves the packed copy of tied embeddings at the old weights
@@ -10,14 +10,15 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from replication.collect.engines.vllm.chat import Chat
+from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
 from replication.collect.engines.vllm.options import Options
 from replication.collect.engines.vllm.stepping import Stepper, first_line
 from replication.collect.engines.vllm.thinking import Thinking, check_parser
+from replication.collect.engines.vllm.weights import require_all_tensors
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError, EngineError, RequestRefused
 from replication.records import Json, Reply, Request
@@ -45,7 +46,8 @@ class VllmEngine:
         self._stall_s, self._date = options.stall_s, _date(options.date)
         self._settings: dict[str, Any] = {
             "dtype": dtype, "max_model_len": context, "max_num_seqs": options.max_num_seqs, "use_tqdm_on_load": False,
-            **options.llm,
+            # Sampling defaults come from conf/ alone; the ids that end a text are still read from the checkpoint.
+            "generation_config": "vllm", **options.llm,
         }  # fmt: skip
         if options.kv_cache_gib is not None:
             self._settings["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
@@ -60,45 +62,47 @@ class VllmEngine:
         }
         self._llm: Any = None
         self._tokenizer: Any = None
-        self._model: ModelRef | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._has_all_tensors = False
         self._chat: Chat | None = None
         self._stepper: Stepper | None = None
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def load(self, model: ModelRef) -> None:
-        """Serve this checkpoint from now on: swap weights if the architecture is the same, else start another engine."""
-        self._check_folder(model)
-        if self._must_restart(model):
-            self.close()
-            self._start(model)
-        elif self._model is not None and model.path != self._model.path:
-            self._swap(model.path)
-        self._model, self._chat = model, None
-        thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
-        self._chat = Chat(
-            self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
-        )
+        """Serve this checkpoint from now on: swap the weights if all else is equal, else start another engine.
 
-    def _must_restart(self, model: ModelRef) -> bool:
-        if self._stepper is None or self._model is None or self._stepper.failure is not None:
-            return True
-        return (self._model.architecture, self._model.reasoning_parser) != (model.architecture, model.reasoning_parser)
-
-    def _check_folder(self, model: ModelRef) -> None:
-        # A hub id has the form org/name; a path that exists, or any other form, must be a folder with a checkpoint.
-        path = Path(model.path)
-        is_local = path.exists() or model.path.startswith((".", "/", "~")) or len(path.parts) != 2
-        if is_local and not ((path / "config.json").is_file() and list(path.glob("*.safetensors"))):
-            raise EngineError(
-                f"no checkpoint of `{model.name}` at `{model.path}`: config.json or *.safetensors is missing. "
-                f"Run `make train`, or fix the model's path in conf/."
+        After an error no checkpoint is loaded, and the next call starts an engine.
+        """
+        if self._stepper is not None and self._stepper.busy:
+            raise EngineError("`load` was called while requests are in flight; await them first.")
+        try:
+            checkpoint = open_checkpoint(model)
+            if self._must_restart(checkpoint):
+                self.close()
+                self._start(checkpoint)
+            elif self._checkpoint is not None and self._checkpoint.identity != checkpoint.identity:
+                self._swap(checkpoint)
+            checkpoint.require_unchanged()
+            thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
+            self._chat = Chat(
+                self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
             )
+        except BaseException:  # an interruption in the middle of a swap, too
+            self.close()
+            raise
+        self._checkpoint = checkpoint
 
-    def _start(self, model: ModelRef) -> None:
+    def _must_restart(self, checkpoint: Checkpoint) -> bool:
+        served = self._checkpoint
+        if self._stepper is None or self._stepper.failure is not None or served is None or served.engine_key is None:
+            return True
+        return (served.engine_key, served.model.reasoning_parser) != (
+            checkpoint.engine_key, checkpoint.model.reasoning_parser,
+        )  # fmt: skip
+
+    def _start(self, checkpoint: Checkpoint) -> None:
         os.environ.update(self._environment)
-        if Path(model.path).exists():
-            os.environ["HF_HUB_OFFLINE"] = "1"
         try:
             from vllm import LLM
         except ImportError as error:
@@ -106,19 +110,22 @@ class VllmEngine:
                 f"vLLM cannot be imported ({error}). Run `make install`; it has wheels for Linux x86_64 and aarch64 only."
             ) from error
         self._check_threads()
+        model = checkpoint.model
         try:
             arguments = dict(self._settings)
-            if not Path(model.path).exists():
-                arguments["revision"] = model.revision
             if model.reasoning_parser is not None:
                 check_parser(model.reasoning_parser)
                 arguments["reasoning_parser"] = model.reasoning_parser
-            self._llm = LLM(model=model.path, **arguments)
+            self._llm = LLM(model=str(checkpoint.folder), **arguments)
+            self._tokenizer = self._llm.get_tokenizer()
         except EngineError:
             raise
         except Exception as error:  # vLLM raises many types here; none of them leaves a usable engine
-            raise EngineError(f"vLLM cannot serve `{model.name}` from `{model.path}`: {first_line(error)}") from error
-        self._tokenizer = self._llm.get_tokenizer()
+            raise EngineError(
+                f"vLLM cannot serve `{model.name}` from `{checkpoint.folder}`: {first_line(error)}"
+            ) from error
+        config = self._llm.llm_engine.vllm_config.model_config.hf_config
+        self._has_all_tensors = require_all_tensors(config, checkpoint.tensors, model.name)
         from vllm.exceptions import VLLMClientError
 
         refusals = (ValueError, TypeError, VLLMClientError)
@@ -141,22 +148,17 @@ class VllmEngine:
                 f"`engine.options.threads` {self._threads} ({found}). Start the program with `{wanted}`."
             )
 
-    def _swap(self, path: str) -> None:
-        if self._stepper is not None and self._stepper.busy:
-            raise EngineError("`load` was called while requests are in flight; await them first.")
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
-        if self._device == "cpu":
-            self._llm.apply_model(_pack_lm_head)
-        self._llm.reset_prefix_cache()
-        # The tokenizer may differ too: same architecture, other vocabulary file.
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        if tokenizer.get_vocab() != self._tokenizer.get_vocab():
+    def _swap(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.folder)})
+            if self._device == "cpu":
+                self._llm.apply_model(_pack_lm_heads)
+            self._llm.reset_prefix_cache()
+        except Exception as error:  # as in `_start`
             raise EngineError(
-                f"the tokenizer at `{path}` differs from the engine's; give the model its own architecture."
-            )
-        self._tokenizer = tokenizer
+                f"vLLM cannot load the weights of `{checkpoint.model.name}` from `{checkpoint.folder}`: "
+                f"{first_line(error)}"
+            ) from error
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -199,6 +201,12 @@ class VllmEngine:
             n_prompt_tokens=len(prompt.ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
 
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt, chat template included."""
+        if self._chat is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        return len(self._chat.prompt(request).ids)
+
     def _params(self, request: Request, chat: Chat, room: int) -> Any:
         from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError
@@ -221,17 +229,22 @@ class VllmEngine:
 
     def describe(self) -> Mapping[str, Json]:
         """Return versions and resolved settings, which also show a changed default of vLLM."""
-        if self._llm is None:
+        if self._llm is None or self._checkpoint is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
         facts = description(self._llm.llm_engine.vllm_config, self._tokenizer, self._device, self._settings)
+        taken = self._llm.llm_engine.input_processor.generation_config_fields.get("eos_token_id")
+        facts["all_tensors_found"] = self._has_all_tensors
+        facts["generation_config"] = {"stated": self._checkpoint.generation_config, "taken": {"eos_token_id": taken}}
         return facts if self._chat is None else facts | {"chat": self._chat.facts()}
 
     def close(self) -> None:
         """Stop the thread and release the engine with its memory; open requests fail."""
         if self._stepper is not None:
             self._stepper.close()
-        self._stepper = self._llm = self._tokenizer = self._model = self._chat = None
-        # vLLM frees its memory and process groups when the object is collected; a second engine needs them.
+        if self._llm is not None:
+            # At once: when the object is collected, this would take the process groups of the next engine with it.
+            self._llm.llm_engine.engine_core.shutdown()
+        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = None
         gc.collect()
 
 
@@ -242,7 +255,10 @@ def _date(text: str) -> datetime.date:
         raise ConfigError(f"`engine.options.date` must be a date such as 2026-01-01; got {text!r}.") from None
 
 
-def _pack_lm_head(model: "torch.nn.Module") -> None:
+def _pack_lm_heads(model: "torch.nn.Module") -> None:
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    dispatch_cpu_unquantized_gemm(cast(Any, model.lm_head), remove_weight=False)
+    heads = (getattr(module, "lm_head", None) for module in model.modules())
+    for head in heads:
+        if hasattr(head, "weight"):
+            dispatch_cpu_unquantized_gemm(cast(Any, head), remove_weight=False)

@@ -1,10 +1,19 @@
-"""Options of the vLLM engine, and those among them that leave the text alone."""
+"""Settings of a vLLM engine, and which of them change the speed and no text."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from replication.errors import ConfigError
 from replication.settings.limits import one_of, real, whole
 from replication.settings.schema import DEVICES
+
+LOAD_FORMATS = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor", "runai_streamer")
+"""Values of `llm.load_format` that read the files which a checkpoint's identity covers."""
+_BY_CHECKPOINT = (
+    "model", "model_weights", "revision", "tokenizer", "tokenizer_revision", "code_revision", "hf_config_path",
+    "generation_config", "skip_tokenizer_init", "download_dir", "hf_token",
+)  # fmt: skip
+"""Arguments that would replace a part of the checkpoint that a run names, or name an account."""
 
 
 @dataclass
@@ -20,6 +29,21 @@ class Options:
     stall_s: float = real(0.0, 1e6, 600.0, above=True)  # seconds without a step, then it counts as failed
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
+    def __post_init__(self) -> None:
+        """Refuse arguments by which a run would not play the checkpoint that it names."""
+        for name in _BY_CHECKPOINT:
+            if name in self.llm:
+                raise ConfigError(
+                    f"`engine.options.llm.{name}` cannot be set: it comes from the model's `path` and `revision` in "
+                    f"conf/model, and from HF_HOME and HF_TOKEN. Remove it."
+                )
+        load_format = self.llm.get("load_format", "auto")
+        if load_format not in LOAD_FORMATS:
+            raise ConfigError(
+                f"`engine.options.llm.load_format` is {load_format!r}; allowed: {', '.join(LOAD_FORMATS)}. Another format "
+                f"does not serve the safetensors files that a run names."
+            )
+
 
 SPEED_ONLY = frozenset(
     {"device", "max_num_seqs", "kv_cache_gib", "threads", "multiprocessing", "stall_s"}
@@ -27,10 +51,10 @@ SPEED_ONLY = frozenset(
         f"llm.{name}"
         for name in (
             "attention_backend", "block_size", "compilation_config", "cpu_offload_gb", "data_parallel_size",
-            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "download_dir",
-            "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
-            "gpu_memory_utilization", "hf_token", "kv_cache_memory_bytes", "load_format", "max_num_batched_tokens",
-            "max_parallel_loading_workers", "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
+            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "enable_chunked_prefill",
+            "enable_expert_parallel", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
+            "kv_cache_memory_bytes", "max_num_batched_tokens", "max_parallel_loading_workers",
+            "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
         )
     }
 )  # fmt: skip

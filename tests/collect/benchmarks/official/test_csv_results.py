@@ -18,7 +18,7 @@ def harness_run(folder: Path, n_tasks=2, n_trials=1) -> HarnessRun:
         max_turns=None, max_episode_tokens=None, max_malformed=None, sampling=Sampling(temperature=1.0, max_tokens=512),
         seed=0,
     )  # fmt: skip
-    model = ModelRef(name="org/m", path="org/m", revision="r", architecture="a")
+    model = ModelRef(name="org/m", path="org/m", revision="r")
     return HarnessRun(spec=spec, model=model, folder=folder, n_tasks=n_tasks, n_trials=n_trials)
 
 

@@ -1,0 +1,200 @@
+"""Identity of a checkpoint: the commit of a hub model, or a hash of all files of a folder that can change its text.
+
+A hash is computed once per process while inode, size and times of a file stay the same, and again before an engine loads
+the checkpoint. It is not kept on disk: a file that is replaced in place can have the size and the time of the old one.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from replication.errors import ConfigError, EngineError, ReplicationError
+from replication.records import stable_hash
+
+WEIGHTS = ("*.safetensors",)
+SETUP = (
+    "*.json", "*.jinja", "*.model", "*.tiktoken", "*.py", "merges.txt", "vocab.txt", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+"""Configuration, generation defaults, tokenizer, chat templates, index of the weights, code."""
+_NOT_SERVED = re.compile(r"training\.json|trainer_state\.json|.*_results\.json|\..*")
+"""Files of these types that no engine reads."""
+_INCIDENTAL = ("transformers_version", "name_or_path", "_name_or_path", "_commit_hash")
+"""Keys of JSON files that state where a file comes from and change no text."""
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
+class Identity(NamedTuple):
+    """What `models.NAME.path` and `revision` of conf/ resolve to."""
+
+    revision: str
+    """Hub commit, or the hash of the folder's files."""
+    files_sha256: str | None
+    """Of a folder; None for a hub model, whose commit fixes its files."""
+
+
+class Stamp(NamedTuple):
+    """State of a file that changes whenever its content does: the time of its last change cannot be set by a program."""
+
+    name: str
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def identify(path: str, revision: str | None, key: str) -> Identity:
+    """Resolve a checkpoint as conf/ names it.
+
+    key : position in conf/, for messages. ConfigError for a folder without a checkpoint, a `revision` that is not the
+    folder's, and a name on the hub that cannot be resolved to a commit.
+    """
+    folder = folder_of(path)
+    if folder is None:
+        return Identity(commit(path, revision, key), None)
+    require_checkpoint(folder, f"`{key}.path`", ConfigError)
+    actual = files_sha256(folder)
+    if revision not in (None, actual):
+        raise ConfigError(
+            f"`{key}.revision` is {revision!r}, and the files at `{folder}` have the hash {actual}. Restore the files, or "
+            f"state this hash, or leave `revision` null."
+        )
+    return Identity(actual, actual)
+
+
+def folder_of(path: str) -> Path | None:
+    """Return the folder that a path names, None for a hub id: org/name, which is not a folder here."""
+    folder = Path(path).expanduser()
+    is_local = folder.exists() or path.startswith((".", "/", "~")) or len(folder.parts) != 2
+    return folder if is_local else None
+
+
+def require_checkpoint(folder: Path, subject: str, error: type[ReplicationError]) -> None:
+    """Raise an error if a folder lacks the configuration or the weights."""
+    if not (folder / "config.json").is_file() or not any(_files(folder, WEIGHTS)):
+        raise error(
+            f"no checkpoint of {subject} at `{folder}`: config.json or *.safetensors is missing. Run `make train`, or fix "
+            f"the model's path in conf/."
+        )
+
+
+def files_sha256(folder: Path, *, read_again: bool = False) -> str:
+    """Hash all files of a folder that can change the text of its checkpoint.
+
+    read_again : do not use the hashes of weights that this process already has.
+    """
+    digest = _sha256.__wrapped__ if read_again else _sha256
+    weights = {_name(folder, file): digest(file, _stamp(file)) for file in _files(folder, WEIGHTS)}
+    return stable_hash({"weights": weights, "setup": setup_sha256(folder)})
+
+
+def setup_sha256(folder: Path) -> str:
+    """Hash all but the weights; keys without effect are left out, so that checkpoints saved by two versions agree."""
+    return stable_hash({_name(folder, file): _content(file) for file in _files(folder, SETUP)})
+
+
+def group(path: str) -> str:
+    """Return a key to sort checkpoints by: equal for folders that differ in their weights only, which share an engine."""
+    folder = folder_of(path)
+    return path if folder is None else setup_sha256(folder)
+
+
+def stamps(folder: Path) -> tuple[Stamp, ...]:
+    """Return the state of all files that can change the text."""
+    return tuple(_stamp(file) for file in _files(folder, WEIGHTS + SETUP))
+
+
+def commit(repository: str, revision: str | None, key: str) -> str:
+    """Resolve a branch or tag to its commit, on the hub or, if that cannot be reached, in the local cache."""
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    problem = "is missing" if revision is None else f"is {revision!r}, which is no commit and cannot be resolved to one"
+    reason = ""
+    if revision is not None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            found = snapshot_download(repository, revision=revision, allow_patterns="config.json")
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = f" ({type(error).__name__})"
+        else:
+            if COMMIT.fullmatch(name := Path(found).name):
+                return name
+    raise ConfigError(
+        f"`{key}.revision` {problem}{reason}: a branch moves, and a run must name what it played. Copy the commit of "
+        f"`{repository}` from the hub, 40 digits 0-9 and a-f in quotes, or a folder with the checkpoint as `{key}.path`."
+    )
+
+
+def snapshot(repository: str, revision: str) -> Path:
+    """Return the folder of a commit in the cache of the hub, downloaded if it is missing; its files are checked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        # `original/` has the weights a second time, in another format.
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=[*WEIGHTS, *SETUP], ignore_patterns="original/*"
+            )
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise EngineError(
+            f"commit {revision} of `{repository}` cannot be downloaded ({reason}). Check the network, HF_TOKEN and "
+            f"HF_HUB_OFFLINE, or download it elsewhere and give its folder as the model's path."
+        ) from error
+    for file in _files(folder, WEIGHTS + SETUP):
+        if not _is_its_blob(file):
+            raise EngineError(
+                f"`{file}` was changed after it was downloaded as commit {revision} of `{repository}`. Remove it with its "
+                f"target `{file.resolve()}`, which downloads it again, or give a folder of its own as the model's path."
+            )
+    return folder
+
+
+def _is_its_blob(file: Path) -> bool:
+    # The cache names a blob by its content: SHA-256 of large files, git's SHA-1 of others. Without links nothing is known.
+    blob = file.resolve()
+    if not file.is_symlink() or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+        return True
+    if len(blob.name) == 64:
+        return _sha256.__wrapped__(blob, _stamp(blob)) == blob.name
+    data = blob.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == blob.name
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    return (file for file in sorted(found) if file.is_file() and not _NOT_SERVED.fullmatch(file.name))
+
+
+def _name(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _stamp(file: Path) -> Stamp:
+    state = os.stat(file)
+    return Stamp(str(file), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(file: Path, stamp: Stamp) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _content(file: Path) -> str:
+    data = file.read_bytes()
+    try:
+        value = json.loads(data) if file.suffix == ".json" else None
+    except ValueError:  # not JSON after all; loading will say so
+        value = None
+    if isinstance(value, dict):
+        return stable_hash({key: inner for key, inner in value.items() if key not in _INCIDENTAL})
+    return hashlib.sha256(data).hexdigest()
