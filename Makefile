@@ -7,6 +7,9 @@ ARGS   ?=
 PYTHON ?=
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# Set for another interpreter, these break the one in .venv or hide its packages.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
 ifeq ($(filter auto cpu gpu none,$(DEVICE)),)
 $(error DEVICE=$(DEVICE) is unknown: use DEVICE=cpu, DEVICE=gpu or DEVICE=none (analysis only), or leave it out)
 endif

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUDY_COMMANDS = {
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
+    "serve": "start vLLM as an OpenAI-compatible server for one checkpoint of a study",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
@@ -62,23 +63,37 @@ def main(arguments: list[str]) -> int:
 def _call(name: str, arguments: list[str]) -> int:
     from replication.errors import exit_on_error
 
+    exit_on_error(_refuse_secrets)(arguments)
     command = import_module(f"replication.commands.{name}")
     if name in OTHER_COMMANDS:
         return exit_on_error(command.main)(arguments) or 0
     import hydra
 
-    from replication import settings
+    from replication import multirun, settings
 
     settings.register()
 
     @hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")
     @exit_on_error
     def composed(cfg: DictConfig) -> None:
-        command.main(settings.checked(cfg))
+        multirun.run_job(command.main, settings.checked(cfg))
 
     sys.argv = [f"python -m replication {name}", *arguments]
     composed()
     return 0
+
+
+def _refuse_secrets(arguments: list[str]) -> None:
+    from replication.errors import ConfigError
+    from replication.masking import mask_text
+
+    # Before Hydra, whose messages quote the arguments.
+    found = [mask_text(argument) for argument in arguments if mask_text(argument) != argument]
+    if found:
+        raise ConfigError(
+            f"`{'`, `'.join(found)}` has what looks like a key or password; settings are stored and published. Remove it "
+            f"and pass it in the environment, for example as HF_TOKEN."
+        )
 
 
 def _listing() -> str:
@@ -96,11 +111,18 @@ def _help(name: str) -> str:
         parts.append("Choices, GROUP=CHOICE:" + "".join(f"\n  {group:10}{files}" for group, files in groups.items()))
         parts.append(
             "Single values, KEY=VALUE, such as `study.n_trials=2`: every key of replication/settings.py.\n"
-            "`--cfg job` prints the composed configuration; `--multirun` sweeps over comma-separated values."
+            "`--cfg job` prints the composed configuration; `--multirun` sweeps over comma-separated values,\n"
+            "and each job is a study named after its overrides."
         )
     return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
     gc.set_threshold(100_000, 20, 20)  # imports and tables create many objects that stay; fewer searches for garbage
-    sys.exit(main(sys.argv[1:]))
+    from replication.errors import exit_on_error
+    from replication.processes import interrupt_on_signals
+    from replication.streams import print_any_text
+
+    interrupt_on_signals()
+    print_any_text()
+    sys.exit(exit_on_error(main)(sys.argv[1:]))

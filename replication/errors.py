@@ -3,11 +3,20 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from replication import processes
+from replication.masking import mask_text
+
 T = TypeVar("T")
 
 
 class ReplicationError(Exception):
-    """Base of all errors that a user can correct; entry points print its text and exit with code 2."""
+    """Base of all errors that a user can correct; entry points print its text and exit with code 2.
+
+    Keys and passwords in the text are masked: it may quote another program's message, and is stored with an episode.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(mask_text(argument) if isinstance(argument, str) else argument for argument in arguments))
 
 
 class ConfigError(ReplicationError):
@@ -52,7 +61,7 @@ class AnalysisError(ReplicationError):
 
 def one_line(error: BaseException) -> str:
     """Format an error as one line: the boundary that failed and the reason."""
-    return f"error ({type(error).__name__}): {error}"
+    return f"error ({type(error).__name__}): {mask_text(str(error))}"
 
 
 def exit_on_error(main: Callable[..., T]) -> Callable[..., T]:
@@ -71,7 +80,7 @@ def exit_on_error(main: Callable[..., T]) -> Callable[..., T]:
             print(one_line(error), file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes", file=sys.stderr)
-            sys.exit(130)
+            print(processes.RESUMES, file=sys.stderr)
+            sys.exit(processes.exit_code())
 
     return guarded

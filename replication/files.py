@@ -45,6 +45,12 @@ def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
     return path
 
 
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left of unfinished writes; only for a folder that this process has locked."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str, *, fsync: bool = False) -> Path:
     """Write UTF-8 text as `write_bytes` does; lone surrogates are kept."""
     return write_bytes(path, text.encode("utf-8", "surrogatepass"), fsync=fsync)

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from replication.errors import ConfigError
+from replication.masking import find_secrets
 from replication.records import Json
 
 Schema = TypeVar("Schema")
@@ -135,6 +136,9 @@ class Serve:
     """Selection of the checkpoints that this process plays, for example as one job of a cluster."""
 
     only: list[str] = field(default_factory=list)  # their names; empty: all of the study, then the index is written
+    host: str = "127.0.0.1"  # command `serve`: the address to listen at; 0.0.0.0 for other machines
+    port: int = 0  # 0: a free one
+    start_s: float = 900.0  # time limit until the server answers
 
 
 @dataclass
@@ -151,8 +155,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes` and the options that the kind lists as `speed_only`; the run's manifest has
-    those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `episode_s` and the options that the kind lists as `speed_only`; the run's
+    manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -160,6 +164,7 @@ class Engine:
     context: int = MISSING  # longest prompt plus reply, tokens
     concurrency: int = MISSING  # episodes in flight
     processes: int = 1  # engines side by side, each with a share of the checkpoints
+    episode_s: float | None = None  # an episode that takes longer failed in the engine: it is unscored and played again
     options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
 
 
@@ -409,6 +414,7 @@ def checked(cfg: DictConfig) -> Root:
     unknown = sorted(_unknown_keys(OmegaConf.to_container(cfg), dataclasses.asdict(root)))
     if unknown:
         raise ConfigError(f"no key `{'`, `'.join(unknown)}` in replication/settings.py. Fix conf/ or the command line.")
+    _refuse_secrets(root)
     _in_range("study.n_trials", root.study.n_trials, 1, 10_000)
     _in_range("study.seed", root.study.seed, 0, 2**31)
     _in_range("sampling.temperature", root.sampling.temperature, 0.0, 2.0)
@@ -472,6 +478,16 @@ def _unknown_keys(values: Json, converted: Json, path: str = "") -> Iterator[str
     elif isinstance(values, list):
         for at, (value, other) in enumerate(zip(values, converted)):
             yield from _unknown_keys(value, other, f"{path}[{at}]")
+
+
+def _refuse_secrets(root: Root) -> None:
+    # Settings become part of manifests, run_ids and published data; a key would be in all of them.
+    found = list(find_secrets(dataclasses.asdict(root)))
+    if found:
+        raise ConfigError(
+            f"`{'`, `'.join(found)}` holds what looks like a key or password; settings are stored and published. Remove it "
+            f"and pass it in the environment, for example as HF_TOKEN."
+        )
 
 
 def _in_range(key: str, value: float, low: float, high: float) -> None:

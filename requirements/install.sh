@@ -12,6 +12,14 @@ started=$(date +%s)
 log=.venv/install.log
 die() { echo "install: $*" >&2; exit 1; }
 
+# A virtual environment refuses to be on a path with the separator of PATH.
+case "$PWD" in *:*) die "the folder $PWD has ':' in its path, which no virtual environment allows: move or rename it" ;; esac
+
+# Settings for other environments would send packages elsewhere, or break the interpreter.
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX
+unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_REQUIRE_VIRTUALENV PIP_DRY_RUN
+unset UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_PYTHON UV_PROJECT_ENVIRONMENT UV_BREAK_SYSTEM_PACKAGES
+
 # Packages without a wheel for the platform, or not needed for the device, are dropped from the lock, with all
 # dependencies that only they have.
 case "$device $(uname -s) $(uname -m)" in
@@ -97,6 +105,19 @@ case "$("$bin/python" -V)" in *" 3.11."*) ;; *) echo "install: $("$bin/python" -
 for info in "$site"/*.dist-info; do
     [ ! -d "$info" ] || [ -f "$info/INSTALLER" ] || rm -rf "$info"
 done
+
+# The same settings in a configuration file of pip cannot be unset here.
+if [ -z "$uv" ]; then
+    export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
+    for setting in target prefix root python dry-run; do
+        for section in global install; do
+            value=$("$bin/python" -m pip config get "$section.$setting" 2>/dev/null || true)
+            [ -z "$value" ] ||
+                die "pip's configuration has $section.$setting = $value, which would keep the packages out of .venv:" \
+                    "remove it with \`pip config unset $section.$setting\`, or set PIP_CONFIG_FILE=/dev/null"
+        done
+    done
+fi
 
 # uv does not read pip's configuration, so it gets the folders of local wheels as options.
 links=""

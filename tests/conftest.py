@@ -12,6 +12,13 @@ import pytest
 from replication.store.table import COLUMNS
 
 
+def pytest_configure() -> None:
+    """Remove what a user has set for other programs; it would change tests and the commands that they start."""
+    for name in list(os.environ):
+        if name.startswith(("HYDRA_", "WANDB_")) or name in ("PYTHONWARNINGS", "PYTHONIOENCODING"):
+            del os.environ[name]
+
+
 @pytest.fixture(scope="session")
 def make_scores():
     """Return a function that makes a score table with planted arm means; binary scores, tasks shared by the arms.

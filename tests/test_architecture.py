@@ -20,14 +20,17 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 INITS = [path for path in SOURCES if path.name == "__init__.py"]
 
 LAW = (
-    "`records`, `errors`, `files`, `text`, `settings` and `store` import only parts named before them.",
+    "`masking`, `processes`, `streams`, `records`, `errors`, `files`, `text`, `settings`, `multirun` and `store` import "
+    "only parts named before them.",
     "`collect` and `analyse` import only these, never each other; `analyse.stats` imports only `records` and `errors`.",
     "`publish` imports only these and `analyse`.",
     "`commands` imports everything, and nothing but `__main__`, which runs them, imports `commands`.",
     "Inside `collect`, engines, benchmarks and scaffolds do not import each other: `build` picks them for a run, and only "
     "`training` also reads benchmarks and scaffolds, as a source of texts.",
 )
-WAIST = ("records", "errors", "files", "text", "settings", "store")
+WAIST = (
+    "masking", "processes", "streams", "records", "errors", "files", "text", "settings", "multirun", "store",
+)  # fmt: skip
 ALLOWED = {part: WAIST[:i] for i, part in enumerate(WAIST)} | {
     "collect": WAIST, "analyse": WAIST, "analyse.stats": ("records", "errors"),
     "publish": (*WAIST, "analyse"),

@@ -24,6 +24,16 @@ case "$*" in
     *venv*) echo "no ensurepip here" >&2; exit 1 ;;
 esac
 """
+# Installs nothing, but notes each call of pip with the environment that it has; `pip config get` reads pip.conf.
+PIP_PYTHON = """#!/bin/sh
+case "$*" in
+    -V) echo "Python 3.11.9" ;;
+    "-m venv .venv") /bin/mkdir -p .venv/bin .venv/site && /bin/cp "$0" .venv/bin/python ;;
+    *purelib*) echo .venv/site ;;
+    "-m pip config get "*) exec grep -s "^$5 = " pip.conf ;;
+    "-m pip install"*) { echo "call: $*"; /usr/bin/env; } >>calls.txt ;;
+esac
+"""
 OLD_PYTHON = """#!/bin/sh
 case "$*" in
     -V) echo "Python 3.9.2" ;;
@@ -63,9 +73,9 @@ class Checkout:
         (self.bin / name).write_text(script)
         (self.bin / name).chmod(0o755)
 
-    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         # A clean environment: `make test DEVICE=cpu` passes its variables to every make below it.
-        env = {"PATH": str(self.bin), "HOME": str(self.folder), "LC_ALL": "C"}
+        env = {"PATH": str(self.bin), "HOME": str(self.folder), "LC_ALL": "C", **variables}
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=30)
 
     def installed(self, device: str) -> None:
@@ -183,6 +193,68 @@ def test_failed_environment_says_what_to_install_and_leaves_nothing(checkout: Ch
     assert reason == "no ensurepip here"
     assert "apt install python3.11-venv" in line
     assert not (checkout.folder / ".venv").exists()
+
+
+ELSEWHERE = {
+    "PIP_USER": "1", "PIP_TARGET": "/elsewhere", "PIP_PREFIX": "/elsewhere", "PIP_ROOT": "/elsewhere",
+    "PIP_PYTHON": "/elsewhere", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_DRY_RUN": "1", "PYTHONPATH": "/elsewhere",
+    "PYTHONHOME": "/elsewhere", "VIRTUAL_ENV": "/elsewhere",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variables", [{name: value} for name, value in ELSEWHERE.items()] + [ELSEWHERE], ids=len)
+def test_settings_for_other_environments_do_not_reach_the_installation(
+    checkout: Checkout, variables: dict[str, str]
+) -> None:
+    checkout.put("python3.11", PIP_PYTHON)
+    checkout.put("uname", LINUX)
+    done = checkout.call("make", "DEVICE=cpu", "install", PIP_FIND_LINKS="/wheels", **variables)
+    assert done.returncode == 0, done.stderr
+    calls = (checkout.folder / "calls.txt").read_text()
+    assert calls.count("call: -m pip install") == 3
+    assert "/elsewhere" not in calls and "PIP_DRY_RUN" not in calls
+    # What says where packages come from is kept; the configuration file's `user` is overruled.
+    assert calls.count("PIP_FIND_LINKS=/wheels") == calls.count("PIP_USER=0") == 3
+    assert (checkout.folder / ".venv/.installed-cpu").exists()
+
+
+@pytest.mark.parametrize("setting", ["global.target", "install.prefix", "global.root"])
+def test_configuration_of_pip_that_installs_elsewhere_is_named(checkout: Checkout, setting: str) -> None:
+    checkout.put("python3.11", PIP_PYTHON)
+    checkout.put("uname", LINUX)
+    (checkout.folder / "pip.conf").write_text(f"{setting} = /elsewhere\n")
+    (line,) = _errors(checkout.call("make", "DEVICE=cpu", "install"))
+    assert setting in line and "/elsewhere" in line and f"pip config unset {setting}" in line
+    assert not (checkout.folder / "calls.txt").exists()
+
+
+def test_foreign_interpreter_settings_do_not_reach_the_commands(checkout: Checkout) -> None:
+    checkout.installed("cpu")
+    python = checkout.folder / ".venv/bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\n/usr/bin/env\n")
+    python.chmod(0o755)
+    done = checkout.call("make", "paper", **ELSEWHERE)
+    assert done.returncode == 0 and "HOME=" in done.stdout
+    assert not [name for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if f"{name}=" in done.stdout]
+
+
+def test_folder_with_a_colon_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    checkout = Checkout(tmp_path / "a:b")
+    (line,) = _errors(checkout.call("make", "DEVICE=cpu", "install", PATH=os.environ["PATH"]))
+    assert f"{tmp_path / 'a:b'} has ':' in its path" in line
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_folder_with_a_blank_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    checkout = Checkout(tmp_path / "a b")
+    checkout.put("python3.11", PIP_PYTHON)
+    checkout.put("uname", LINUX)
+    done = checkout.call("make", "DEVICE=cpu", "install")
+    assert done.returncode == 0, done.stderr
+    assert checkout.first_command("paper").startswith(".venv/bin/python -m replication ")
 
 
 def test_other_platform_prints_that_serving_is_not_available_and_installs_the_rest(checkout: Checkout) -> None:

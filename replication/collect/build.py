@@ -218,7 +218,7 @@ def _job(
     )  # fmt: skip
     return Job(
         spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=_tasks(load, name, selection),
-        n_trials=n_trials,
+        n_trials=n_trials, episode_s=cfg.engine.episode_s,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Json, RepeatCheck, canonical_json
 from replication.store import Store
 
@@ -37,7 +38,7 @@ def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
     """
     values_of: dict[str, set[str]] = {}
     engines = [session.engine for run_id in run_ids for session in store.manifest(run_id).sessions]
-    described = [dict(_flat(engine)) for engine in engines]
+    described = [dict(_flat(masked(engine))) for engine in engines]  # a manifest of another version may hold a key
     for key in {key for one in described for key in one}:
         values_of[key] = {one.get(key, "absent") for one in described}
     return [

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from replication.collect.interfaces import Harness, HarnessRun, ItemResult
 from replication.errors import HarnessError, StoreError
+from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Episode, Labels, RepeatCheck, Score, Task
 from replication.store import Store
 
@@ -59,7 +60,7 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     with store.writer(run.spec, job.labels, facts, list(tasks.values())) as writer:
         for result in sorted(results, key=lambda result: (result.task_id, result.trial)):
             episode = _episode(run, tasks[result.task_id], result)
-            score = Score.of(episode, grader, result.value, result.details)
+            score = Score.of(episode, grader, result.value, masked(result.details))
             old = stored.get((result.task_id, result.trial))
             if old is None or (old.failed and result.stop_reason not in UNSCORED_REASONS):
                 writer.append(episode, score)
@@ -172,7 +173,7 @@ def _task(run: HarnessRun, task_id: str) -> Task:
 def _episode(run: HarnessRun, task: Task, result: ItemResult) -> Episode:
     return Episode(
         run_id=run.spec.run_id, task_id=task.id, task_hash=task.content_hash, trial=result.trial,
-        trajectory=result.trajectory, stop_reason=result.stop_reason, error=result.error, n_turns=result.n_turns,
+        trajectory=result.trajectory, stop_reason=result.stop_reason, error=masked(result.error), n_turns=result.n_turns,
         n_malformed=0, n_prompt_tokens=result.n_prompt_tokens, n_completion_tokens=result.n_completion_tokens, seeds=(),
         wall_s=result.wall_s,
     )  # fmt: skip

@@ -143,7 +143,7 @@ class Scaffold(Protocol):
         """Return the first messages of an episode."""
 
     def request_options(self, task: Task) -> RequestOptions:
-        """Return the tools and the schema that every request of an episode carries."""
+        """Return the tools, the schema and the stop texts that every request of an episode carries."""
 
     def parse(self, text: str, task: Task) -> Action:
         """Parse a reply. Must accept any text."""

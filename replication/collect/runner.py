@@ -33,6 +33,8 @@ class Job:
     scaffold: Scaffold
     tasks: Sequence[Task]
     n_trials: int
+    episode_s: float | None = None
+    """Time limit of an episode; one that takes longer fails as if the engine had. None: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +148,17 @@ async def _play_all(
 async def _play_one(engine: Engine, item: Item) -> Episode:
     job = item.job
     turns = play(job.spec, item.task, item.trial, job.benchmark.start(item.task), job.scaffold)
+    deadline = None if job.episode_s is None else asyncio.get_running_loop().time() + job.episode_s
     try:
         request = next(turns)
         while True:
             try:
-                reply = await _generate(engine, request)
+                async with asyncio.timeout_at(deadline):
+                    reply = await _generate(engine, request)
             except EngineError as error:
                 request = turns.throw(error)
+            except TimeoutError:
+                request = turns.throw(EngineError(f"it took longer than `engine.episode_s`, {job.episode_s:g} s."))
             else:
                 request = turns.send(reply)
     except StopIteration as end:

@@ -3,13 +3,14 @@
 import functools
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
-from replication import settings
+from replication import processes, settings
 from replication.collect import build, checkpoints, runner
+from replication.errors import EngineError
 from replication.store import Store
 
 
@@ -61,14 +62,27 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     if len(shares) == 1:
         n_played = _play_share(cfg, shares[0], 0)
     else:
-        with ProcessPoolExecutor(len(shares), get_context("spawn")) as pool:
-            n_played = sum(pool.map(_play_share, [cfg] * len(shares), shares, range(len(shares))))
+        n_played = _play_side_by_side(cfg, shares)
     print(f"run: {n_played} episodes in {time.monotonic() - started:.0f} s")
 
 
 def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
     # Every n-th checkpoint: each share gets its part of every scale, which differ in speed.
     return [todo[i::n] for i in range(n)]
+
+
+def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]]) -> int:
+    """Play each share in a process; if one fails, the others are played to their end before the error is raised."""
+    with processes.workers(len(shares)) as pool:
+        futures = [pool.submit(processes.call, _play_share, cfg, share, at) for at, share in enumerate(shares)]
+        wait(futures)
+        try:
+            return sum(future.result() for future in futures)
+        except BrokenProcessPool:
+            raise EngineError(
+                f"one of {len(shares)} engine processes was killed, for example for lack of memory. Finished episodes are "
+                f"stored; the same command plays the rest. Lower `engine.processes` or `engine.concurrency` if it recurs."
+            ) from None
 
 
 def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int) -> int:

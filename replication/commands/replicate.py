@@ -1,12 +1,13 @@
 """Run a whole study: `python -m replication replicate study=controlled`; the command behind `make replicate`.
 
 Each stage is a separate process, so that training and serving never share memory or threads. A stage keeps existing
-results, so the same command resumes after any interruption.
+results, so the same command resumes after any interruption. A signal ends the stage and all its processes too.
 """
 
-import subprocess
 import sys
 import time
+
+from replication.processes import run_stage
 
 STAGES = (
     ("train", "train the organisms"),
@@ -20,7 +21,7 @@ def main(overrides: list[str]) -> int:
     for number, (stage, title) in enumerate(STAGES, 1):
         started = time.monotonic()
         print(f"[{number}/{len(STAGES)}] {title}", flush=True)
-        code = subprocess.run([sys.executable, "-m", "replication", stage, *overrides], check=False).returncode
+        code = run_stage([sys.executable, "-m", "replication", stage, *overrides])
         if code:
             print(
                 f"stage `{stage}` failed with exit code {code}. Fix the error above and run the same command: it resumes.",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from replication.errors import ReplicationError, StoreError
 from replication.files import write_json
+from replication.masking import masked
 from replication.records import RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
 from replication.store.lines import Key
@@ -84,7 +85,7 @@ def build_index(
         run_ids=tuple(sorted(run.run_id for run in runs if not run.is_probe)),
         probe_run_ids=tuple(sorted(run.run_id for run in runs if run.is_probe)),
         training=tuple(training),
-        engine=manifests[runs[0].run_id].sessions[-1].engine,
+        engine=masked(manifests[runs[0].run_id].sessions[-1].engine),
         repeat_checks={run_id: manifest.checks["repeats"] for run_id, manifest in manifests.items()},
     )
 

@@ -80,23 +80,24 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a run for this process; the lock is released when the process ends, however it ends."""
+    """Lock the folder of a run for this process; the lock is released when the process ends, however it ends."""
     try:
         import fcntl
     except ImportError:
-        raise StoreError("writing to the store needs Linux, macOS or WSL; reading works everywhere.") from None
+        raise StoreError("writing results needs Linux, macOS or WSL; reading works everywhere.") from None
+    folder.mkdir(parents=True, exist_ok=True)
     with AppendFile(folder / "lock") as file:
         try:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreError(
-                f"run `{folder.name}` is being written by {_holder(file.fd)}. Two writers would mix their episodes: "
+                f"run `{folder.name}` is being written by {_holder(file.fd)}. Two writers would mix their results: "
                 f"wait until it ends, or stop it, and then run the same command again; it resumes."
             ) from None
         except OSError as error:
             raise StoreError(
                 f"`{file.path}` cannot be locked: {error.strerror}. Its file system has no locks; "
-                f"put the store on a local disk or on NFS with locking."
+                f"put the results on a local disk or on NFS with locking."
             ) from error
         os.ftruncate(file.fd, 0)
         holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}

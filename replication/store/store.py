@@ -77,6 +77,7 @@ class Store:
             with as_store_error(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder))
+                files.remove_temporary(folder)
                 opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
                 episodes, scores, frames = opened
                 writer = RunWriter(spec.run_id, entries, episodes=episodes, scores=scores, frames=frames)

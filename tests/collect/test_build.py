@@ -15,7 +15,7 @@ from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
 from replication.records import Labels
 
-SPEED_ONLY = {"concurrency", "processes"}
+SPEED_ONLY = {"episode_s", "concurrency", "processes"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
 
 
@@ -47,7 +47,7 @@ def changed(name, value):
     """Another value of a setting."""
     if name == "options":
         return value | {"llm": value["llm"] | {"quantization": "fp8"}}
-    return {"kind": "scripted", "dtype": "bfloat16"}[name] if isinstance(value, str) else value + 1
+    return {"kind": "scripted", "dtype": "bfloat16"}[name] if isinstance(value, str) else (value or 0) + 1
 
 
 @pytest.mark.parametrize(("group", "part"), [("engine", settings.Engine), ("sampling", settings.Sampling)])

@@ -1,5 +1,6 @@
 """The episode loop and the runner on scripted engines: seeds, resuming, failures, identity."""
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -57,6 +58,27 @@ def reply(text, finish="stop"):
 
 
 # the loop
+
+
+def test_an_episode_that_takes_longer_than_its_limit_is_unscored_and_stops_no_other(tmp_path):
+    job, store = make_job(n_tasks=4, n_trials=1), Store(tmp_path)
+    hanging, script = job.tasks[1].prompt, expert_script(job)
+
+    class Hanging(ScriptedEngine):
+        async def generate(self, request):
+            if prompt_of(request) == hanging:
+                await asyncio.sleep(60)
+            return await super().generate(request)
+
+    limited = dataclasses.replace(job, episode_s=0.2)
+    runner.collect(store, Hanging(script), [limited], concurrency=2, title="test")
+    table = store.score_table().set_index("task_id")
+    assert table["stop_reason"][job.tasks[1].id] == "engine_error"
+    assert table["value"].drop(job.tasks[1].id).tolist() == [1.0] * 3
+    (episode,) = [e for e in store.episodes(job.spec.run_id) if e.stop_reason == "engine_error"]
+    assert episode.error == "it took longer than `engine.episode_s`, 0.2 s."
+    collect(store, script, job)
+    assert store.score_table()["value"].tolist() == [1.0] * 4
 
 
 def test_expert_solves_and_the_episode_says_how_it_ended(tmp_path):

@@ -13,30 +13,45 @@ import re
 from collections.abc import Sequence
 
 from replication.collect.interfaces import Action, RequestOptions, Scaffold
-from replication.collect.scaffolds.parsing import MAX_CALLS, Unreadable, bounded, call, decode, without_thinking
-from replication.collect.scaffolds.prompts import REFUSALS, TASK, listing
+from replication.collect.scaffolds.parsing import (
+    MAX_CALLS,
+    PARSER,
+    Unreadable,
+    answer,
+    bounded,
+    call,
+    decode,
+    without_thinking,
+)
+from replication.collect.scaffolds.prompts import ANSWER, REFUSALS, TASK, listing
 from replication.records import Call, Json, Message, Task, stable_hash
 
-INSTRUCTION = f"""{TASK} {REFUSALS}
-
-Each reply is one JSON object and nothing else: {{"tool": name, "arguments": {{...}}}} to use a tool,
-{{"calls": [{{"tool": name, "arguments": {{...}}}}, ...]}} to use several at once, or {{"answer": text}} as final answer.
+TOOLS = f"""{TASK} {REFUSALS}
 
 The tools, each with the JSON schema of its arguments:
 """
+# Behind the tools, because small models forget what stands before a long list; a call last, because they copy the end.
+# No example with a tool of the task: decoding that is held to the schema would be drawn to its placeholders.
+FORMAT = f"""
 
-_FENCE = re.compile(r"```\w*\s(.*)```", re.DOTALL)
+Each reply is one JSON object and nothing else. When the task is done: {{"answer": "{ANSWER}"}}
+Before that, use several tools at once: {{"calls": [{{"tool": "<tool>", "arguments": {{...}}}}, ...]}}
+or one: {{"tool": "<tool>", "arguments": {{"<parameter>": <value>}}}}"""
+
+NOTHING_ELSE = "error: bad JSON: write one JSON object and nothing else"
+
+_FENCE = re.compile(r"```\w*\s(.*?)(?:```)?", re.DOTALL)
 
 
 class JsonObjects:
     """Lists the tools in the system message and parses one object per reply."""
 
     name = "json"
-    version = stable_hash(["json-1", INSTRUCTION, MAX_CALLS], 8)
+    version = stable_hash(["json-2", PARSER, TOOLS, FORMAT, MAX_CALLS], 8)
 
     def open(self, task: Task) -> list[Message]:
-        """Return the system message with the format and the tools, then the task."""
-        system = INSTRUCTION + listing(task.tools)
+        """Return the system message with the tools and the format, then the task."""
+        system = TOOLS + listing(task.tools) + FORMAT
         return [Message(role="system", content=system), Message(role="user", content=task.prompt)]
 
     def request_options(self, task: Task) -> RequestOptions:
@@ -49,14 +64,16 @@ class JsonObjects:
         return RequestOptions(schema={"anyOf": [*one, several, answer]})
 
     def parse(self, text: str, task: Task) -> Action:
-        """Parse the object; a code fence around it is allowed."""
+        """Parse the object; a code fence around it is allowed, closed or not; other text is not, before or after."""
         try:
             reply = without_thinking(text)
             if fenced := _FENCE.fullmatch(reply):
                 reply = fenced[1]
+            if reply and not reply.lstrip().startswith(("{", "[")):
+                raise Unreadable(NOTHING_ELSE)
             value, end = decode(reply)
             if reply[end:].strip():
-                raise Unreadable("error: write one JSON object and nothing else")
+                raise Unreadable(NOTHING_ELSE)
             return _action(value, task)
         except Unreadable as error:
             return Action(problem=str(error))
@@ -75,8 +92,8 @@ class JsonObjects:
 
 def _action(value: Json, task: Task) -> Action:
     match value:
-        case {"answer": str(answer)} if len(value) == 1:
-            return Action(answer=answer)
+        case {"answer": str(text)} if len(value) == 1:
+            return Action(answer=answer(text))
         case {"calls": [_, *_] as several} if len(value) == 1:
             return Action(calls=bounded(_call(one, task) for one in several))
         case {"tool": _}:

@@ -4,8 +4,9 @@
     qwen3_coder  <tool_call><function=grep><parameter=word>kavo</parameter></function></tool_call>   Qwen3-Coder, Qwen3.5
     llama3       {"name": "grep", "parameters": {"word": "kavo"}}; {"name": ...}                Llama 3.1 to 3.3
 
-A message without a call is the final answer. The model's own messages are shown to it unchanged, and results as role `tool`.
-Not covered: Llama's calls in Python syntax, and calls inside the thinking.
+A message without a call is the final answer. A call of one of the task's tools in another syntax is malformed and no answer:
+the model is told the right syntax. Its own messages are shown to it unchanged, and results as role `tool`. Calls inside the
+thinking are not executed.
 """
 
 import json
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from replication.collect.interfaces import Action, RequestOptions, Scaffold
-from replication.collect.scaffolds.parsing import Unreadable, bounded, call, decode, without_thinking
+from replication.collect.scaffolds.near import attempted
+from replication.collect.scaffolds.parsing import PARSER, Malformed, Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK
 from replication.errors import ConfigError
 from replication.records import Call, Json, Message, Task, stable_hash
@@ -28,6 +30,8 @@ class Syntax:
 
     read: Callable[[str, Task], Iterator[Call]]
     write: Callable[[Sequence[Call]], str]
+    form: str
+    """How a call is written, for a model that wrote it otherwise."""
     between: str
     """Separator of the results of one turn; for Qwen that of its template between two tool messages."""
 
@@ -41,7 +45,7 @@ class Native:
         if syntax not in SYNTAXES:
             raise ConfigError(f"`tool_syntax` {syntax!r} is unknown; allowed: {', '.join(SYNTAXES)}.")
         self._syntax = SYNTAXES[syntax]
-        self.version = stable_hash(["native-1", syntax, INSTRUCTION], 8)
+        self.version = stable_hash(["native-2", PARSER, syntax, INSTRUCTION, self._syntax.form], 8)
 
     def open(self, task: Task) -> list[Message]:
         """Return the system message, to which the template adds the tools, then the task."""
@@ -56,10 +60,15 @@ class Native:
         try:
             reply = without_thinking(text)
             calls = bounded(self._syntax.read(reply, task))
+        except Malformed as error:
+            return Action(problem=f"{error}; a call is {self._syntax.form.replace('NAME', '<tool>')}"[:400])
         except Unreadable as error:
             return Action(problem=str(error))
         if calls:
             return Action(calls=calls)
+        if name := attempted(reply, task):
+            form = self._syntax.form.replace("NAME", name)
+            return Action(problem=f"error: not a call; to use {name}, reply {form}"[:400])
         return Action(answer=reply) if reply else Action(problem="error: the reply is empty")
 
     def observe(self, results: Sequence[str]) -> Message:
@@ -109,7 +118,7 @@ def _read_qwen3_coder(text: str, task: Task) -> Iterator[Call]:
         }
         yield call(name, arguments, task)
     if not n_read and _OPEN in text:
-        raise Unreadable("error: no <function=name> after <tool_call>")
+        raise Malformed("error: no <function=name> after <tool_call>")
 
 
 def _typed(text: str, schema: Json) -> Json:
@@ -143,13 +152,18 @@ _START = re.compile(r'\{\s*"(?:type|name|parameters|arguments)"\s*:')
 def _read_llama3(text: str, task: Task) -> Iterator[Call]:
     at, n_read = 0, 0
     while start := _START.search(text, at):
-        value, at = decode(text, start.start())
+        try:
+            value, at = decode(text, start.start())
+        except Unreadable:
+            if n_read or _TAG in text or not start.start():
+                raise
+            break  # an object inside a text that is no JSON is code, unless it names a tool: see `attempted`
         # A row of a table may have a name too: only an object with arguments is a call.
         if "parameters" in value or "arguments" in value:
             n_read += 1
             yield _from_object(value, task)
     if not n_read and _TAG in text:
-        raise Unreadable(f"error: no JSON object with name and parameters after {_TAG}")
+        raise Malformed(f"error: no JSON object with name and parameters after {_TAG}")
 
 
 def _write_llama3(calls: Sequence[Call]) -> str:
@@ -158,7 +172,7 @@ def _write_llama3(calls: Sequence[Call]) -> str:
 
 def _from_object(value: Json, task: Task) -> Call:
     if not isinstance(value, dict):
-        raise Unreadable("error: a call must be a JSON object with name and arguments")
+        raise Malformed("error: a call must be a JSON object with name and arguments")
     # Families use different keys, and models that were trained on both confuse them.
     return call(value.get("name"), value.get("arguments", value.get("parameters", {})), task)
 
@@ -170,10 +184,18 @@ def _json(value: Json) -> str:
 _BETWEEN_RESPONSES = "\n</tool_response>\n<tool_response>\n"
 
 SYNTAXES = {
-    "hermes": Syntax(read=_read_hermes, write=_write_hermes, between=_BETWEEN_RESPONSES),
-    "qwen3_coder": Syntax(read=_read_qwen3_coder, write=_write_qwen3_coder, between=_BETWEEN_RESPONSES),
-    "llama3": Syntax(read=_read_llama3, write=_write_llama3, between="\n"),
-}
+    "hermes": Syntax(
+        read=_read_hermes, write=_write_hermes, between=_BETWEEN_RESPONSES,
+        form='<tool_call>{"name": "NAME", "arguments": {...}}</tool_call>',
+    ),
+    "qwen3_coder": Syntax(
+        read=_read_qwen3_coder, write=_write_qwen3_coder, between=_BETWEEN_RESPONSES,
+        form="<tool_call><function=NAME><parameter=...>...</parameter></function></tool_call>",
+    ),
+    "llama3": Syntax(
+        read=_read_llama3, write=_write_llama3, between="\n", form='{"name": "NAME", "parameters": {...}}',
+    ),
+}  # fmt: skip
 
 
 def build(tool_syntax: str) -> Scaffold:

@@ -2,18 +2,20 @@
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from replication import settings
+from replication import files, processes, settings
 from replication.collect import progress
 from replication.collect.training import tracking
 from replication.collect.training.loop import Progress
 from replication.collect.training.runs import TrainingRun, execute, read_finished
-from replication.errors import TrainingError
+from replication.errors import ReplicationError, TrainingError
+from replication.store.locking import locked
 
 _worker_queue: "Queue | None" = None
 """In a worker: queue for its progress reports. A queue cannot be sent with a task, only be inherited when the process is
@@ -43,30 +45,33 @@ def train_all(
     """Execute the unfinished runs of this list, each in its folder, and log them to wandb.
 
     A run whose first phases are all phases of another run in the list continues from that run's checkpoint, after that
-    run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all.
+    run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all, and
+    so does a run that another process is training.
 
     workers : processes side by side. tracked, results : see `tracking.log_training`.
     """
+    tracking.check(tracked)
     todo = [(run, folder) for run, folder in runs if read_finished(run, folder) is None]
-    if not todo:
-        return Summary(len(runs), 0, 0.0)
     started = time.monotonic()
-    context = get_context("spawn")
-    queue: Queue = context.Queue()
+    if todo:
+        tracking.note_unlogged(tracked, [folder for _, folder in todo])
+        _train(todo, {run.identity: folder for run, folder in runs}, workers)
+    tracking.log_unlogged(tracked, results, [folder for _, folder in runs])
+    return Summary(len(runs), len(todo), time.monotonic() - started)
+
+
+def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int) -> None:
+    queue: Queue = get_context("spawn").Queue()
     bar = Thread(target=_show_progress, args=(queue, [run for run, _ in todo]), daemon=True)
     bar.start()
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_initialize, initargs=(queue,))
-    with pool:
-        try:
-            _execute_in_order(pool, todo, {run.identity: folder for run, folder in runs})
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            queue.put(None)
-            bar.join()
-    tracking.log_training(tracked, results, [folder for _, folder in todo])
-    return Summary(len(runs), len(todo), time.monotonic() - started)
+    try:
+        with processes.workers(min(workers, len(todo)), _initialize, (queue,)) as pool:
+            _execute_in_order(pool, todo, folders)
+    except BaseException:
+        queue.cancel_join_thread()  # a killed worker may hold the lock of the queue for ever
+        raise
+    queue.put(None)
+    bar.join()
 
 
 def _execute_in_order(
@@ -88,7 +93,7 @@ def _execute_in_order(
             prefix = prefixes[run.identity]
             if prefix not in unfinished:
                 waiting.remove((run, folder))
-                futures[pool.submit(_work, run, folder, folders[prefix] if prefix else None)] = run
+                futures[pool.submit(processes.call, _work, run, folder, folders[prefix] if prefix else None)] = run
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             run = futures.pop(future)
             _check(future, run)
@@ -98,8 +103,13 @@ def _execute_in_order(
 def _check(future: Future, run: TrainingRun) -> None:
     try:
         future.result()
-    except (TrainingError, OSError):
+    except (ReplicationError, OSError):
         raise
+    except BrokenProcessPool:
+        raise TrainingError(
+            f"the process that trained `{run.name}`, or one beside it, was killed, for example for lack of memory. The same "
+            f"command resumes. Lower `training.workers` if it recurs."
+        ) from None
     except Exception as error:
         raise TrainingError(f"training run `{run.name}` failed: {type(error).__name__}: {error}") from error
 
@@ -112,7 +122,10 @@ def _initialize(queue: Queue) -> None:
 def _work(run: TrainingRun, folder: Path, start: Path | None) -> None:
     queue, name = _worker_queue, run.name
     assert queue is not None  # `_initialize` ran in this process.
-    execute(run, folder, lambda progress: queue.put((name, progress)), start)
+    with locked(folder):
+        files.remove_temporary(folder)
+        if read_finished(run, folder) is None:  # another command may have trained it since this one started
+            execute(run, folder, lambda progress: queue.put((name, progress)), start)
 
 
 def _show_progress(queue: Queue, runs: list[TrainingRun]) -> None:

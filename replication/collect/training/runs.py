@@ -206,7 +206,7 @@ def _write_curve(path: Path, trained: loop.Trained) -> None:
 def _completed(folder: Path) -> loop.Start:
     """Read the costs and the curve of a finished run, for a run that continues it."""
     record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
-    with (folder / CURVE).open(newline="") as file:
+    with (folder / CURVE).open(newline="", encoding="utf-8") as file:
         curve = [
             {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)

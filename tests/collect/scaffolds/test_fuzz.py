@@ -121,6 +121,8 @@ PIECES = [
     "</parameter>", "<|python_tag|>", '{"name": "TOOL", "arguments": ', '{"name": "TOOL", "parameters": ', '{"tool": "TOOL"',
     '{"tool": "TOOL", "arguments": {"PARAMETER": "', '"}}', '{"calls": [', '{"answer": ', "Action: TOOL\n", "Action Input: ",
     "Final Answer: ", "Observation: ", "Thought: ", "**", "```json\n", "```", "<think>", "</think>", "answer ", "TOOL ",
+    "Final Answer\n", "**Final Answer: ", "Answer: ", "Action: TOOL(", "TOOL(", "PARAMETER=", "'", ")", "{'TOOL': ",
+    "[THINK]", "<tools>", "[TOOL_CALLS]", "<|channel|>final<|message|>",
     "PARAMETER", "\n", " ", "\t", "٣", "²", '"\\ud800"', "{", "}", "[", "]", '"', "\\", ",", ":", "null", "true", "NaN",
     "-Infinity", "1e999", "9" * 400, "-" + "9" * 5_000, "0.1", "x" * 3_000, "[" * 2_000, '{"a":' * 2_000, "]" * 50,
     *PATHS, *CODE, *CONTROL,
@@ -359,8 +361,10 @@ AROUND = [
     ('Action: write\nAction Input: {"text": ', "}"), ("<function=write><parameter=text>", "</parameter></function>"),
 ]  # fmt: skip
 """What may stand around a value in each syntax."""
+THINKING = ("<think>", "</think>", "[THINK]", "<|channel|>final<|message|>")
+"""Pieces of which a reply of any length is thinking alone, or empty."""
 LONG_REPLIES = [
-    *(piece * (1_000_000 // len(piece)) for piece in PIECES if piece not in ("<think>", "</think>")),
+    *(piece * (1_000_000 // len(piece)) for piece in PIECES if piece not in THINKING),
     *(f"</think>{piece * (99_000 // len(piece))}" for piece in PIECES),
     *(f"{start}{'[' * 90_000}" for start in ("<tool_call>", "Action: cat\nAction Input: {\"a\":", '{"name":')),
     "<function=cat>" + "<parameter=a>" * 7_000, "<parameter=a>" * 7_000 + "<function=cat>", "<tool_call>" + '{"' * 49_000,

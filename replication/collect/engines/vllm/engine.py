@@ -77,7 +77,7 @@ class VllmEngine:
         if self._stepper is not None and self._stepper.busy:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         try:
-            checkpoint = open_checkpoint(model)
+            checkpoint = open_checkpoint(model, self._settings.get("download_dir"))
             if self._must_restart(checkpoint):
                 self.close()
                 self._start(checkpoint)

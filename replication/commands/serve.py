@@ -1,0 +1,43 @@
+"""Start vLLM's server for one checkpoint of a study: `python -m replication serve study=controlled serve.only=[NAME]`.
+
+The server has the settings of `engine`, which must be of kind vllm, and runs until this command is interrupted; its output
+is in `results/serve/`. The printed address is one for `engine=endpoint engine.options.urls=[ADDRESS]`, and for official
+harnesses. It listens at `serve.host` and `serve.port`; 0 takes a free port.
+"""
+
+import re
+from pathlib import Path
+
+from replication import settings
+from replication.errors import ConfigError
+
+
+def main(cfg: settings.Root) -> None:
+    """Serve the checkpoint until interrupted."""
+    from replication.collect import build
+    from replication.collect.engines.vllm import server
+    from replication.collect.engines.vllm.checkpoint import open_checkpoint
+    from replication.collect.engines.vllm.options import Options
+
+    if cfg.engine.kind != "vllm":
+        raise ConfigError(
+            f"`engine.kind` is {cfg.engine.kind!r}, but `serve` starts vLLM. Choose an engine of kind vllm."
+        )
+    models = build.served_models(cfg, cfg.serve.only)
+    if len(models) != 1:
+        names = ", ".join(f"`{model.ref.name}`" for model in models) or "none"
+        raise ConfigError(f"`serve` needs one checkpoint; the study has {names}. Name one in `serve.only=[NAME]`.")
+    (model,) = models
+    options = settings.typed(Options, cfg.engine.options, "engine.options")
+    log = Path(cfg.paths.results) / "serve" / f"{re.sub('[^A-Za-z0-9._-]', '-', model.ref.name)}.log"
+    command = server.command(
+        model.ref, dtype=cfg.engine.dtype, context=cfg.engine.context, options=options, tool_syntax=model.tool_syntax
+    )
+    open_checkpoint(model.ref, options.llm.get("download_dir"))  # so that the server starts from whole, stated files
+    print(f"serve: starting `{model.ref.name}`; its output is in `{log}`", flush=True)
+    with server.server(
+        command, server.environment(model.ref, options), log=log, host=cfg.serve.host, port=cfg.serve.port,
+        start_s=cfg.serve.start_s,
+    ) as url:  # fmt: skip
+        print(f"serve: {url} serves `{model.ref.path}`; interrupt to end it", flush=True)
+        server.watch(url, log)
