@@ -44,7 +44,7 @@ class RequestRefused(EngineError):
 
 
 class EnvironmentFault(ReplicationError):
-    """A simulated environment failed; the episode is unscored, the run continues."""
+    """A simulated environment failed: its episode is unscored, the run continues and ends with an error."""
 
 
 class HarnessError(ReplicationError):

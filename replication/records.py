@@ -24,12 +24,14 @@ Json = Any
 """A JSON value: None, bool, int, float, str, and lists and dicts of them."""
 
 StopReason = Literal[
-    "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error"
-]
-"""Reason for the end of an episode. The last two are failures of the set-up, not of the model: such episodes are unscored
-and played again."""
+    "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error",
+    "prompt_too_long",
+]  # fmt: skip
+"""Reason for the end of an episode. context_overflow: the model's own turns filled the context; prompt_too_long: the first
+request left no room for its reply. The last three are failures of the set-up, not of the model: such episodes are
+unscored and played again."""
 
-UNSCORED_REASONS = ("engine_error", "environment_error")
+UNSCORED_REASONS = ("engine_error", "environment_error", "prompt_too_long")
 
 Target = Literal["T1", "T2", "T3"]
 """Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""

@@ -12,6 +12,7 @@ from replication.collect import build, gather, runner, serve
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.training.runs import RECORD, WEIGHTS, weights_sha256
 from replication.commands import paper, run
+from replication.errors import EngineError
 from replication.files import write_json
 from replication.records import to_json
 
@@ -90,6 +91,42 @@ def test_paper_is_built_from_frozen_data_alone_and_byte_for_byte(cfg, tmp_path):
     shutil.rmtree(cfg.paths.results)
     build_paper(cfg, tmp_path / "paper")
     assert {p: p.read_bytes() for p in (tmp_path / "paper").rglob("*") if p.is_file()} == before
+
+
+def test_run_with_failed_episodes_ends_with_an_error_that_counts_them(cfg, monkeypatch, capsys):
+    """Also where only some checkpoints are served, so that no index is written."""
+    pretend_trained(cfg)
+    model, jobs = serve.assignments(cfg)[0]
+    cfg.serve.only, cfg.engine.processes, n = [model.ref.name], 1, sum(len(job.tasks) * job.n_trials for job in jobs)
+    bad = {task.prompt for task in jobs[0].tasks[:4]}
+
+    def failing(request):
+        if prompt_of(request) in bad:
+            raise EngineError("out of memory.")
+        return "answer no"
+
+    monkeypatch.setattr(build, "engine", lambda cfg: ScriptedEngine(failing))
+    message = rf"8 of {n} episodes failed and have no score \(8 engine_error\), the last with: out of memory\. Finished"
+    with pytest.raises(EngineError, match=message):
+        run.main(cfg)
+    assert f"run: {n} episodes in" in capsys.readouterr().out
+    bad.clear()
+    run.main(cfg)
+    assert "run: 8 episodes in" in capsys.readouterr().out
+
+
+def test_run_of_few_episodes_that_all_fail_ends_with_an_error(cfg, monkeypatch):
+    cfg.benchmarks = {"terminal": cfg.benchmarks["terminal"]}
+    cfg.benchmarks["terminal"].n_tasks, cfg.study.n_trials, cfg.probe.n_tasks = 4, 2, 0
+    pretend_trained(cfg)
+
+    def refuse(request):
+        raise EngineError("the engine is gone")
+
+    cfg.serve.only, cfg.engine.processes = [serve.assignments(cfg)[0].model.ref.name], 1
+    monkeypatch.setattr(build, "engine", lambda cfg: ScriptedEngine(refuse))
+    with pytest.raises(EngineError, match="8 of 8 episodes failed and have no score"):
+        run.main(cfg)
 
 
 def test_complete_study_starts_no_engine(cfg, monkeypatch, capsys):

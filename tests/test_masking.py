@@ -142,9 +142,10 @@ def test_errors_mask_what_another_program_quotes(capsys):
     assert capsys.readouterr().err == f"error (OSError): https://{MASK}@host is down\n"
 
 
-def test_run_id_does_not_depend_on_the_use_of_a_token():
-    options = {"device": "cpu", "max_num_seqs": 1, "llm": {}}
-    assert engines.text_options("vllm", options | {"llm": {"hf_token": True}}) == engines.text_options("vllm", options)
+def test_a_token_is_no_option_of_the_engine_so_no_run_id_depends_on_it():
+    options = {"device": "cpu", "max_num_seqs": 1, "llm": {"hf_token": True}}
+    with pytest.raises(ConfigError, match=r"`engine\.options\.llm\.hf_token` cannot be set"):
+        engines.text_options("vllm", options)
 
 
 class Reports:

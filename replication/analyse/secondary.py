@@ -49,7 +49,7 @@ class SecondaryAnalyses:
     """Each benchmark's difference by other methods, for every comparison."""
     per_scale: list[ScaleVerdict]
     probe_runs: pd.DataFrame | None
-    """Accuracy as a world model and score as an agent, per training run and domain; None without a probe."""
+    """Accuracy as a world model and score as an agent, per training run and domain; None if no run has both."""
     probe_correlations: list[ProbeCorrelation]
     curves: pd.DataFrame | None
     """Training curves smoothed for drawing; None where nothing was trained."""
@@ -63,6 +63,7 @@ def run_secondary_analyses(
     runs = None
     if frozen.probe is not None:
         runs = probe.run_table(frozen.scores, frozen.probe, frozen.about.domains)
+        runs = None if runs[["token_f1", "score"]].dropna().empty else runs
     return SecondaryAnalyses(
         spread=seeds.equal_spread(seeds.run_scores(frozen.scores)),
         aa=aa.check(
@@ -71,7 +72,7 @@ def run_secondary_analyses(
         ),
         second_opinions=_second_opinions(data, comparisons),
         per_scale=per_scale(claims, data),
-        probe_runs=runs if runs is not None and len(runs) else None,
+        probe_runs=runs,
         probe_correlations=[] if runs is None else _probe_correlations(runs, settings.level),
         curves=_smallest_first(smoothed(frozen.curves, n_points=N_CURVE_POINTS), frozen.training)
         if len(frozen.curves)

@@ -128,6 +128,7 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
             criteria = dict(first.criteria)
         else:
             criteria["bounds"] = _bounds(rule, claim, data, target, first)
+            reason += _unscored_note(claim, data.scores)
         estimate, scope = first.estimate, first.scope
     except AnalysisError as error:
         outcome, reason, estimate, criteria = "not_testable", str(error), None, {}
@@ -148,6 +149,12 @@ def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
         deviations=data.deviations,
         unspecified=claim.unspecified,
     )
+
+
+def _unscored_note(claim: Claim, scores: pd.DataFrame) -> str:
+    """Say how many scores of the compared arms are missing; empty if none is."""
+    values = scores.loc[scores["arm"].isin(compared_arms(claim)), "value"]
+    return f"; {values.isna().sum()} of {len(values)} episodes have no score" * bool(values.isna().any())
 
 
 def _original(claim: Claim, data: StudyData) -> Estimate | None:

@@ -131,11 +131,8 @@ def commit(repository: str, revision: str | None, key: str) -> str:
     )
 
 
-def snapshot(repository: str, revision: str, cache: str | None = None) -> Path:
-    """Return the folder of a commit in a cache of the hub, downloaded if it is missing; its files are checked.
-
-    cache : folder of the cache; None is the usual one.
-    """
+def snapshot(repository: str, revision: str) -> Path:
+    """Return the folder of a commit in the cache of the hub, downloaded if it is missing; its files are checked."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -143,11 +140,7 @@ def snapshot(repository: str, revision: str, cache: str | None = None) -> Path:
         # `original/` has the weights a second time, in another format.
         folder = Path(
             snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=cache,
-                allow_patterns=[*WEIGHTS, *SETUP],
-                ignore_patterns="original/*",
+                repository, revision=revision, allow_patterns=[*WEIGHTS, *SETUP], ignore_patterns="original/*"
             )
         )
     except (HfHubHTTPError, OSError, ValueError) as error:

@@ -41,6 +41,8 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
         if reply.finish == "context":
             messages.append(_said(reply, Action()))
             stop = "context_overflow"
+            if turn == 0:  # the model has used nothing of the context: the set-up is at fault
+                stop, error = "prompt_too_long", _too_long(spec, reply)
             break
         action = _action(reply, scaffold, task)
         messages.append(_said(reply, action))
@@ -72,6 +74,10 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
         stop_reason=stop, error=error, n_turns=len(seeds), n_malformed=n_malformed, n_prompt_tokens=n_prompt,
         n_completion_tokens=n_completion, seeds=tuple(seeds), wall_s=round(time.monotonic() - started, 4),
     )  # fmt: skip
+
+
+def _too_long(spec: RunSpec, reply: Reply) -> str:
+    return f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}."
 
 
 def _action(reply: Reply, scaffold: Scaffold, task: Task) -> Action:

@@ -113,6 +113,8 @@ def _check(job: HarnessJob, results: Sequence[ItemResult]) -> None:
             f"{n_unscored} of {len(results)} attempts have no score, more than `max_unscored` {job.max_unscored:g}: "
             "a server was probably down. Run them again, or raise the limit."
         )
+    elif results and n_unscored == len(results):
+        problems.append("no attempt has a score, so there is nothing to analyse. Run them again.")
     _raise_if_any(subject, problems)
 
 

@@ -68,6 +68,9 @@ class Engine(Protocol):
     async def generate(self, request: Request) -> Reply:
         """Generate the reply of one turn. Raises EngineError if the engine fails."""
 
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt; nothing is generated."""
+
     def load(self, model: ModelRef) -> None:
         """Serve this checkpoint from now on; no request may be in flight."""
 

@@ -19,8 +19,8 @@ from replication.files import write_json
 from replication.records import Json, stable_hash
 from replication.store import Store
 
-Scores = Mapping[str, list[list[float | None]]]
-"""By run_id: per task, in the order of the task list, the scores of its trials; None is unscored."""
+Scores = Mapping[str, list[list[float]]]
+"""By run_id: per task, in the order of the task list, the scores of its trials."""
 
 Stop = Callable[[str, Scores], str]
 """(name of a group, its scores so far) -> `continue`, or the decision that ends the group. Must be deterministic."""
@@ -57,7 +57,7 @@ def collect_monitored(cfg: settings.Root, work: Sequence[Assignment], rule: Stop
     """Play treatment and control by blocks of tasks, at each scale and benchmark until the stopping rule ends it.
 
     The tasks are ordered by a hash of (study.seed, task id), so that levels are mixed. A task's difference is that of its
-    means over training runs, scaffolds and trials; an unscored episode counts as 0. Looks are written to
+    means over training runs, scaffolds and trials; every episode must have a score. Looks are written to
     results/studies/<study>.monitor.json as they happen, and computed again from the store when the command resumes.
     """
     work = _in_order(cfg, work)
@@ -135,9 +135,10 @@ class _Player:
             if model.ref != self._loaded:
                 engine.load(model.ref)
                 self._loaded = model.ref
+                runner.require_room(self._store, engine, own)  # of all blocks, before the first is played
             n_played += runner.collect(
                 self._store, engine, part, concurrency=self._cfg.engine.concurrency, title=model.ref.name
-            )
+            ).n_episodes
         return n_played
 
     def close(self) -> None:
@@ -163,8 +164,8 @@ def collect_in_blocks(
         the store, so an interrupted run gives identical ones.
 
     A job's tasks are those up to the end of the block, so tasks after the stop are in no manifest and no score table:
-    they count as not planned, not as unscored. A look needs every episode that failed in the engine to be played again
-    (EngineError); one that failed in the environment is passed on as None.
+    they count as not planned, not as unscored. A look needs a score of every episode: a failed one must be played again
+    first (EngineError), because counting it as 0 or leaving it out could end the study.
     """
     _check_groups(groups, block)
     n_planned = dict.fromkeys(groups, 0)
@@ -185,20 +186,20 @@ def collect_in_blocks(
     return n_planned
 
 
-def scores_so_far(store: Store, job: runner.Job) -> list[list[float | None]]:
-    """Read the scores of a job's tasks and trials by its current grader; EngineError where one was not played."""
+def scores_so_far(store: Store, job: runner.Job) -> list[list[float]]:
+    """Read the scores of a job's tasks and trials by its current grader; EngineError where one has no score."""
     table = store.score_table([job.spec.run_id])
     if (table["value"].notna() & (table["grader"] != job.benchmark.grader)).any():
         runner.regrade(store, job)
         table = store.score_table([job.spec.run_id], grader=job.benchmark.grader)
-    rows = table[table["stop_reason"] != "engine_error"]
+    rows = table[table["value"].notna()]
     keys = zip(rows["task_id"], rows["task_hash"], rows["trial"], strict=True)
-    values = {key: None if math.isnan(value) else float(value) for key, value in zip(keys, rows["value"], strict=True)}
+    values = dict(zip(keys, map(float, rows["value"]), strict=True))
     by_task = [[(task.id, task.content_hash, trial) for trial in range(job.n_trials)] for task in job.tasks]
     n_missing = sum(key not in values for trials in by_task for key in trials)
     if n_missing:
         raise EngineError(
-            f"{n_missing} episodes of run `{job.spec.run_id}` failed in the engine, and a look needs all of a block. "
+            f"{n_missing} episodes of run `{job.spec.run_id}` failed and have no score, and a look needs all of a block. "
             f"Finished episodes are stored; the same command plays the rest."
         )
     return [[values[key] for key in trials] for trials in by_task]
@@ -258,9 +259,9 @@ def _cut(job: runner.Job, model: build.ServedModel, n_tasks: Mapping[str, int]) 
     return replace(job, tasks=job.tasks[: n_tasks[name]])
 
 
-def _task_means(runs: Sequence[list[list[float | None]]]) -> list[float]:
-    """Average each task's trials over runs; an unscored one counts as 0."""
-    return [math.fsum(v or 0.0 for trials in task for v in trials) / sum(map(len, task)) for task in zip(*runs)]
+def _task_means(runs: Sequence[list[list[float]]]) -> list[float]:
+    """Average each task's trials over runs."""
+    return [math.fsum(v for trials in task for v in trials) / sum(map(len, task)) for task in zip(*runs)]
 
 
 def _record(cfg: settings.Root, groups: Mapping[str, Arms], rule: StoppingRule, path: Path) -> dict[str, Json]:

@@ -42,7 +42,8 @@ def _store(root: Path) -> Store:
 def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     """Play and grade the missing episodes of these checkpoints; no engine is started if there are none.
 
-    `engine.processes` engines share the checkpoints.
+    `engine.processes` engines share the checkpoints. Raises EngineError or EnvironmentFault at
+    the end if episodes failed: those runs are incomplete.
     """
     store = store_of(cfg)
     todo: list[Assignment] = []
@@ -60,10 +61,14 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     todo.sort(key=lambda item: checkpoints.group(item.model.ref.path))
     shares = _shares(todo, min(cfg.engine.processes, len(todo)))
     if len(shares) == 1:
-        n_played = _play_share(cfg, shares[0], 0)
+        played = _play_share(cfg, shares[0], 0)
     else:
-        n_played = _play_side_by_side(cfg, shares)
-    print(f"run: {n_played} episodes in {time.monotonic() - started:.0f} s")
+        played = _play_side_by_side(cfg, shares)
+    print(f"run: {played.n_episodes} episodes in {time.monotonic() - started:.0f} s")
+    if played.n_ungraded:
+        print(f"run: WARNING, {played.n_ungraded} of them could not be graded and have no score")
+    if played.failures:
+        raise played.failure()
 
 
 def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
@@ -71,13 +76,13 @@ def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
     return [todo[i::n] for i in range(n)]
 
 
-def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]]) -> int:
+def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]]) -> runner.Played:
     """Play each share in a process; if one fails, the others are played to their end before the error is raised."""
     with processes.workers(len(shares)) as pool:
         futures = [pool.submit(processes.call, _play_share, cfg, share, at) for at, share in enumerate(shares)]
         wait(futures)
         try:
-            return sum(future.result() for future in futures)
+            return sum((future.result() for future in futures), runner.Played())
         except BrokenProcessPool:
             raise EngineError(
                 f"one of {len(shares)} engine processes was killed, for example for lack of memory. Finished episodes are "
@@ -85,15 +90,15 @@ def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]
             ) from None
 
 
-def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int) -> int:
-    store, n_played = store_of(cfg), 0
+def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int) -> runner.Played:
+    store, played = store_of(cfg), runner.Played()
     engine = build.engine(cfg)
     try:
         for model, jobs in share:
             engine.load(model.ref)
-            n_played += runner.collect(
+            played += runner.collect(
                 store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, position=position
             )
     finally:
         engine.close()
-    return n_played
+    return played

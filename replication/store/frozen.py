@@ -70,6 +70,12 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     scores = validated(store.score_table(index.run_ids))
     if scores.empty:
         raise AnalysisError(f"study `{study}` has no episodes in the store under {results}; collect it again.")
+    absent = sorted(set(index.run_ids) - set(scores["run_id"]))
+    if absent:
+        raise AnalysisError(
+            f"{len(absent)} of {len(index.run_ids)} runs of study `{study}` have no episode in the store under {results}, "
+            f"such as `{absent[0]}`; collect it again."
+        )
     runs = pd.DataFrame([dataclasses.asdict(run.record) for run in index.training], columns=list(TRAINING))
     tables = {
         "scores.csv": scores,

@@ -57,7 +57,7 @@ class Attempt(Struct, gc=False):
 
     @property
     def failed(self) -> bool:
-        """Whether the engine or the environment, not the model, ended the episode."""
+        """Whether the set-up, not the model, ended the episode."""
         return self.stop_reason in UNSCORED_REASONS
 
 
@@ -134,6 +134,8 @@ def read_lines(path: Path, run_id: str, kind: type[L]) -> Iterator[L]:
                 record.task_id, record.task_hash = task, content = known[record.task_id], known[record.task_hash]
                 record.key = (task, content, record.trial)
                 record.number, record.offset, record.checksum = number, offset, crc
+                if isinstance(record, Attempt) and record.stop_reason == "context_overflow" and record.n_turns == 1:
+                    record.stop_reason = _current_reason(_json(raw))
                 offset += len(raw) + 1
                 yield record
 
@@ -155,6 +157,16 @@ def _decoded(raw: bytes, kind: type[L]) -> L | None:
         return convert(record, kind)
     except (ValueError, TypeError, KeyError):  # MsgspecError is a ValueError
         return None
+
+
+def _current_reason(episode: Mapping[str, Json]) -> str:
+    """Return the stop reason of an episode in the words of today.
+
+    A first request without room for its reply was once stored as a context_overflow of the model, and scored 0. The
+    episodes of an official harness have no seeds and keep its reasons.
+    """
+    is_first = episode["stop_reason"] == "context_overflow" and len(episode["seeds"]) == 1
+    return "prompt_too_long" if is_first else str(episode["stop_reason"])
 
 
 def _json(raw: bytes) -> Json:
@@ -217,7 +229,7 @@ def read_episodes(folder: Path, attempts: Iterable[Attempt], trajectories: bool)
             file.seek(attempt.offset)
             record = _json(file.readline())
             fields = {name: record[name] for name in EPISODE_FIELDS}
-            fields["seeds"] = tuple(fields["seeds"])
+            fields["seeds"], fields["stop_reason"] = tuple(fields["seeds"]), _current_reason(record)
             yield Episode(**fields, trajectory=read_frame(folder, attempt) if trajectories else ())
 
 

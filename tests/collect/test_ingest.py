@@ -165,6 +165,13 @@ def test_results_that_are_not_whole_are_refused_and_nothing_is_written(job, tmp_
     assert not store.root.exists() or not any(store.root.iterdir())
 
 
+def test_results_without_any_score_are_refused_under_every_limit(job, tmp_path):
+    write(job, dict.fromkeys(SCORES))
+    with pytest.raises(HarnessError, match="no attempt has a score"):
+        ingest(Store(tmp_path / "store"), dataclasses.replace(job, max_unscored=1.0))
+    assert not (tmp_path / "store").exists()
+
+
 def test_long_list_of_problems_is_cut(job, tmp_path):
     write(job, SCORES, *[("x", n, "bad") for n in range(30)])
     with pytest.raises(HarnessError, match=r"and 20 more$"):

@@ -18,7 +18,7 @@ from replication.analyse.tables.arms import pairs
 from replication.collect import build, monitoring, runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.commands import gather, run
-from replication.errors import AnalysisError, ConfigError, EngineError, StoreError
+from replication.errors import AnalysisError, ConfigError, EngineError, EnvironmentFault, StoreError
 from replication.records import stable_seed
 from replication.store import Store
 
@@ -54,7 +54,7 @@ class Player:
         return sum(
             runner.collect(
                 self.store, ScriptedEngine(self.scripts[job.spec.run_id]), [job], concurrency=4, title="test"
-            )
+            ).n_episodes
             for job in jobs
         )
 
@@ -165,13 +165,42 @@ def test_look_waits_for_an_episode_that_the_engine_refused(tmp_path):
 
     player, looked = Player(store, {job.spec.run_id: refusing}), []
     stop = lambda name, scores: looked.append(scores) or "continue"  # noqa: E731
-    with pytest.raises(EngineError, match=r"1 episodes of run .* a look needs all of a block"):
+    with pytest.raises(EngineError, match=r"1 episodes of run .* have no score, and a look needs all of a block"):
         monitoring.collect_in_blocks(store, {"t": [job]}, block=4, play_part=player, stop=stop)
     assert looked == []
     monitoring.collect_in_blocks(
         store, {"t": [job]}, block=4, play_part=Player(store, {job.spec.run_id: script}), stop=stop
     )
     assert looked == [{job.spec.run_id: [[1.0]] * 4}]
+
+
+@pytest.mark.parametrize("broken", ["environment", "grader"])
+def test_episode_without_a_score_stops_a_look_instead_of_counting_as_zero(tmp_path, broken):
+    class Broken:
+        def __init__(self, benchmark):
+            self._benchmark = benchmark
+
+        def __getattr__(self, name):
+            return getattr(self._benchmark, name)
+
+        def start(self, task):
+            return self if broken == "environment" and task == job.tasks[0] else self._benchmark.start(task)
+
+        def step(self, call):
+            raise EnvironmentFault("the simulator broke")
+
+        def grade(self, task, episode):
+            score = self._benchmark.grade(task, episode)
+            return dataclasses.replace(score, value=None) if broken == "grader" and task == job.tasks[0] else score
+
+    store, job, looked = Store(tmp_path), job_of(EXPERT, n_tasks=4), []
+    bad = dataclasses.replace(job, benchmark=Broken(job.benchmark))
+    with pytest.raises(EngineError, match=r"1 episodes of run .* have no score, and a look needs all of a block"):
+        monitoring.collect_in_blocks(
+            store, {"t": [bad]}, block=4, play_part=Player(store, {job.spec.run_id: script_for(job)}),
+            stop=lambda name, scores: looked.append(scores) or "continue",
+        )  # fmt: skip
+    assert looked == []
 
 
 def test_episodes_scored_by_another_grader_are_graded_again_before_a_look(tmp_path):
@@ -373,6 +402,6 @@ def test_monitoring_is_off_by_default():
             assert settings.checked(compose("config", overrides=overrides)).monitor.enabled is enabled
 
 
-def test_unscored_episode_counts_as_zero_and_tasks_are_means_over_runs_and_trials():
-    runs = [[[1.0, None], [0.5, 0.5]], [[1.0, 0.0], [1.0, 1.0]]]
+def test_tasks_are_means_over_runs_and_trials():
+    runs = [[[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [1.0, 1.0]]]
     assert monitoring._task_means(runs) == [0.5, 0.75]

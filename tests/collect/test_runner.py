@@ -1,6 +1,7 @@
 """The episode loop and the runner on scripted engines: seeds, resuming, failures, identity."""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 from parts import (
@@ -29,15 +31,15 @@ from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.episodes import play
-from replication.errors import EngineError, EnvironmentFault, RequestRefused
-from replication.records import UNSCORED_REASONS, Message, Reply, StopReason, canonical_json
+from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError, RequestRefused
+from replication.records import UNSCORED_REASONS, Message, Reply, Score, StopReason, canonical_json
 from replication.store import Store
 from replication.store.lines import message_record
 
 
 def collect(store, script, *jobs, concurrency=4):
     engine = ScriptedEngine(script)
-    n = runner.collect(store, engine, jobs, concurrency=concurrency, title="test")
+    n = runner.collect(store, engine, jobs, concurrency=concurrency, title="test").n_episodes
     return n, engine
 
 
@@ -94,7 +96,16 @@ def test_turn_limit_token_limit_and_context_overflow_have_their_own_reasons():
     assert finish(job, [reply("ls")] * 20).stop_reason == "turn_limit"
     many = Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=150)
     assert finish(job, [many] * 20).stop_reason == "token_limit"
-    assert finish(job, [reply("", "context")]).stop_reason == "context_overflow"
+    assert finish(job, [reply("ls"), reply("", "context")]).stop_reason == "context_overflow"
+
+
+@pytest.mark.parametrize("text", ["", "l"])
+def test_first_request_without_room_for_its_reply_is_unscored_and_says_how_long_it_is(text):
+    job = make_job()
+    episode = finish(job, [reply(text, "context")])
+    assert episode.stop_reason == "prompt_too_long"
+    assert episode.error == "the first request has 10 tokens, too many for a context of 512."
+    assert job.benchmark.grade(job.tasks[0], episode).value is None
 
 
 def test_malformed_replies_are_reported_to_the_model_and_end_the_episode_when_repeated():
@@ -134,7 +145,7 @@ def test_text_beside_a_context_overflow_is_not_read():
     [
         ("turn_limit", [reply("ls")] * 20),
         ("token_limit", [Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=200)]),
-        ("context_overflow", [reply("", "context")]),
+        ("context_overflow", [reply("ls"), reply("", "context")]),
         ("malformed", [reply("what?")] * 3),
     ],
 )
@@ -196,12 +207,17 @@ def refuse(request):
     raise EngineError("the engine is gone")
 
 
+def no_room():
+    return Reply(text="", finish="context", n_prompt_tokens=600, n_completion_tokens=0)
+
+
 # What a model, an engine or an environment does for an episode to end with each reason.
 ENDINGS = {
     "answer": lambda request: "answer done",
     "turn_limit": lambda request: "ls",
     "token_limit": lambda request: Reply(text="ls", finish="stop", n_prompt_tokens=1, n_completion_tokens=150),
-    "context_overflow": lambda request: Reply(text="", finish="context", n_prompt_tokens=600, n_completion_tokens=0),
+    "context_overflow": lambda request: no_room() if n_turns_so_far(request) else "ls",
+    "prompt_too_long": lambda request: no_room(),
     "malformed": lambda request: "what?",
     "engine_error": refuse,
     "environment_error": lambda request: "ls",
@@ -216,16 +232,95 @@ def test_every_stop_reason_is_tested():
 def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played_again(tmp_path, reason):
     job, store = make_job(n_tasks=3, n_trials=2), Store(tmp_path)
     broken = dataclasses.replace(job, benchmark=Breaking(job.benchmark)) if reason == "environment_error" else job
-    collect(store, ENDINGS[reason], broken)
+    ours = reason in UNSCORED_REASONS
+    message = rf"6 of 6 episodes failed and have no score \(6 {reason}\), the last with: .*plays the rest"
+    with pytest.raises(ReplicationError, match=message) if ours else contextlib.nullcontext():
+        collect(store, ENDINGS[reason], broken)
     table = store.score_table()
     assert table["stop_reason"].tolist() == [reason] * 6
-    ours = reason in UNSCORED_REASONS
     assert table["value"].isna().all() if ours else table["value"].tolist() == [0.0] * 6
     errors = {episode.error for episode in store.episodes(job.spec.run_id)}
-    assert errors == {{"engine_error": "the engine is gone", "environment_error": "the simulator broke"}.get(reason)}
+    assert errors == {
+        {
+            "engine_error": "the engine is gone", "environment_error": "the simulator broke",
+            "prompt_too_long": "the first request has 600 tokens, too many for a context of 512.",
+        }.get(reason)
+    }  # fmt: skip
     n_played, _ = collect(store, expert_script(job), job)
     assert n_played == (6 if ours else 0)
     assert store.score_table()["value"].tolist() == [1.0 if ours else 0.0] * 6
+
+
+def test_task_that_does_not_fit_into_the_context_is_refused_before_anything_is_stored(tmp_path):
+    job, store = make_job("calling", n_tasks=3, n_trials=2), Store(tmp_path)
+    lengths = {}
+    collect(Store(tmp_path / "other"), lambda request: lengths.setdefault(prompt_of(request), request) and "no", job)
+    words = sorted(sum(len(m.content.split()) for m in request.messages) for request in lengths.values())
+    assert words[0] < words[-1]
+    need = words[-1] + job.spec.sampling.max_tokens
+    short = dataclasses.replace(job, spec=dataclasses.replace(job.spec, context=need - 1))
+    message = (
+        rf"1 of 3 tasks of `calling` .* scaffold `compact`: .* has {words[-1]} tokens .* at least {need}, or lower"
+    )
+    with pytest.raises(ConfigError, match=message):
+        collect(store, expert_script(short), short)
+    assert store.runs() == [] and not (tmp_path / short.spec.run_id).exists()
+    enough = dataclasses.replace(job, spec=dataclasses.replace(job.spec, context=need))
+    assert collect(store, lambda request: "answer no", enough)[0] == 6
+
+
+def test_context_of_the_scripted_engine_ends_the_first_turn_of_what_does_not_fit(tmp_path):
+    job, store = make_job(n_tasks=2, n_trials=1), Store(tmp_path)
+    with pytest.raises(EngineError, match="2 prompt_too_long"):
+        runner.collect(store, ScriptedEngine(expert_script(job), context=5), [job], concurrency=1, title="test")
+    assert store.score_table()["value"].isna().all()
+
+
+def test_overflow_on_the_first_turn_that_an_earlier_version_scored_0_is_unscored_and_played_again(tmp_path):
+    job, store = make_job(n_tasks=2, n_trials=1), Store(tmp_path)
+    old = dataclasses.replace(finish(job, [reply("", "context")]), stop_reason="context_overflow", error=None)
+    later = finish(dataclasses.replace(job, tasks=job.tasks[1:]), [reply("ls"), reply("", "context")])
+    with store.writer(job.spec, labels=job.labels, engine={"engine": "scripted"}, tasks=job.tasks) as writer:
+        for episode in (old, later):
+            writer.append(episode, Score.of(episode, job.benchmark.grader, 0.0))
+    table = Store(tmp_path).score_table().set_index("task_id").loc[[task.id for task in job.tasks]]
+    assert table["stop_reason"].tolist() == ["prompt_too_long", "context_overflow"]
+    assert np.isnan(table["value"].iloc[0]) and table["value"].iloc[1] == 0.0
+    assert collect(store, expert_script(job), job)[0] == 1
+    assert sorted(store.score_table()["value"]) == [0.0, 1.0]
+
+
+def test_few_failures_let_the_run_end_and_are_counted(tmp_path):
+    job, store = make_job(n_tasks=6, n_trials=1), Store(tmp_path)
+    script, bad = expert_script(job), {task.prompt for task in job.tasks[:2]}
+    played = runner.collect(
+        store,
+        ScriptedEngine(lambda r: refuse(r) if prompt_of(r) in bad else script(r)),
+        [job],
+        concurrency=2,
+        title="t",
+    )
+    assert (played.n_episodes, played.failures) == (6, {"engine_error": 2})
+    assert str(played.failure()).startswith(
+        "2 of 6 episodes failed and have no score (2 engine_error), the last with: the"
+    )
+
+
+def test_episode_whose_grader_fails_is_unscored_and_graded_by_the_next_call_without_playing(tmp_path):
+    class Ungraded(Breaking):
+        def start(self, task):
+            return self._benchmark.start(task)
+
+        def grade(self, task, episode):
+            raise EnvironmentFault("the grader broke")
+
+    job, store = make_job(n_tasks=3, n_trials=1), Store(tmp_path)
+    broken = dataclasses.replace(job, benchmark=Ungraded(job.benchmark))
+    played = runner.collect(store, ScriptedEngine(expert_script(job)), [broken], concurrency=2, title="test")
+    assert (played.n_ungraded, played.failures.total()) == (3, 0)
+    assert store.score_table()["value"].isna().all()
+    runner.regrade(store, job)
+    assert store.score_table()["value"].tolist() == [1.0] * 3
 
 
 @pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
@@ -314,7 +409,9 @@ def test_request_that_would_be_refused_again_is_sent_once_and_its_episode_is_uns
     def refusing(request):
         raise RequestRefused("the template has no tool slot")
 
-    _, engine = collect(store, refusing, job)
+    engine = ScriptedEngine(refusing)
+    with pytest.raises(EngineError, match="2 of 2 episodes failed and have no score"):
+        runner.collect(store, engine, [job], concurrency=1, title="test")
     assert len(engine.requests) == 2
     assert [e.error for e in store.episodes(job.spec.run_id)] == ["the template has no tool slot"] * 2
     assert store.score_table()["stop_reason"].tolist() == ["engine_error"] * 2
@@ -365,7 +462,7 @@ def test_changed_character_of_a_task_plays_only_that_task_again(tmp_path):
 def test_any_setting_that_can_change_an_episode_changes_the_run_id():
     spec = make_job().spec
     changes = {
-        "model": "x/y", "revision": "r2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
+        "model": "x/y", "revision": "r2", "files_sha256": "f2", "engine": "vllm", "dtype": "bfloat16", "context": 1024,
         "engine_options": {"quantization": "fp8"}, "max_malformed": 2, "benchmark": "other",
         "benchmark_version": "other", "scaffold": "react", "scaffold_version": "other", "max_turns": 9,
         "max_episode_tokens": 1, "seed": 9, "sampling": dataclasses.replace(spec.sampling, top_p=0.5),

@@ -329,3 +329,31 @@ def typed_amounts(body):
 def typed_decimals(body):
     """Decimals outside dimensions and file names, with or without a zero before the point."""
     return re.findall(r"(?<![\w.])\d*\.\d+(?!\w|\.\d)", re.sub(r"\b\d+\.\d+(pt|cm|em|fr)\b", "", body))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["one run unscored", "nothing scored", "one task", "one arm, one benchmark"])
+def test_study_without_some_scores_still_has_a_paper_that_says_what_is_missing(
+    folder, tmp_path, make_scores, make_curves, case
+):
+    n_tasks = 1 if case == "one task" else 6
+    scores = make_scores({"agent_sft": 0.4, "lwm_then_sft": 0.6}, n_tasks=n_tasks)
+    if case == "one run unscored":
+        scores["value"] = scores["value"].mask((scores["arm"] == "agent_sft") & (scores["training_seed"] == 1))
+    elif case == "nothing scored":
+        scores["value"] = np.nan
+    elif case == "one arm, one benchmark":
+        scores = scores[(scores["arm"] == "agent_sft") & (scores["benchmark"] == "calling")]
+    scores["value"] = scores["value"].astype(object).where(scores["value"].notna(), None)
+    collect(tmp_path / "results", scores, make_curves())
+    built = build(folder, "controlled", "controlled", tmp_path / "results")
+    ours = [verdict for verdict in built.verdicts if verdict.study == "controlled"]
+    reason = {
+        "one run unscored": "`agent_sft` has no score on `calling` at scale `tiny` with scaffold `compact` in 1 of its 3",
+        "nothing scored": "has no score on `calling` at scale `tiny` with scaffold `compact` in 3 of its 3 checkpoints",
+        "one task": "T2 needs at least 2 tasks per benchmark; got 1 of `calling`",
+        "one arm, one benchmark": "arm `lwm_then_sft` was not run; the study has agent_sft.",
+    }[case]
+    assert {verdict.outcome for verdict in ours} == {"not_testable"} and reason in ours[0].reason
+    assert (folder / "paper.pdf").stat().st_size > 10_000
+    assert not re.search(r"\bnan\b", (folder / "data/numbers.json").read_text(), re.IGNORECASE)

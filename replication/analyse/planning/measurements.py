@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from replication import settings
 from replication.analyse.stats.design import components
 from replication.errors import AnalysisError, ConfigError
+from replication.records import UNSCORED_REASONS
 from replication.store import Store
 from replication.store.frozen import FILES, read_frozen
 from replication.store.index import index_path, read_index
@@ -73,7 +74,8 @@ def measure(cfg: settings.Root) -> Measurements:
             )
         return Measurements(study=study, tokens_per_s=tokens_per_s)
     frozen = read_frozen(study, folder.parent)
-    tokens = frozen.scores.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
+    played = frozen.scores[~frozen.scores["stop_reason"].isin(UNSCORED_REASONS)]
+    tokens = played.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
     seconds = frozen.training.groupby(["arm", "scale"])["wall_s"].mean().dropna()
     return Measurements(
         study=study,
@@ -204,15 +206,18 @@ def _mean_tau(by_scale: Iterable[list[_Cell]], n_benchmarks: int) -> float | Non
 
 
 def _array(part: pd.DataFrame, treatment: str, control: str) -> NDArray[np.float64]:
-    """Return scores (arm, training run, trial, task), averaged over scaffolds; a missing score counts as 0.
+    """Return scores (arm, training run, trial, task), averaged over scaffolds; tasks with a missing score are left out.
 
     A public checkpoint has no training seed and counts as one run; of several in one arm the first in order is taken,
     because their spread is not one between training runs.
     """
     trained = bool(part["training_seed"].notna().all())
     keys = ["arm", "training_seed", "unit", "trial", "task_id"]
-    filled = part.assign(value=part["value"].fillna(0.0), training_seed=part["training_seed"].fillna(-1))
-    table = filled.groupby(keys)["value"].mean()
+    unscored = set(part.loc[part["value"].isna(), "task_id"])
+    scored = part[~part["task_id"].isin(unscored)]
+    if len(part) and scored.empty:
+        raise AnalysisError("no task has all its scores")
+    table = scored.assign(training_seed=scored["training_seed"].fillna(-1)).groupby(keys)["value"].mean()
     arms = [table.loc[arm].unstack("task_id") for arm in (treatment, control) if arm in table.index]
     if len(arms) < 2 or not arms[0].columns.equals(arms[1].columns):
         raise AnalysisError("the arms did not play the same tasks")

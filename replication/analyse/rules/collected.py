@@ -244,6 +244,11 @@ def on_all_scales(claim: Claim, data: StudyData, target: Target, policy: Unscore
     groups = grouped(claim, data, "params_b", at_least=3)
     level = 1 - alpha / len(groups)
     estimates = [mean_of(list(g.values()), target, level, policy) for g in groups.values()]
+    for scale, estimate in zip(groups, estimates, strict=True):
+        if not estimate.se:
+            raise AnalysisError(
+                f"{size(scale)} parameters show no variation at all in these arms, so no interval is defined."
+            )
     largest = estimates[-1]
     outcome: Outcome = "not_replicated" if largest.high < sesoi else "inconclusive"
     if min(e.low for e in estimates) > 0:
@@ -314,6 +319,12 @@ def _attempts(claim: Claim, data: StudyData, arm: int) -> _Attempts:
     cost = 2e9 * scores["params_b"] * (scores["n_prompt_tokens"] + scores["n_completion_tokens"])
     spent = pairs(scores.assign(cost=cost), *compared_arms(claim), column="cost")
     by_column = (spent, paired(claim, data))
+    n_trials = sorted({np.asarray(pair[arm]).shape[1] for pair in spent.values()})
+    if len(n_trials) > 1:
+        raise AnalysisError(
+            f"`{compared_arms(claim)[arm]}` has {' or '.join(map(str, n_trials))} trials per task, depending on the "
+            f"benchmark; compute per solved task needs as many on each."
+        )
     return _Attempts(*(np.concatenate([np.asarray(pair[arm]) for pair in of.values()], axis=2) for of in by_column))
 
 
@@ -325,4 +336,4 @@ def _training_ratio(claim: Claim, data: StudyData) -> float | None:
     shared = data.scores.groupby("scale")["arm"].agg(lambda arms: {treatment, control} <= set(arms))
     at_shared = data.training[data.training["scale"].map(shared).fillna(False).astype(bool)]
     flops = at_shared.groupby("arm")["flops"].mean()
-    return float(flops[treatment] / flops[control]) if {treatment, control} <= set(flops.index) else None
+    return float(flops[treatment] / flops[control]) if flops.reindex([treatment, control]).gt(0).all() else None

@@ -110,11 +110,19 @@ def scope_of(claim: Claim, data: StudyData) -> str:
     if data.scores is None:
         scales = ", ".join(map(size, sorted(arms["params_b"].dropna().unique())))
         return f"published scores of one pair of checkpoints at {scales}, {arms['benchmark'].nunique()} benchmarks"
+    shared = arms[arms.groupby(["scale", "scaffold"])["arm"].transform("nunique") == len(set(compared))]
+    arms = arms if shared.empty else shared
     listed = []
     for column in ("scale", "scaffold", "benchmark"):
         by = ["params_b", column] if column == "scale" else [column]
         values = [str(value) for value in arms.sort_values(by, kind="stable")[column].unique()]
         listed.append(f"{column}{'s' * (len(values) > 1)} {', '.join(values)}")
+    scales = arms.groupby("benchmark")["scale"].unique()
+    listed += [
+        f"{name} at scale {', '.join(sorted(at))} only"
+        for name, at in scales.items()
+        if len(at) < arms["scale"].nunique()
+    ]
     return "; ".join(([data.scope] if data.scope else []) + listed)
 
 
@@ -126,20 +134,25 @@ def standard_error(estimate: Estimate) -> float:
 
 
 def equivalence_p(estimate: Estimate, sesoi: float) -> float:
-    """Return the p-value of "at least `sesoi` away from 0", by two one-sided tests."""
+    """Return the p-value of "at least `sesoi` away from 0", by two one-sided tests; 1 where the standard error is 0.
+
+    Scores that do not vary at all are no evidence: a few equal ones are likely even where the method has an effect.
+    """
+    if estimate.se == 0:
+        return 1.0
     return tost_p(estimate.value, standard_error(estimate), estimate.df, sesoi)
 
 
 def p_above(estimate: Estimate) -> float:
-    """Return the one-sided p-value of "not above zero"."""
+    """Return the one-sided p-value of "not above zero"; 1 where the standard error is 0."""
     if estimate.p_one_sided is None:
         raise AnalysisError(f"an estimate by `{estimate.method}` has no p-value, so no rule can decide on it.")
-    return estimate.p_one_sided
+    return 1.0 if estimate.se == 0 else estimate.p_one_sided
 
 
 def p_below(estimate: Estimate) -> float:
-    """Return the one-sided p-value of "not below zero"."""
-    return float(estimate.value >= 0) if estimate.se == 0 else 1 - p_above(estimate)
+    """Return the one-sided p-value of "not below zero"; 1 where the standard error is 0."""
+    return 1.0 if estimate.se == 0 else 1 - p_above(estimate)
 
 
 def summary(estimate: Estimate) -> dict[str, Json]:

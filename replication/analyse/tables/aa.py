@@ -31,14 +31,17 @@ def check(
 ) -> pd.DataFrame:
     """Compare each arm at each scale with itself, where it has `at_least` training runs.
 
-    Columns: arm, scale, n_training_runs, and the fields of `FalsePositives`. Public checkpoints are left out.
+    Columns: arm, scale, n_training_runs, and the fields of `FalsePositives`, which are NaN where a benchmark has fewer than
+    2 tasks with a score in every training run. Public checkpoints are left out.
     """
     rows = []
     for (arm, scale), part in training_runs(scores).groupby(["arm", "scale"], sort=True):
         arrays = list(arm_arrays(part).values())
         m = min(len(array) for array in arrays)
         if m >= at_least:
-            shares = false_positives(arrays, level=level, n_simulations=n_simulations, rng=rng)
+            shares = FalsePositives(*[np.nan] * len(FalsePositives._fields))
+            if min(array.shape[2] for array in arrays) >= 2:
+                shares = false_positives(arrays, level=level, n_simulations=n_simulations, rng=rng)
             rows.append({"arm": arm, "scale": scale, "n_training_runs": m, **shares._asdict()})
     return pd.DataFrame(rows, columns=["arm", "scale", "n_training_runs", *FalsePositives._fields])
 

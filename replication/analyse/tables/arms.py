@@ -37,8 +37,8 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     """Pair two arms on each benchmark, over the scales and scaffolds that both arms have.
 
     Units of an arm at a scale are ordered by training seed, then name: number i of every scale belongs to replicate i.
-    Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores. A pair
-    with a public checkpoint says so in `training_runs`.
+    Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores; a unit
+    without any score on a benchmark raises AnalysisError. A pair with a public checkpoint says so in `training_runs`.
     """
     both = _both_arms(scores, treatment, control, column)
     trained = bool(both["training_seed"].notna().all())
@@ -55,25 +55,28 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
                 "identity or content. Collect the missing episodes first."
             )
         clusters = task.loc[one.items].factorize()[0]
-        result[str(benchmark)] = Pair(one.scores, other.scores, clusters, trained)
+        result[str(benchmark)] = Pair(one.scores, other.scores, clusters, trained, str(benchmark))
     return result
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Turn the scores of one arm at one scale into an array (n_units, n_trials, n_tasks) per benchmark.
 
-    A task's score is its mean over scaffolds. Tasks that lack a score in some unit or trial are left out.
+    A task's score is its mean over scaffolds. Tasks that lack a score in some unit, trial or scaffold are left out.
     """
     require_unique_attempts(scores)
     key = ["benchmark", "task_id", "task_hash", *UNIT]
     attempt = scores.groupby([*key, "scaffold"], dropna=False).cumcount()
     values = scores.assign(attempt=attempt).groupby([*key, "attempt"], dropna=False)["value"]
-    means = values.mean().where(values.count() == values.size())
+    n_scaffolds = values.size().groupby("benchmark").transform("max")
+    means = values.mean().where(values.count() == n_scaffolds)
+    units = scores[UNIT].drop_duplicates().sort_values(UNIT)["unit"]
     result = {}
     for benchmark, part in means.groupby("benchmark", sort=True):
-        wide = part.droplevel("benchmark").unstack([*UNIT, "attempt"]).sort_index(axis=1).dropna()
-        m = wide.columns.get_level_values("unit").nunique()
-        result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), m, -1).transpose(1, 2, 0)
+        wide = part.droplevel(["benchmark", "training_seed"]).unstack(["unit", "attempt"])
+        attempts = sorted(wide.columns.unique("attempt"))
+        wide = wide.reindex(columns=pd.MultiIndex.from_product([units, attempts])).dropna()
+        result[str(benchmark)] = wide.to_numpy(float).reshape(len(wide), len(units), len(attempts)).transpose(1, 2, 0)
     return result
 
 
@@ -97,7 +100,7 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean score per arm, scale, scaffold and benchmark, each unit with equal weight.
 
     `sd` is that between the means of training runs, NaN where a unit is a public checkpoint; `n_training_runs` counts the
-    units. Missing scores are left out and counted in `n_unscored`.
+    units that have a score. Missing scores are left out and counted in `n_unscored`; a mean of none is NaN.
     """
     require_unique_attempts(scores)
     key = ["arm", "scale", "scaffold", "benchmark"]
@@ -108,7 +111,7 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
         {
             "mean": by_key.mean(),
             "sd": by_key.std(ddof=1).mask(public),
-            "n_training_runs": by_key.size(),
+            "n_training_runs": by_key.count(),
             "n_tasks": grouped["task_id"].nunique(),
             "n_unscored": grouped["value"].agg(lambda value: int(value.isna().sum())),
         }
@@ -116,28 +119,53 @@ def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> pd.DataFrame:
-    """Keep the two arms where both exist, with `replicate` and `attempt` numbers."""
+    """Keep the two arms at the scales and scaffolds that both have, with `replicate` and `attempt` numbers."""
     arms = set(scores["arm"])
     missing = [arm for arm in (treatment, control) if arm not in arms]
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
-    cells = ["scale", "scaffold", "benchmark"]
-    columns = ["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", column]
+    columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", "value", column]))
     part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])[columns]
-    part = part[part.groupby(cells)["arm"].transform("nunique") == 2].sort_values(
+    part = part[part.groupby(["scale", "scaffold"])["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
     if part.empty:
-        raise AnalysisError(f"`{treatment}` and `{control}` share no scale, scaffold and benchmark.")
-    units = part.groupby(["arm", "scale"])["unit"].nunique().groupby("arm").nunique()
-    if (units > 1).any():
+        raise AnalysisError(f"`{treatment}` and `{control}` share no scale and scaffold.")
+    _require_a_score_of_every_unit(part)
+    units = part.groupby(["arm", "scale"])["unit"].nunique()
+    differ = units.groupby("arm").nunique() > 1
+    if differ.any():
+        arm = differ.idxmax()
+        counts = ", ".join(f"{n} at `{scale}`" for scale, n in units[arm].items())
         raise AnalysisError(
-            "an arm must have the same number of training runs at every scale that is averaged; so must public checkpoints."
+            f"an arm must have the same number of training runs at every scale that is averaged, and so must public "
+            f"checkpoints; `{arm}` has {counts}."
         )
     is_first = ~part.duplicated(["arm", "scale", "unit"])
     replicate = is_first.groupby([part["arm"], part["scale"]]).cumsum() - 1
     attempt = part.groupby(["arm", "benchmark", "unit", *ITEM]).cumcount()
     return part.assign(replicate=replicate, attempt=attempt)
+
+
+def _require_a_score_of_every_unit(part: pd.DataFrame) -> None:
+    """Raise AnalysisError where an arm, or one of its units, has no score at all on a benchmark that is compared.
+
+    No policy for missing scores applies: nothing is known of what the checkpoint does there.
+    """
+    for scale, rows in part.groupby("scale", sort=True):
+        counts = rows.groupby(["arm", "unit", "scaffold", "benchmark"])["value"].count()
+        without = counts.unstack(["scaffold", "benchmark"], fill_value=0).eq(0)
+        if not without.to_numpy().any():
+            continue
+        empty = without.loc[:, without.any()].iloc[:, 0]
+        scaffold, benchmark = empty.name
+        arm = empty.groupby("arm").mean().idxmax()
+        of_arm = empty[arm]
+        raise AnalysisError(
+            f"`{arm}` has no score on `{benchmark}` at scale `{scale}` with scaffold `{scaffold}` in {int(of_arm.sum())} of "
+            f"its {len(of_arm)} checkpoints, such as `{of_arm.idxmax()}`. Collect and grade those episodes, or leave that "
+            f"benchmark or checkpoint out of the study."
+        )
 
 
 class _ItemScores(NamedTuple):

@@ -21,7 +21,8 @@ def run_table(scores: pd.DataFrame, probe: pd.DataFrame, domains: Mapping[str, s
 
     probe : columns `RUN`, benchmark, value (exact match), token_f1.
     domains : benchmark -> in or out; if empty, only domain `all` has rows.
-    Columns: `RUN`, domain, n_benchmarks, exact, token_f1, score. Environments count equally.
+    Columns: `RUN`, domain, n_benchmarks, exact, token_f1, score. Environments count equally; a mean is NaN where the run has
+    no value in one of the domain's environments at its scale.
     """
     key = ["unit", "benchmark"]
     predicted = probe.groupby([*RUN, "benchmark"], dropna=False)[["value", "token_f1"]].mean().reset_index()
@@ -30,9 +31,12 @@ def run_table(scores: pd.DataFrame, probe: pd.DataFrame, domains: Mapping[str, s
     tables = []
     for domain in DOMAINS:
         part = both if domain == "all" else both[both["benchmark"].map(domains) == domain]
+        n_benchmarks = part.groupby("scale")["benchmark"].nunique()
         grouped = part.groupby(RUN, dropna=False)
-        means = grouped[["exact", "token_f1", "score"]].mean().assign(n_benchmarks=grouped.size(), domain=domain)
-        tables.append(means.reset_index())
+        values = grouped[["exact", "token_f1", "score"]]
+        expected = values.count().index.get_level_values("scale").map(n_benchmarks)
+        means = values.mean().where(values.count().eq(pd.Series(expected, values.count().index), axis=0))
+        tables.append(means.assign(n_benchmarks=grouped.size(), domain=domain).reset_index())
     columns = [*RUN, "domain", "n_benchmarks", "exact", "token_f1", "score"]
     return pd.concat(tables, ignore_index=True)[columns]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from replication.analyse.stats.estimates.differences import Pair, paired_difference
+from replication.analyse.stats.estimates.differences import Pair, mean_paired_difference
 from replication.analyse.stats.estimates.paired_bayes import compare_widths, paired_posterior_trials
 from replication.analyse.stats.estimates.randomisation import sign_flip_test
 from replication.analyse.tables.arms import by_scale, pairs
@@ -15,6 +15,12 @@ from replication.records import Estimate
 
 FEW_TASKS = 300
 """Number of tasks below which a Bayesian interval is computed in addition to that of t (Bowyer et al. 2025)."""
+
+
+COLUMNS = [
+    "treatment", "control", "scale", "benchmark", "n_tasks", "value", "low", "high", "p_two_sided", "p_sign_flip",
+    "bayes_low", "bayes_high", "width_ratio", "widths_differ",
+]  # fmt: skip
 
 
 class Bayes(NamedTuple):
@@ -33,17 +39,19 @@ def table(
     """Compare the T2 interval of each benchmark at each scale with a randomisation test and a Bayesian interval.
 
     Columns: treatment, control, scale, benchmark, n_tasks, value, low, high, p_two_sided (t); p_sign_flip;
-    bayes_low, bayes_high, width_ratio (Bayesian over t), widths_differ. Tasks with a missing score are left out. Trials of
-    all training runs are pooled for the Bayesian model, which is about these checkpoints, as T2 is.
+    bayes_low, bayes_high, width_ratio (Bayesian over t), widths_differ. Tasks with a missing score are left out, and so is
+    a benchmark without 2 tasks at a scale. Trials of all training runs are pooled for the Bayesian model, which is about
+    these checkpoints, as T2 is.
     """
     rows = []
     for scale, part in by_scale(scores).items():
-        try:
-            by_benchmark = pairs(part, treatment, control)
-        except AnalysisError:
+        if not {treatment, control} <= set(part["arm"]):
             continue
-        for benchmark, pair in by_benchmark.items():
-            t = paired_difference(*pair[:2], target="T2", level=level, unscored="exclude", clusters=pair.clusters)
+        for benchmark, pair in pairs(part, treatment, control).items():
+            try:
+                t = mean_paired_difference([pair], target="T2", level=level, unscored="exclude")
+            except AnalysisError:  # too few tasks at this scale alone
+                continue
             complete = _complete(pair)
             bayes = _bayes(complete, t, rng)
             rows.append(
@@ -55,7 +63,7 @@ def table(
                     "widths_differ": bayes.widths_differ,
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 class Complete(NamedTuple):

@@ -12,12 +12,15 @@ from replication.analyse.tables.summaries import MEAN
 def run_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Average the scores of each training run per benchmark, and over its benchmarks with equal weight.
 
-    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, unit, value. Missing scores are left out, and
-    so are public checkpoints, which have no training seed.
+    Columns: arm, scale, benchmark (`MEAN` for the average), training_seed, unit, value. Missing scores are left out; the
+    average is NaN where a benchmark of the scale has none. Public checkpoints, which have no training seed, are left out.
     """
     key = ["arm", "scale", "training_seed", "unit"]
     single = training_runs(scores).groupby([*key, "benchmark"])["value"].mean().reset_index()
-    mean = single.groupby(key)["value"].mean().reset_index().assign(benchmark=MEAN)
+    n_benchmarks = single.groupby("scale")["benchmark"].transform("nunique")
+    of_run = single.assign(n=n_benchmarks).groupby(key)
+    mean = of_run["value"].mean().where(of_run["value"].count() == of_run["n"].first())
+    mean = mean.rename("value").reset_index().assign(benchmark=MEAN)
     return pd.concat([single, mean], ignore_index=True)[["arm", "scale", "benchmark", "training_seed", "unit", "value"]]
 
 

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike
 
 from replication.analyse.stats.design.power import minimal_detectable_effect
 from replication.analyse.stats.distributions import t_ppf
-from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference, run_means
+from replication.analyse.stats.estimates.differences import (
+    ROUNDING,
+    Pair,
+    Unscored,
+    mean_paired_difference,
+    run_means,
+)
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
 from replication.analyse.tables.arms import by_scale, pairs
 from replication.errors import AnalysisError
@@ -44,6 +50,10 @@ def pooled(
 
     The T2 differences are averaged by `meta.random_effects` with its floor; T3 adds the training runs that all groups share.
     """
+    if len(groups) < 2:
+        raise AnalysisError(
+            f"a mean over others like these needs at least 2 of them; got {', '.join(map(str, groups))} only."
+        )
     estimates = {
         name: mean_paired_difference(pairs_, target="T2", level=level, unscored=unscored)
         for name, pairs_ in groups.items()
@@ -57,7 +67,10 @@ def pooled(
     if target == "T3":
         by_group = [run_means(pairs_, unscored=unscored) for pairs_ in groups.values()]
         runs = [np.stack(arm, axis=1) for arm in zip(*by_group, strict=True)]
-    return _pooled(list(estimates.values()), level, runs=runs, target=target)
+    mean = _pooled(list(estimates.values()), level, runs=runs, target=target)
+    if mean.fit.se < ROUNDING:
+        raise AnalysisError(f"{', '.join(map(str, groups))} show equal differences, so their standard error is 0.")
+    return mean
 
 
 def pooled_published(estimates: Sequence[Estimate], *, level: float) -> Pooled:
@@ -106,10 +119,10 @@ def collected_estimates(
     """Estimate treatment minus control on each benchmark, over exactly these benchmarks, and over benchmarks like these.
 
     Column `scale` is `ALL` for the average over the scales that both arms have; where these are several, each follows on
-    its own, with `params_b`. Rows that the data cannot support (T1 with one trial, T3 with one training run) are left out;
-    benchmarks like these have no T1. `half_width` is that of the interval. `low_all_scales` and `high_all_scales` hold at
-    all scales of the comparison together (Bonferroni, as claim D is decided). `mde` is the minimal detectable effect of
-    the design as run, at two-sided 1 - level.
+    its own, with `params_b`. Rows that the data cannot support (T1 with one trial, T3 with one training run) are left
+    out; benchmarks like these have no T1. AnalysisError where a benchmark has no T2. `half_width` is that of the
+    interval. `low_all_scales` and `high_all_scales` hold at all scales of the comparison together (Bonferroni, as claim
+    D is decided). `mde` is the minimal detectable effect of the design as run, at two-sided 1 - level.
     """
     scales = {scale: part for scale, part in by_scale(scores).items() if {treatment, control} <= set(part["arm"])}
     table = []
@@ -117,7 +130,7 @@ def collected_estimates(
         params_b = np.nan if scale == ALL else part["params_b"].iloc[0]
         by_benchmark = pairs(part, treatment, control)
         for policy in policies:
-            for name, estimate in _estimates(by_benchmark, level, policy):
+            for name, estimate in _estimates(by_benchmark, level, policy, scale):
                 together = _half_width(estimate, 1 - (1 - level) / max(len(scales), 1))
                 several = scale != ALL
                 table.append(
@@ -133,15 +146,21 @@ def collected_estimates(
     return pd.DataFrame(table)
 
 
-def _estimates(by_benchmark: Mapping[str, Pair], level: float, policy: Unscored) -> list[tuple[str, Estimate]]:
+def _estimates(
+    by_benchmark: Mapping[str, Pair], level: float, policy: Unscored, scale: str
+) -> list[tuple[str, Estimate]]:
     """Return name and estimate of each row that the data supports, T1 before T2 before T3."""
     rows = []
     groups = {name: [pair] for name, pair in by_benchmark.items()}
     for target in TARGETS:
         for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
-            with contextlib.suppress(AnalysisError):
-                estimate = mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
-                rows.append((name, estimate))
+            try:
+                rows.append((name, mean_paired_difference(pairs_, target=target, level=level, unscored=policy)))
+            except AnalysisError as error:
+                if target == "T2":
+                    raise AnalysisError(
+                        f"{'over all scales' if scale == ALL else f'at scale {scale}'}: {error}"
+                    ) from None
         if target != "T1":
             with contextlib.suppress(AnalysisError):
                 rows.append((POOLED, pooled(groups, target=target, level=level, unscored=policy).estimate))

@@ -12,11 +12,15 @@ Script = Callable[[Request], str | Reply]
 
 
 class ScriptedEngine:
-    """Replies from a script and records every request and model."""
+    """Replies from a script and records every request and model; a token is a word.
 
-    def __init__(self, script: Script, name: str = "scripted"):
+    context : longest prompt plus reply, tokens; None has no limit.
+    """
+
+    def __init__(self, script: Script, name: str = "scripted", context: int | None = None):
         self._script = script
         self._name = name
+        self._context = context
         self.requests: list[Request] = []
         self.models: list[ModelRef] = []
 
@@ -24,11 +28,17 @@ class ScriptedEngine:
         """Reply from the script, after one switch to other coroutines, so that episodes interleave as on a real engine."""
         self.requests.append(request)
         await asyncio.sleep(0)
+        n_prompt = self.n_prompt_tokens(request)
+        if self._context is not None and n_prompt >= self._context:
+            return Reply(text="", finish="context", n_prompt_tokens=n_prompt, n_completion_tokens=0)
         reply = self._script(request)
         if isinstance(reply, Reply):
             return reply
-        n_prompt = sum(len(m.content.split()) for m in request.messages)
         return Reply(text=reply, finish="stop", n_prompt_tokens=n_prompt, n_completion_tokens=len(reply.split()))
+
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the words of all messages."""
+        return sum(len(m.content.split()) for m in request.messages)
 
     def load(self, model: ModelRef) -> None:
         """Record the model; no weights are read."""
@@ -51,7 +61,7 @@ class Options:
 
 def _build(dtype: str, context: int, options: Options) -> ScriptedEngine:
     reply = options.reply
-    return ScriptedEngine(lambda request: request.messages[-1].content if reply is None else reply)
+    return ScriptedEngine(lambda request: request.messages[-1].content if reply is None else reply, context=context)
 
 
 KIND = EngineKind(options=Options, speed_only=frozenset(), build=_build)

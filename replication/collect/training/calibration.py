@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from replication import files, settings
 from replication.collect import build, serve
 from replication.collect.training import pool
-from replication.errors import ConfigError
+from replication.errors import ConfigError, StoreError
 from replication.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_ROUNDS = 5
 
@@ -107,8 +110,19 @@ def _measure(cfg: settings.Root, scale: str, mixes: Mapping[str, Mix]) -> dict[s
     jobs = build.jobs(played, model)
     serve.play_missing(played, [serve.Assignment(model, jobs)])
     table = Store(Path(cfg.paths.results) / "store").score_table([job.spec.run_id for job in jobs])
+    _require_scores(table)
     means = table.groupby(["benchmark", "level"])["value"].mean()
     return {name: {level: float(means[name, level]) for level in rule.levels} for name in mixes}
+
+
+def _require_scores(table: "pd.DataFrame") -> None:
+    unscored = table[table["value"].isna()]
+    if len(unscored):
+        names = ", ".join(sorted(set(unscored["benchmark"])))
+        raise StoreError(
+            f"{len(unscored)} of {len(table)} episodes have no score, of {names}, so no level can be chosen. Repair the "
+            f"grader and run the same command: stored episodes are graded again."
+        )
 
 
 def write_levels(cfg: settings.Root, scale: str, measurements: Mapping[str, Measurement]) -> Path:

@@ -138,7 +138,7 @@ def _spread(spread: pd.DataFrame, scales: Sequence[str], level: float) -> list[d
 
 
 def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json] | None:
-    if aa.empty:
+    if aa["t3"].isna().all():
         return None
     order = in_order(aa["arm"])
     rows = sorted(aa.itertuples(), key=lambda row: (scales.index(row.scale), order.index(row.arm)))
@@ -149,7 +149,7 @@ def _aa(aa: pd.DataFrame, scales: Sequence[str], level: float) -> dict[str, Json
             for row in rows
         ],
         "allowed": percent(1 - level, 0), "error": percent(aa["error"].max()), "t2_highest": percent(aa["t2"].max()),
-        "t3_highest": percent(aa["t3"].max()), "holds": bool((aa["t3"] <= 1 - level + 2 * aa["error"]).all()),
+        "t3_highest": percent(aa["t3"].max()), "holds": not (aa["t3"] > 1 - level + 2 * aa["error"]).any(),
     }  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_tools_are_shown_in_the_slot_of_the_template_and_refused_where_it_has_no
 def test_organism_plays_all_seven_environments(engine, tmp_path):
     jobs = [make_job(name, n_tasks=2, n_trials=1, model="organism/base") for name in suite.NAMES]
     store = Store(tmp_path)
-    assert runner.collect(store, engine, jobs, concurrency=8, title="test") == 14
+    assert runner.collect(store, engine, jobs, concurrency=8, title="test").n_episodes == 14
     table = store.score_table()
     assert set(table["benchmark"]) == set(suite.NAMES) and table["value"].between(0, 1).all()
     assert (table["n_completion_tokens"] > 0).all()

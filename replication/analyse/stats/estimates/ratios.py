@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from replication.analyse.stats.estimates.differences import ROUNDING
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
@@ -28,6 +29,8 @@ def log_cost_ratio(
     T3: adds the variance of the runs' log costs over their number, t with m_A + m_B - 2 df.
     """
     arms = []
+    if not np.size(treatment_cost) or not np.size(control_cost):
+        raise AnalysisError("cost per solved task is undefined: no task is scored in both arms in every run and trial.")
     for cost, score in ((treatment_cost, treatment_score), (control_cost, control_score)):
         cost, score = np.asarray(cost, float), np.asarray(score, float)
         n_solved = score.sum(axis=(1, 2))
@@ -48,6 +51,8 @@ def log_cost_ratio(
             raise AnalysisError("T3 needs at least 2 training runs per arm; got m=1.")
         variance += float(logs_b.var(ddof=1) / len(logs_b) + logs_a.var(ddof=1) / len(logs_a))
         df = len(logs_b) + len(logs_a) - 2.0
+    if variance < ROUNDING**2:
+        raise AnalysisError("cost per solved task shows no variation at all, so its ratio has no interval.")
     estimate = t_estimate(
         value_b - value_a, variance**0.5, df, level=level, method="log ratio of cost per solved task, delta method, t",
         target=target, n_tasks=n, n_trials=np.shape(treatment_cost)[1], n_training_runs=min(len(logs_b), len(logs_a)),

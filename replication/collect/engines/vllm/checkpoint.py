@@ -36,21 +36,18 @@ class Checkpoint:
             )
 
 
-def open_checkpoint(model: ModelRef, cache: str | None = None) -> Checkpoint:
-    """Check that the files of a checkpoint are those that its run states, and whole; EngineError names what is not.
-
-    cache : folder for downloads from the hub; None is the usual one.
-    """
+def open_checkpoint(model: ModelRef) -> Checkpoint:
+    """Check that the files of a checkpoint are those that its run states, and whole; EngineError names what is not."""
     try:
-        return _open(model, cache)
+        return _open(model)
     except OSError as error:
         raise EngineError(f"the checkpoint of `{model.name}` at `{model.path}` cannot be read: {error}.") from error
 
 
-def _open(model: ModelRef, cache: str | None) -> Checkpoint:
+def _open(model: ModelRef) -> Checkpoint:
     folder = checkpoints.folder_of(model.path)
     is_local = folder is not None
-    folder = folder or checkpoints.snapshot(model.path, model.revision, cache)
+    folder = folder or checkpoints.snapshot(model.path, model.revision)
     checkpoints.require_checkpoint(folder, f"`{model.name}`", EngineError)
     stamps = checkpoints.stamps(folder)
     tensors = read_headers(folder)

@@ -77,7 +77,7 @@ class VllmEngine:
         if self._stepper is not None and self._stepper.busy:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         try:
-            checkpoint = open_checkpoint(model, self._settings.get("download_dir"))
+            checkpoint = open_checkpoint(model)
             if self._must_restart(checkpoint):
                 self.close()
                 self._start(checkpoint)
@@ -200,6 +200,12 @@ class VllmEngine:
             finish="context" if cut_by_context else "length" if output.finish_reason == "length" else "stop",
             n_prompt_tokens=len(prompt.ids), n_completion_tokens=len(output.token_ids),
         )  # fmt: skip
+
+    def n_prompt_tokens(self, request: Request) -> int:
+        """Count the tokens of a request's prompt, chat template included."""
+        if self._chat is None:
+            raise EngineError("no checkpoint is loaded; call `load` first.")
+        return len(self._chat.prompt(request).ids)
 
     def _params(self, request: Request, chat: Chat, room: int) -> Any:
         from vllm import SamplingParams

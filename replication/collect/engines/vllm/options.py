@@ -9,9 +9,9 @@ LOAD_FORMATS = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor",
 """Values of `llm.load_format` that read the files which a checkpoint's identity covers."""
 _BY_CHECKPOINT = (
     "model", "model_weights", "revision", "tokenizer", "tokenizer_revision", "code_revision", "hf_config_path",
-    "generation_config", "skip_tokenizer_init",
+    "generation_config", "skip_tokenizer_init", "download_dir", "hf_token",
 )  # fmt: skip
-"""Arguments that would replace a part of the checkpoint that a run names."""
+"""Arguments that would replace a part of the checkpoint that a run names, or name an account."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Options:
             if name in self.llm:
                 raise ConfigError(
                     f"`engine.options.llm.{name}` cannot be set: it comes from the model's `path` and `revision` in "
-                    f"conf/model. Remove it."
+                    f"conf/model, and from HF_HOME and HF_TOKEN. Remove it."
                 )
         load_format = self.llm.get("load_format", "auto")
         if load_format not in LOAD_FORMATS:
@@ -49,10 +49,10 @@ SPEED_ONLY = frozenset(
         f"llm.{name}"
         for name in (
             "attention_backend", "block_size", "compilation_config", "cpu_offload_gb", "data_parallel_size",
-            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "download_dir",
-            "enable_chunked_prefill", "enable_expert_parallel", "enable_prefix_caching", "enforce_eager",
-            "gpu_memory_utilization", "hf_token", "kv_cache_memory_bytes", "max_num_batched_tokens",
-            "max_parallel_loading_workers", "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
+            "disable_custom_all_reduce", "disable_log_stats", "distributed_executor_backend", "enable_chunked_prefill",
+            "enable_expert_parallel", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
+            "kv_cache_memory_bytes", "max_num_batched_tokens", "max_parallel_loading_workers",
+            "num_gpu_blocks_override", "pipeline_parallel_size", "tensor_parallel_size",
         )
     }
 )  # fmt: skip
