@@ -161,7 +161,7 @@ def audit_rows(rows: pd.DataFrame, treatment: str, control: str, grid: Grid, set
         same_tasks=row_tests.grid(rows, grid.iccs, [0.0], ks, target="T1", level=level),
         scenarios=under.families, scenario_rows=under.rows,
         family=families.family_grid(rows, grid.iccs, rhos, alpha=alpha), family_same_tasks=same,
-        turning=row_tests.turning_points(rows, grid.iccs, alpha=alpha),
+        turning=row_tests.turning_points(rows, sorted({*grid.iccs, settings.icc}), alpha=alpha),
         tipping=tipping,
         tipping_curve=families.tipping_curve(rows, chosen.taus, **point, alpha=alpha),
         required=designs.required(

@@ -119,6 +119,12 @@ def _training(root: Root) -> None:
 
 def _analysis(root: Root) -> None:
     audit = root.analysis.audit
+    needed: list[tuple[str, object, Iterable[object]]] = [
+        ("fractions", 1.0, audit.fractions), ("powers", 0.8, audit.powers), ("tipping", "stated runs", audit.tipping),
+    ]  # fmt: skip
+    for key, value, given in needed:
+        if value not in given:
+            raise ConfigError(f"`analysis.audit.{key}` must have {value!r}, which the paper prints; got {list(given)}.")
     for key, grid in (("map_iccs", audit.map_iccs), ("map_rhos", audit.map_rhos)):
         if len(grid) != 3 or not grid[0] < grid[1] <= 1 or grid[2] < 2 or grid[2] != int(grid[2]):
             raise ConfigError(

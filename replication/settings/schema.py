@@ -274,13 +274,13 @@ class Audit:
     same_task_iccs: list[float] = fraction()  # T1, besides those of the claim's grid
     runs: list[int] = whole(1, 1_000_000, least=1)  # per task, of the grid and of the designs
     digit_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested for whole totals
-    rounded_runs: list[int] = whole(1, 1_000, least=1)  # at which printed digits are tested as means of rounded runs
+    rounded_runs: list[int] = whole(1, 10, least=1)  # at which printed digits are tested as means of rounded runs
     fractions: list[float] = real(0.0, 10.0, above=True, least=1)  # of the printed difference: true effects
     powers: list[float] = inside(least=1)  # of the required designs
     winners_curse: float = real(0.0, 10.0, above=True)  # true effect as a fraction of the printed difference
     taus: list[float] = fraction(least=1)  # checkpoint SDs of the tipping curve, fractions
     tipping: dict[str, TippingDesign] = limited(keys="text")
-    scenarios: list[AuditScenario] = MISSING
+    scenarios: list[AuditScenario] = limited(least=1)
     map_iccs: list[float] = real(0.0, 1_000.0, least=3)  # first, last and number of the fine map
     map_rhos: list[float] = real(-1.0, 1_000.0, least=3)
 
@@ -291,7 +291,7 @@ class Analysis:
 
     level: float = inside()  # of intervals
     power: float = inside()  # for the minimal detectable effect
-    icc: float = fraction()  # of published rows: between-task share of the single-run variance
+    icc: float = real(0.0, 1.0, above=True)  # of published rows: between-task share of the single-run variance
     rho: float = real(-1.0, 1.0)  # of published rows: correlation of the two arms over tasks
     unstated_runs: int = whole(1, 1_000_000)  # assumed where the source states none
     unscored: list[str] = one_of(POLICIES, least=1, distinct=True)  # policies that a verdict must survive

@@ -77,6 +77,14 @@ def by_name(table, name):
     return table[table["name"] == name.removesuffix(" item-F1")]
 
 
+def test_an_icc_outside_the_grid_of_the_claim_has_turning_points_too(rows):
+    settings = dataclasses.replace(SETTINGS, icc=0.6)
+    turning = audit_rows(rows, "treatment", "control", GRID, settings).turning
+    assert sorted(set(turning["icc"])) == [0.35, 0.5, 0.6, 0.7]
+    expected = row_tests.turning_points(rows, [0.6], alpha=0.05)["rho"]
+    np.testing.assert_array_equal(turning[turning["icc"] == 0.6]["rho"], expected)
+
+
 def test_rows_are_the_published_ones(rows):
     for row, (name, a, b, delta, n, k, kind) in zip(rows.itertuples(), PUBLISHED["rows"], strict=True):
         assert row.name == name.removesuffix(" item-F1")
