@@ -27,8 +27,8 @@ from replication import processes
 
 def sleep(folder):
     name = Path(folder) / f"{os.getpid()}"
-    name.with_suffix(".begun").touch()
     try:
+        name.with_suffix(".begun").touch()
         time.sleep(60)
     finally:
         name.with_suffix(".cleaned").touch()

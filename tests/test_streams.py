@@ -82,7 +82,8 @@ def without_encoding(source: str) -> list[int]:
         owner = ast.unparse(function.value) if isinstance(function, ast.Attribute) else ""
         modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         of_ours = owner in ("files", "os", "scaffold", "self") or (not owner and name != "open")
-        named = "encoding" in {keyword.arg for keyword in node.keywords}
+        # Only the opener of a URL has a timeout.
+        named = bool({"encoding", "timeout"} & {keyword.arg for keyword in node.keywords})
         if name in OPENERS and not (of_ours or named or any("b" in mode for mode in modes)):
             lines.append(node.lineno)
     return lines
