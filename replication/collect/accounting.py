@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Tally:
 
 
 class Account:
-    """Counts the episodes of the runs of a pool, from its creation on.
+    """Counts the episodes of the runs of a pool.
 
     Parameters
     ----------
@@ -50,35 +50,45 @@ class Account:
         self._prices = prices
         self._cards = gpus.visible() if device == "cuda" else []
         self._is_shared = bool(self._cards) and (is_shared or gpus.has_several_processes(self._cards))
+        self.start()
+
+    def start(self) -> None:
+        """Read clock and energy; called again when the first request is about to be sent."""
         self._joules, self._started_s = gpus.joules(self._cards), time.monotonic()
 
     def add(self, episode: Episode) -> None:
         """Count an episode of one of the runs."""
         self._tallies[episode.run_id].add(episode)
 
-    def collected(self, run_id: str, tool_syntax: str | None) -> Collected | None:
-        """Return what a run took until now; None if it has no episode."""
-        tally = self._tallies[run_id]
-        if not tally.stop_reasons:
-            return None
-        share, seconds = self._share(run_id), time.monotonic() - self._started_s
-        before, now = self._joules, gpus.joules(self._cards)
-        used = None if before is None or now is None else [b - a for a, b in zip(before, now, strict=True)]
-        return Collected(
-            code=provenance.code(), gpus=tuple(card.facts for card in self._cards), tool_syntax=tool_syntax, n_commands=1,
-            stop_reasons=dict(sorted(tally.stop_reasons.items())), n_prompt_tokens=tally.n_prompt_tokens,
-            n_completion_tokens=tally.n_completion_tokens, engine_s=round(seconds * share, 3),
-            joules=None if used is None else tuple(round(one * share, 1) for one in used),
-            is_card_shared=self._is_shared or gpus.has_several_processes(self._cards),
-            cost=None if self._prices is None else _cost(self._prices, tally, seconds * share),
-            currency=None if self._prices is None else self._prices.currency,
-        )  # fmt: skip
+    def collected(self, tool_syntaxes: Mapping[str, str | None]) -> dict[str, Collected]:
+        """Return by run what it took until now, without the runs that have no episode.
 
-    def _share(self, run_id: str) -> float:
-        # A failed episode may have no tokens: then runs count by their episodes.
-        tokens = {key: t.n_prompt_tokens + t.n_completion_tokens for key, t in self._tallies.items()}
-        parts = tokens if sum(tokens.values()) else {key: t.stop_reasons.total() for key, t in self._tallies.items()}
-        return parts[run_id] / sum(parts.values())
+        tool_syntaxes : by run, the parser of its tool calls.
+        """
+        seconds, now = time.monotonic() - self._started_s, gpus.joules(self._cards)
+        used = None if self._joules is None or now is None else [b - a for a, b in zip(self._joules, now, strict=True)]
+        is_shared = self._is_shared or gpus.has_several_processes(self._cards)
+        played = {run_id: tally for run_id, tally in self._tallies.items() if tally.stop_reasons}
+        return {
+            run_id: Collected(
+                code=provenance.code(), gpus=tuple(card.facts for card in self._cards), tool_syntax=tool_syntaxes[run_id],
+                n_commands=1, stop_reasons=dict(sorted(tally.stop_reasons.items())),
+                n_prompt_tokens=tally.n_prompt_tokens, n_completion_tokens=tally.n_completion_tokens,
+                engine_s=round(seconds * share, 3),
+                joules=None if used is None else tuple(round(one * share, 1) for one in used), is_card_shared=is_shared,
+                cost=None if self._prices is None else _cost(self._prices, tally, seconds * share),
+                currency=None if self._prices is None else self._prices.currency,
+            )
+            for (run_id, tally), share in zip(played.items(), _shares(list(played.values())), strict=True)
+        }  # fmt: skip
+
+
+def _shares(tallies: Sequence[Tally]) -> list[float]:
+    # Failed episodes may have no tokens: then runs count by their episodes.
+    parts = [tally.n_prompt_tokens + tally.n_completion_tokens for tally in tallies]
+    if not sum(parts):
+        parts = [tally.stop_reasons.total() for tally in tallies]
+    return [part / sum(parts) for part in parts]
 
 
 def _cost(prices: Prices, tally: Tally, seconds: float) -> float:
