@@ -6,7 +6,6 @@ from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Json, RepeatCheck, canonical_json
 from replication.store import Store
 
-
 CHECKPOINT = "checkpoint"
 """Key of an engine's description with the hashes of the files that it served."""
 

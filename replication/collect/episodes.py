@@ -98,7 +98,10 @@ def _overflow(spec: RunSpec, reply: Reply, turn: int) -> _Ending:
     if turn > 0:
         return _Ending("context_overflow", None)
     # The model has used nothing of the context: the set-up is at fault.
-    return _Ending("prompt_too_long", f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}.")
+    return _Ending(
+        "prompt_too_long",
+        f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}.",
+    )
 
 
 def _action(reply: Reply, scaffold: Scaffold, task: Task) -> Action:

@@ -311,7 +311,9 @@ class Certify:
     n_trials: int = whole(1, 10_000, 1)  # of each task, drawn
     seed: int = whole(0, 2**31, 0)  # of the draws, and of the order in which the episodes are replayed
     concurrency: int = whole(1, 100_000, 3)  # episodes in flight
-    max_num_seqs: int | None = whole(1, 100_000, 3)  # requests in a batch, for engines with this option; null: as stored
+    max_num_seqs: int | None = whole(
+        1, 100_000, 3
+    )  # requests in a batch, for engines with this option; null: as stored
     options: dict[str, Any] = field(default_factory=dict)  # further `engine.options` that the replay has otherwise
     level: float = inside(0.95)  # of the interval
 
