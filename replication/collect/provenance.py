@@ -34,7 +34,7 @@ def packages() -> dict[str, Json]:
 
 
 def git(folder: Path) -> dict[str, Json]:
-    """Return `commit`, and `dirty`: whether tracked files differ from it. Both are None without git, or if `folder` is no checkout.
+    """Return `commit`, and `dirty`: whether tracked files differ from it; None without git or outside a checkout.
 
     An installed package inside the checkout of another project is none: its commit would say nothing about this code.
     """

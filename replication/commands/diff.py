@@ -94,7 +94,10 @@ def scores(a: Side, b: Side) -> list[difference.Difference]:
     key = ["task_id", "task_hash", "trial"]
     joined = pd.merge(tables[0], tables[1], on=key, suffixes=("_a", "_b"))
     same = (joined["value_a"] == joined["value_b"]) | (joined["value_a"].isna() & joined["value_b"].isna())
-    pairs = [("n_episodes", *(str(len(table)) for table in tables))]
-    pairs += [("mean_score", *(f"{table['value'].mean():.6g}" for table in tables))]
-    pairs += [("scores of common episodes", f"{int(same.sum())} equal", f"{len(joined)} in common")] if not same.all() else []
+    pairs = [
+        ("n_episodes", *(str(len(table)) for table in tables)),
+        ("mean_score", *(f"{table['value'].mean():.6g}" for table in tables)),
+    ]
+    if not same.all():
+        pairs.append(("scores", f"{len(joined)} episodes in common", f"{int((~same).sum())} of them differ"))
     return [difference.Difference("outcome", *pair) for pair in pairs if pair[1] != pair[2]]

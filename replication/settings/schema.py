@@ -156,8 +156,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes`, `episode_s`, `max_failed`, `min_failures` and the options that the kind lists as `speed_only`; the run's
-    manifest has those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `episode_s`, `max_failed`, `min_failures` and the options that the kind lists
+    as `speed_only`; the run's manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
