@@ -52,6 +52,13 @@ def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
     ]
 
 
+def changes(stored: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    """List the settings in which two descriptions of an engine differ, as `key: stored, now`."""
+    a, b = dict(_flat(masked(stored))), dict(_flat(masked(now)))
+    differ = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key, 'absent')}, {b.get(key, 'absent')}" for key in differ]
+
+
 def _flat(value: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():

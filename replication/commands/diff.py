@@ -76,9 +76,9 @@ def read(name: str, results: Path) -> Side:
         value = json.loads(path.read_bytes())
     except ValueError as problem:
         raise StoreError(f"`{path}` is not JSON ({problem}). {REMEDY}") from None
-    kind = StudyIndex if isinstance(value, dict) and "run_ids" in value else Manifest
-    record: Manifest | StudyIndex = read_record(path, kind, remedy=REMEDY)
-    return Side(record, path.parent)
+    if isinstance(value, dict) and "run_ids" in value:
+        return Side(read_record(path, StudyIndex, remedy=REMEDY), path.parent)
+    return Side(read_record(path, Manifest, remedy=REMEDY), path.parent)
 
 
 def scores(a: Side, b: Side) -> list[difference.Difference]:

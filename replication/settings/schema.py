@@ -308,7 +308,7 @@ class Certify:
     runs: list[str] = limited(list, distinct=True)  # run_ids; empty: `n_runs` of the study, drawn
     n_runs: int = whole(1, 100_000, 3)
     n_tasks: int = whole(1, 1_000_000, 20)  # of each run, drawn
-    n_trials: int = whole(1, 10_000, 1)  # of each task, drawn
+    n_trials: int = whole(1, 10_000, 1)  # of each task, the first ones
     seed: int = whole(0, 2**31, 0)  # of the draws, and of the order in which the episodes are replayed
     concurrency: int = whole(1, 100_000, 3)  # episodes in flight
     max_num_seqs: int | None = whole(
