@@ -123,9 +123,10 @@ def _drawn(cfg: settings.Root, store: Store, work: Sequence[Assignment], rng: np
     runs = set(named) or {agents[at] for at in rng.choice(len(agents), n_runs, replace=False)}
     parts = {run_id: _part(store, by_id[run_id], cfg.certify, rng) for run_id in sorted(runs)}
     if not any(part.tasks for part in parts.values()):
+        names = ", ".join(f"`{run}`" for run in parts)
         raise StoreError(
-            f"none of the runs {', '.join(f'`{run}`' for run in parts)} has a task whose first {cfg.certify.n_trials} trials "
-            f"are finished. Play them with `python -m replication run study={cfg.study.name}`, or lower `certify.n_trials`."
+            f"no task of {names} has its first {cfg.certify.n_trials} trials finished. Play them with "
+            f"`python -m replication run study={cfg.study.name}`, or lower `certify.n_trials`."
         )
     drawn = (
         Assignment(model, [part for job in jobs if (part := parts.get(job.spec.run_id)) is not None and part.tasks])

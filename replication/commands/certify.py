@@ -47,7 +47,7 @@ def main(cfg: settings.Root) -> None:
 
 
 def summarize(found: Certificate, level: float) -> dict[str, Json]:
-    """Return counts, the share of diverging episodes, and the flip rate with its exact interval; None where nothing counts."""
+    """Return counts, and the shares of diverging and flipping episodes with exact intervals; None without an episode."""
     from replication.analyse.stats.estimates.proportions import clopper_pearson
 
     counts = found.counts()
