@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from replication import settings
 from replication.errors import ConfigError
+from replication.text import percent
 
 if TYPE_CHECKING:
     from replication.collect.certificate import Certificate
@@ -74,8 +75,8 @@ def report(cfg: settings.Root, found: Certificate, summary: dict[str, Json]) -> 
         share = summary[name]
         if share is not None:
             lines.append(
-                f"certify: {title}: {summary[f'n_{name}']} of {summary[whole]}, {share['share']:.1%} "
-                f"[{share['low']:.1%}, {share['high']:.1%}] ({summary['level']:.0%} exact interval)"
+                f"certify: {title}: {summary[f'n_{name}']} of {summary[whole]}, {percent(share['share'])} % "
+                f"[{percent(share['low'])}, {percent(share['high'])}] ({percent(summary['level'], 0)} % exact interval)"
             )
     if summary["first_diverging_turns"]:
         turns = ", ".join(f"turn {turn}: {n}" for turn, n in summary["first_diverging_turns"].items())

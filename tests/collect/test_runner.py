@@ -344,6 +344,24 @@ def test_few_failures_let_the_run_end_and_are_counted(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("share", "least", "n_played"), [(0.5, 3, 4), (0.5, 5, 6), (0.8, 0, 1)])
+def test_run_stops_above_the_share_of_failures_that_is_set_and_says_so(tmp_path, share, least, n_played):
+    job, store = make_job(n_tasks=12, n_trials=1), Store(tmp_path)
+    limit = runner.FailureLimit(share=share, least=least)
+    message = f"The run was stopped: more than {share:.0%} and more than {least} failed, the limits `engine.max_failed`"
+    with pytest.raises(EngineError, match=message):
+        runner.collect(store, ScriptedEngine(refuse), [job], concurrency=1, title="test", limit=limit)
+    assert len(store.score_table()) == n_played
+
+
+def test_summary_counts_stop_reasons_by_scaffold(tmp_path):
+    jobs = [make_job(scaffold=scaffold, n_tasks=n, n_trials=1) for scaffold, n in (("compact", 3), ("react", 2))]
+    engine = ScriptedEngine(lambda request: "answer done" if "Action" not in request.messages[0].content else "what?")
+    played = runner.collect(Store(tmp_path), engine, jobs, concurrency=2, title="test")
+    assert played.summary() == "compact: 3 answer\nreact: 2 malformed"
+    assert (played + played).summary() == "compact: 6 answer\nreact: 4 malformed"
+
+
 def test_episode_whose_grader_fails_is_unscored_and_graded_by_the_next_call_without_playing(tmp_path):
     class Ungraded(Breaking):
         def start(self, task):
