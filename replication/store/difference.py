@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from replication.masking import masked
-from replication.records import Collected, Json, Manifest, StudyIndex, canonical_json, to_json
+from replication.records import Collected, Json, Manifest, StudyIndex, canonical_json, stable_hash, to_json
 
 GROUPS = ("identity", "engine", "environment", "outcome")
 ABSENT = "absent"
@@ -47,7 +47,7 @@ def _groups_of_run(manifest: Manifest) -> dict[str, Json]:
     taken = manifest.collected[-1] if manifest.collected else None
     code = None if taken is None else {"code": taken.code, "gpus": list(taken.gpus)}
     return {
-        "identity": {**spec, "labels": to_json(manifest.labels), "tasks": to_json(manifest.tasks)},
+        "identity": {**spec, "labels": to_json(manifest.labels), "tasks": _tasks(manifest)},
         "engine": {**_engine(last), "tool_syntax": None if taken is None else taken.tool_syntax},
         "environment": {**_machine(last), **(code or {})},
         "outcome": {"checks": to_json(manifest.checks), "collected": _outcome(manifest.collected)},
@@ -63,6 +63,10 @@ def _groups_of_study(index: StudyIndex) -> dict[str, Json]:
         "identity": {**fields, **runs, "training": training},
         "engine": _engine(engine), "environment": _machine(engine), "outcome": {"checks": checks},
     }  # fmt: skip
+
+
+def _tasks(manifest: Manifest) -> str:
+    return f"{len(manifest.tasks)} tasks with hash {stable_hash(manifest.tasks, 12)}"
 
 
 def _lasting(record: dict[str, Json]) -> dict[str, Json]:

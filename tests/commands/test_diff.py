@@ -48,6 +48,14 @@ def test_settings_engine_and_outcome_that_differ_are_listed_in_their_groups(tmp_
     assert any("scores: 12 episodes in common |" in line for line in outcome)
 
 
+def test_other_tasks_are_one_line(tmp_path, capsys):
+    a, b = (collect(tmp_path / side, make_job(n_tasks=n)) for side, n in (("a", 6), ("b", 4)))
+    code, lines = printed(capsys, *(str(tmp_path / side / "store" / a) for side in "ab"))
+    (line,) = [line for line in lines if "tasks:" in line]
+    assert a == b and code == 1 and line.startswith("  tasks: 6 tasks with hash ") and " | 4 tasks with hash " in line
+    assert "  n_episodes: 12 | 8" in lines
+
+
 def test_stop_reasons_and_code_that_differ_are_listed(tmp_path, capsys):
     run = collect(tmp_path, make_job())
     manifest = Store(tmp_path / "store").manifest(run)
