@@ -23,7 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run ingest gather plan paper audit evidence show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate train run ingest gather plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -65,6 +65,12 @@ audit: $(any) ## Audit a table of scores: TABLE=mine.csv; ARGS='treatment contro
 
 evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' selects tables
 	@$(PY) -m replication evidence $(ARGS)
+
+diff: $(any) ## List what differs between two runs or studies: A=... B=...
+	@$(PY) -m replication diff $(if $(A),"$(A)") $(if $(B),"$(B)") $(ARGS)
+
+certify: $(full) ## Replay a part of STUDY's episodes with another batch and order, and count what differs
+	$(PY) -m replication certify study=$(STUDY) $(ARGS)
 
 # The task and the scaffold of `show` and `play`; other choices go into ARGS, e.g. ARGS='index=3 tool_syntax=llama3'.
 TASK     ?= terminal

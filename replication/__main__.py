@@ -23,6 +23,7 @@ STUDY_COMMANDS = {
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
     "paper": "build figures, tables, verdicts and paper of a study",
+    "certify": "replay a part of a study's episodes with another batch and order, and count what differs",
     "bases": "train the missing base models that the arms start from",
     "calibrate": "choose the levels of a study per scale on the calibration split",
 }
@@ -31,6 +32,7 @@ STUDY_COMMANDS = {
 OTHER_COMMANDS = {
     "replicate": "run a study from start to verdicts: train, run, paper",
     "audit": "audit a table of published scores: TABLE.csv [treatment control]",
+    "diff": "list what differs between two runs or two studies: A B",
     "evidence": "print or check the tables of published numbers",
     "show": "print a task as a model sees it, or play it",
     "readme": "rewrite the generated blocks of README.md from the frozen verdicts",

@@ -43,6 +43,14 @@ class RequestRefused(EngineError):
     """The engine refused one request, as it would again, so it is not retried; other requests are unaffected."""
 
 
+class EpisodeTimeout(EngineError):
+    """An episode took longer than its limit; the request in flight was given up."""
+
+
+class ParserFault(ReplicationError):
+    """A scaffold's parser failed on a reply, which it must read whatever it is: the episode is unscored."""
+
+
 class EnvironmentFault(ReplicationError):
     """A simulated environment failed: its episode is unscored, the run continues and ends with an error."""
 

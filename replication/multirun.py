@@ -14,8 +14,8 @@ from replication.settings import Root
 from replication.settings.limits import MAX_NAME
 
 _SAME_STUDY = re.compile(
-    r"(hydra|paths|serve|tracking)[./]|hydra$"
-    r"|(study|training|engine\.(processes|concurrency)|training\.(workers|save_every_s)|paths\.\w+)$"
+    r"(hydra|paths|serve|tracking|certify)[./]|hydra$"
+    r"|(study|training|engine\.(processes|concurrency|max_failed|min_failures)|training\.(workers|save_every_s)|paths\.\w+)$"
 )
 """Overrides that say where, by whom or how fast a study is made; `study=NAME` is in its name already."""
 _MAX = 80

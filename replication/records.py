@@ -25,13 +25,17 @@ Json = Any
 
 StopReason = Literal[
     "answer", "turn_limit", "token_limit", "context_overflow", "malformed", "engine_error", "environment_error",
-    "prompt_too_long",
+    "prompt_too_long", "timeout", "request_refused", "parser_error",
 ]  # fmt: skip
-"""Reason for the end of an episode. context_overflow: the model's own turns filled the context; prompt_too_long: the first
-request left no room for its reply. The last three are failures of the set-up, not of the model: such episodes are
-unscored and played again."""
+"""Reason for the end of an episode. malformed: replies without a usable call; context_overflow: the model's own turns filled
+the context; prompt_too_long: the first request left no room for its reply; timeout: it took longer than `engine.episode_s`;
+request_refused: the engine refused a request, as it would again; parser_error: the scaffold's parser failed on a reply. The
+last six are failures of the set-up, not of the model: such episodes are unscored and played again. Before timeout and
+request_refused were told apart, both were stored as engine_error."""
 
-UNSCORED_REASONS = ("engine_error", "environment_error", "prompt_too_long")
+UNSCORED_REASONS = (
+    "engine_error", "environment_error", "prompt_too_long", "timeout", "request_refused", "parser_error",
+)  # fmt: skip
 
 Target = Literal["T1", "T2", "T3"]
 """Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
@@ -234,6 +238,58 @@ class Session:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What collecting a run took, summed over the commands that had the same code on the same kind of machine.
+
+    Written when a command ends, also after an error or an interruption; a killed process leaves none, so the episodes of
+    the store may be more.
+    """
+
+    code: Mapping[str, Json]
+    """Version, git commit and dirty flag of this package, and versions of the packages that it used."""
+    gpus: tuple[Mapping[str, Json], ...]
+    """Name, memory and driver of each card that was visible to an engine on GPUs; empty on a CPU and for endpoints."""
+    tool_syntax: str | None
+    """Parser of tool calls, of scaffold native; None for all others."""
+    n_commands: int
+    stop_reasons: Mapping[str, int]
+    """Attempts by stop reason; those that were played again later count too."""
+    n_prompt_tokens: int
+    n_completion_tokens: int
+    engine_s: float
+    """Wall time of the pool while playing. Runs that share a pool divide it, and the energy, by their tokens, prompt and
+    completion, so that sums over runs are the whole."""
+    joules: tuple[float, ...] | None
+    """Energy per card, in the order of `gpus`; None on a CPU, for endpoints, and where NVML does not report it."""
+    is_card_shared: bool
+    """Whether another process also used a card, whose energy is then counted too."""
+    cost: float | None
+    """By the prices of conf/plan; None without a price."""
+    currency: str | None
+
+    def same_circumstances(self, other: "Collected") -> bool:
+        """Tell whether both have the same code, machine and currency, so that they can be added."""
+        names = ("code", "gpus", "tool_syntax", "is_card_shared", "currency")
+        same = all(getattr(self, name) == getattr(other, name) for name in names)
+        return same and (self.joules is None) == (other.joules is None)
+
+    def plus(self, other: "Collected") -> "Collected":
+        """Return the sums of both, whose circumstances must be the same."""
+        reasons = [*self.stop_reasons, *(reason for reason in other.stop_reasons if reason not in self.stop_reasons)]
+        return dataclasses.replace(
+            self, n_commands=self.n_commands + other.n_commands,
+            stop_reasons={r: self.stop_reasons.get(r, 0) + other.stop_reasons.get(r, 0) for r in reasons},
+            n_prompt_tokens=self.n_prompt_tokens + other.n_prompt_tokens,
+            n_completion_tokens=self.n_completion_tokens + other.n_completion_tokens,
+            engine_s=self.engine_s + other.engine_s,
+            joules=None
+            if self.joules is None or other.joules is None
+            else tuple(a + b for a, b in zip(self.joules, other.joules, strict=True)),
+            cost=None if self.cost is None or other.cost is None else self.cost + other.cost,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class RepeatCheck:
     """Check of a run's repeated trials: texts must differ when sampling and agree when greedy."""
 
@@ -260,6 +316,9 @@ class Manifest:
     """Oldest first; more than one means that a version or flag changed between openings."""
     checks: Mapping[str, RepeatCheck]
     """Results by name of the check; `repeats` is the only one."""
+    collected: tuple[Collected, ...] = field(default=(), metadata={"omit_default": True})
+    """What collecting took, oldest first; more than one where code or machine changed. Empty in runs of earlier versions
+    and of official harnesses."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The whole path on a scripted engine: jobs from conf/, episodes, store, index, analysis, paper."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -120,7 +121,11 @@ def test_run_of_few_episodes_that_all_fail_ends_with_an_error(cfg, monkeypatch):
     cfg.benchmarks["terminal"].n_tasks, cfg.study.n_trials, cfg.probe.n_tasks = 4, 2, 0
     pretend_trained(cfg)
 
+    n_asked = itertools.count()
+
     def refuse(request):
+        if next(n_asked) == 0:  # before the run
+            return "ls"
         raise EngineError("the engine is gone")
 
     cfg.serve.only, cfg.engine.processes = [serve.assignments(cfg)[0].model.ref.name], 1

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from replication import settings
 from replication.collect import benchmarks, checkpoints, engines, scaffolds
+from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
 from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Scaffold, Selection
-from replication.collect.runner import Job
+from replication.collect.runner import FailureLimit, Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
@@ -234,7 +235,22 @@ def _job(
     return Job(
         spec=spec, labels=model.labels, benchmark=benchmark, scaffold=scaffold, tasks=_tasks(load, name, selection),
         n_trials=n_trials, episode_s=cfg.engine.episode_s,
+        tool_syntax=model.tool_syntax if scaffold.name == "native" else None,
     )  # fmt: skip
+
+
+def failure_limit(cfg: settings.Root) -> FailureLimit:
+    """Return the share of failures that stops a run."""
+    return FailureLimit(share=cfg.engine.max_failed, least=cfg.engine.min_failures)
+
+
+def prices(cfg: settings.Root) -> Prices | None:
+    """Return the prices of conf/plan; None if all are 0."""
+    plan = cfg.plan
+    tokens = (plan.price_per_million_prompt_tokens, plan.price_per_million_completion_tokens)
+    if not plan.price_per_hour and not any(tokens):
+        return None
+    return Prices(plan.currency, plan.price_per_hour, *tokens)
 
 
 def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:

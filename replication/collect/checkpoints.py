@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +87,30 @@ def files_sha256(folder: Path, *, read_again: bool = False) -> str:
 
     read_again : do not use the hashes of weights that this process already has.
     """
+    return joined_sha256(weights_sha256(folder, read_again=read_again), setup_sha256(folder))
+
+
+def joined_sha256(weights: Mapping[str, str], setup: str) -> str:
+    """Hash the hashes of a folder's weights, by file, and of its other files."""
+    return stable_hash({"weights": dict(weights), "setup": setup})
+
+
+def weights_sha256(folder: Path, *, read_again: bool = False, trust_blobs: bool = False) -> dict[str, str]:
+    """Hash each file of weights, by its name in the folder.
+
+    read_again : do not use the hashes that this process already has.
+    trust_blobs : take the name of a blob in the cache of the hub, which is its hash; for a `snapshot`, which was checked.
+    """
     digest = _sha256.__wrapped__ if read_again else _sha256
-    weights = {_name(folder, file): digest(file, _stamp(file)) for file in _files(folder, WEIGHTS)}
-    return stable_hash({"weights": weights, "setup": setup_sha256(folder)})
+    return {
+        _name(folder, file): (_blob_name(file) if trust_blobs else None) or digest(file, _stamp(file))
+        for file in _files(folder, WEIGHTS)
+    }
+
+
+def _blob_name(file: Path) -> str | None:
+    name = file.resolve().name
+    return name if file.is_symlink() and re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def setup_sha256(folder: Path) -> str:

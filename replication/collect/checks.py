@@ -6,6 +6,9 @@ from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Json, RepeatCheck, canonical_json
 from replication.store import Store
 
+CHECKPOINT = "checkpoint"
+"""Key of an engine's description with the hashes of the files that it served."""
+
 
 def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
     """Check that repeated trials of a task differ when sampling and agree when greedy, and count distinct seeds.
@@ -38,7 +41,8 @@ def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
     """
     values_of: dict[str, set[str]] = {}
     engines = [session.engine for run_id in run_ids for session in store.manifest(run_id).sessions]
-    described = [dict(_flat(masked(engine))) for engine in engines]  # a manifest of another version may hold a key
+    # A manifest of another version may hold a key; checkpoints differ by design.
+    described = [dict(_flat(masked({k: v for k, v in engine.items() if k != CHECKPOINT}))) for engine in engines]
     for key in {key for one in described for key in one}:
         values_of[key] = {one.get(key, "absent") for one in described}
     return [
@@ -46,6 +50,13 @@ def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
         for key, values in sorted(values_of.items())
         if len(values) > 1
     ]
+
+
+def changes(stored: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    """List the settings in which two descriptions of an engine differ, as `key: stored, now`."""
+    a, b = dict(_flat(masked(stored))), dict(_flat(masked(now)))
+    differ = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key, 'absent')}, {b.get(key, 'absent')}" for key in differ]
 
 
 def _flat(value: Json, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,13 +7,24 @@ sends fixed texts.
 import functools
 import time
 from collections.abc import Generator
+from typing import NamedTuple
 
 from replication.collect.interfaces import Action, Environment, Scaffold
-from replication.errors import EngineError, EnvironmentFault
+from replication.errors import EngineError, EnvironmentFault, EpisodeTimeout, ParserFault, RequestRefused
 from replication.records import Episode, Message, Reply, Request, RunSpec, StopReason, Task, stable_seed
+
+PARSER_BUGS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a parser raises on a reply that its author did not expect; a parser must return a problem instead."""
 
 Turns = Generator[Request, Reply, Episode]
 """Yields a request per turn, receives its reply, and returns the episode."""
+
+
+class _Ending(NamedTuple):
+    """Why an episode ends."""
+
+    reason: StopReason
+    error: str | None
 
 
 def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffold: Scaffold) -> Turns:
@@ -26,25 +37,26 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
     seeds: list[int] = []
     n_prompt = n_completion = n_malformed = n_in_a_row = 0
     started = time.monotonic()
-    stop: StopReason = "turn_limit"
-    error: str | None = None
-
+    stop, error = _Ending("turn_limit", None)
     for turn in range(spec.max_turns):
         seeds.append(stable_seed(spec.seed, task.id, trial, turn))
         try:
             reply = yield request(messages=tuple(messages), seed=seeds[-1])
         except EngineError as failure:
-            stop, error = "engine_error", str(failure)
+            stop, error = _failed(failure)
             break
         n_prompt += reply.n_prompt_tokens
         n_completion += reply.n_completion_tokens
         if reply.finish == "context":
             messages.append(_said(reply, Action()))
-            stop = "context_overflow"
-            if turn == 0:  # the model has used nothing of the context: the set-up is at fault
-                stop, error = "prompt_too_long", _too_long(spec, reply)
+            stop, error = _overflow(spec, reply, turn)
             break
-        action = _action(reply, scaffold, task)
+        try:
+            action = _action(reply, scaffold, task)
+        except ParserFault as fault:
+            messages.append(_said(reply, Action()))
+            stop, error = "parser_error", str(fault)
+            break
         messages.append(_said(reply, action))
         if action.problem is not None:
             n_malformed += 1
@@ -76,14 +88,32 @@ def play(spec: RunSpec, task: Task, trial: int, environment: Environment, scaffo
     )  # fmt: skip
 
 
-def _too_long(spec: RunSpec, reply: Reply) -> str:
-    return f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}."
+def _failed(failure: EngineError) -> _Ending:
+    if isinstance(failure, EpisodeTimeout):
+        return _Ending("timeout", str(failure))
+    return _Ending("request_refused" if isinstance(failure, RequestRefused) else "engine_error", str(failure))
+
+
+def _overflow(spec: RunSpec, reply: Reply, turn: int) -> _Ending:
+    if turn > 0:
+        return _Ending("context_overflow", None)
+    # The model has used nothing of the context: the set-up is at fault.
+    return _Ending(
+        "prompt_too_long",
+        f"the first request has {reply.n_prompt_tokens} tokens, too many for a context of {spec.context}.",
+    )
 
 
 def _action(reply: Reply, scaffold: Scaffold, task: Task) -> Action:
     if reply.thinking and not reply.text.strip():
         return Action(problem="error: nothing follows the thinking")
-    action = scaffold.parse(reply.text, task)
+    try:
+        action = scaffold.parse(reply.text, task)
+    except PARSER_BUGS as bug:
+        raise ParserFault(
+            f"the parser of scaffold `{scaffold.name}` failed on a reply of {len(reply.text)} characters: "
+            f"{type(bug).__name__}: {bug}. Correct the parser; its new version makes a new run."
+        ) from bug
     if reply.finish == "length" and action.problem is None:
         # A truncated reply may look complete ("write out.txt 48" of "482"); executing it would change the attempt.
         return Action(problem="error: reply too long")

@@ -86,7 +86,8 @@ class EngineKind(Generic[Options]):
     """A kind of engine as a module of `engines` declares it under the name `KIND`."""
 
     options: type[Options]
-    """Plain dataclass of the options that `engine.options` may set; an option without default is required."""
+    """Plain dataclass of the options that `engine.options` may set; an option without default is required, and one with the
+    metadata `omit_default` enters the run_id only where it differs from its default."""
     speed_only: frozenset[str]
     """Options that change speed or memory and no text, nested ones as `option.key`; all others enter the run_id."""
     build: Callable[[str, int, Options], Engine]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from replication import settings
-from replication.collect import build, runner
+from replication.collect import build, preflight, runner
 from replication.collect.interfaces import Engine, ModelRef
 from replication.collect.serve import Assignment, store_of
 from replication.errors import ConfigError, EngineError, StoreError
@@ -136,9 +136,11 @@ class _Player:
                 engine.load(model.ref)
                 self._loaded = model.ref
                 runner.require_room(self._store, engine, own)  # of all blocks, before the first is played
+                preflight.check(self._store, engine, part)
             n_played += runner.collect(
-                self._store, engine, part, concurrency=self._cfg.engine.concurrency, title=model.ref.name
-            ).n_episodes
+                self._store, engine, part, concurrency=self._cfg.engine.concurrency, title=model.ref.name,
+                limit=build.failure_limit(self._cfg), prices=build.prices(self._cfg),
+            ).n_episodes  # fmt: skip
         return n_played
 
     def close(self) -> None:

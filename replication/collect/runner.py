@@ -10,12 +10,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from replication.collect import progress
+from replication.collect.accounting import Account, Prices
 from replication.collect.checks import repeat_check
 from replication.collect.episodes import play
 from replication.collect.interfaces import Benchmark, Engine, Scaffold
-from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError, RequestRefused
+from replication.errors import (
+    ConfigError,
+    EngineError,
+    EnvironmentFault,
+    EpisodeTimeout,
+    ReplicationError,
+    RequestRefused,
+    StoreError,
+)
 from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Score, Task
 from replication.store import Store
 from replication.store.writer import RunWriter
@@ -35,7 +45,23 @@ class Job:
     tasks: Sequence[Task]
     n_trials: int
     episode_s: float | None = None
-    """Time limit of an episode; one that takes longer fails as if the engine had. None: no limit."""
+    """Time limit of an episode; one that takes longer is unscored. None: no limit."""
+    tool_syntax: str | None = None
+    """Parser of tool calls, of scaffold native; None for all others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureLimit:
+    """Share of failed episodes at which a run stops, since the set-up is down."""
+
+    share: float = 0.5
+    """Of the episodes played so far; a larger share stops the run."""
+    least: int = 10
+    """Failures that never stop a run."""
+
+    def is_exceeded(self, n_failed: int, n_episodes: int) -> bool:
+        """Tell whether a run with these counts stops."""
+        return n_failed > max(self.least, self.share * n_episodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +84,15 @@ class Played:
     """Text of the last failure."""
     n_ungraded: int = 0
     """Episodes that the model ended and the grader could not score."""
+    stops: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By scaffold and stop reason."""
+    stopped: str = ""
+    """Why the run was stopped before its end; empty if it was not."""
 
-    def add(self, episode: Episode, score: Score | None) -> None:
+    def add(self, scaffold: str, episode: Episode, score: Score | None) -> None:
         """Count an episode with its score."""
         self.n_episodes += 1
+        self.stops[scaffold, episode.stop_reason] += 1
         if episode.stop_reason in UNSCORED_REASONS:
             self.failures[episode.stop_reason] += 1
             self.error = episode.error
@@ -72,8 +103,19 @@ class Played:
         """Return the counts of both."""
         return Played(
             n_episodes=self.n_episodes + other.n_episodes, failures=self.failures + other.failures,
-            error=other.error or self.error, n_ungraded=self.n_ungraded + other.n_ungraded,
+            error=other.error or self.error, n_ungraded=self.n_ungraded + other.n_ungraded, stops=self.stops + other.stops,
+            stopped=other.stopped or self.stopped,
         )  # fmt: skip
+
+    def summary(self) -> str:
+        """Write the counts by stop reason, in one line per scaffold: `compact: 56 answer, 3 turn_limit`."""
+        by_scaffold: dict[str, Counter[str]] = {}
+        for (scaffold, reason), n in sorted(self.stops.items()):
+            by_scaffold.setdefault(scaffold, Counter())[reason] = n
+        return "\n".join(
+            f"{scaffold}: {', '.join(f'{n:,} {reason}' for reason, n in reasons.most_common())}"
+            for scaffold, reasons in by_scaffold.items()
+        )
 
     def failure(self) -> ReplicationError:
         """Return the error that reports the failed episodes."""
@@ -81,7 +123,7 @@ class Played:
         reasons = ", ".join(f"{n} {reason}" for reason, n in self.failures.most_common())
         return kind(
             f"{self.failures.total()} of {self.n_episodes} episodes failed and have no score ({reasons}), the last with: "
-            f"{(self.error or '').rstrip('.')}. Finished episodes are stored; the same command plays the rest."
+            f"{(self.error or '').rstrip('.')}. {self.stopped}Finished episodes are stored; the same command plays the rest."
         )
 
 
@@ -97,29 +139,67 @@ def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
 
 
 def collect(
-    store: Store, engine: Engine, jobs: Sequence[Job], *, concurrency: int, title: str, position: int = 0
+    store: Store,
+    engine: Engine,
+    jobs: Sequence[Job],
+    *,
+    concurrency: int,
+    title: str,
+    position: int = 0,
+    limit: FailureLimit = FailureLimit(),
+    prices: Prices | None = None,
+    is_shared: bool = False,
 ) -> Played:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns their counts.
 
     Raises ConfigError, before anything is stored, if a task does not fit into the context, and EngineError (or
-    EnvironmentFault) if most or all episodes fail; finished episodes are stored, and the same call resumes.
+    EnvironmentFault) if most or all episodes fail; finished episodes are stored, and the same call resumes. What the
+    episodes took is added to the manifests of their runs, also after an error.
 
     position : row of the progress bar among those of other processes.
+    prices : for the cost in the manifests; None: no cost.
+    is_shared : whether other engines of this command may be on the same cards.
     """
     require_room(store, engine, jobs)
-    with contextlib.ExitStack() as stack:
+    description = engine.describe()
+    account = Account(
+        [job.spec.run_id for job in jobs], device=description.get("device"), is_shared=is_shared, prices=prices
+    )
+    # The account is written last, when the writers have released their locks.
+    with _recorded(store, jobs, account), contextlib.ExitStack() as stack:
         writers = {
             job.spec.run_id: stack.enter_context(
-                store.writer(job.spec, labels=job.labels, engine=engine.describe(), tasks=job.tasks)
+                store.writer(job.spec, labels=job.labels, engine=description, tasks=job.tasks)
             )
             for job in jobs
         }
         items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
         _grade_ungraded(jobs, writers)
-        played = asyncio.run(_play_all(engine, items, writers, concurrency, title, position))
+        account.start()
+        pool = _Pool(engine, writers, account, limit)
+        played = asyncio.run(pool.play(items, concurrency, title, position))
     for job in jobs:
         _check_repeats(store, job)
     return played
+
+
+@contextlib.contextmanager
+def _recorded(store: Store, jobs: Sequence[Job], account: Account) -> Iterator[None]:
+    """Add to the manifests what the block took; an error of the block is raised rather than one of this."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            _record_collected(store, jobs, account)
+        except StoreError as second:
+            error.add_note(str(second))
+        raise
+    _record_collected(store, jobs, account)
+
+
+def _record_collected(store: Store, jobs: Sequence[Job], account: Account) -> None:
+    for run_id, taken in account.collected({job.spec.run_id: job.tool_syntax for job in jobs}).items():
+        store.record_collected(run_id, taken)
 
 
 def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
@@ -133,7 +213,7 @@ def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
         lengths: dict[str, int] = {}
         for task in tasks:
             with contextlib.suppress(RequestRefused):  # its episode will say why
-                lengths[task.id] = engine.n_prompt_tokens(_first_request(job, task))
+                lengths[task.id] = engine.n_prompt_tokens(first_request(job, task))
         too_long = [task_id for task_id, length in lengths.items() if length > room]
         if too_long:
             worst = max(too_long, key=lengths.__getitem__)
@@ -145,7 +225,8 @@ def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
             )
 
 
-def _first_request(job: Job, task: Task) -> Request:
+def first_request(job: Job, task: Task) -> Request:
+    """Return the request of the first turn of an episode."""
     turns = play(job.spec, task, 0, job.benchmark.start(task), job.scaffold)
     request = next(turns)
     turns.close()
@@ -182,41 +263,54 @@ def _grade(job: Job, task: Task, episode: Episode) -> Score:
         return Score.of(episode, job.benchmark.grader, None, {"error": str(fault)})
 
 
-async def _play_all(
-    engine: Engine, items: list[Item], writers: Mapping[str, RunWriter], concurrency: int, title: str, position: int
-) -> Played:
-    queue: Iterator[Item] = iter(items)
-    played, n_tokens, is_down = Played(), 0, False
-    started = time.monotonic()
+class _Pool(NamedTuple):
+    """Plays episodes side by side on one engine."""
 
-    with progress.bar(len(items), title, "episode", position=position) as bar:
+    engine: Engine
+    writers: Mapping[str, RunWriter]
+    account: Account
+    limit: FailureLimit
 
-        async def work() -> None:
-            nonlocal n_tokens, is_down
-            for item in queue:  # shared by all workers: each takes the next one when it is free
-                episode = await _play_one(engine, item)
-                score = None
-                if episode.stop_reason not in UNSCORED_REASONS:
-                    score = _grade(item.job, item.task, episode)
-                writers[item.job.spec.run_id].append(episode, score)
-                played.add(episode, score)
-                n_tokens += episode.n_completion_tokens
-                n_failed = played.failures.total()
-                rate = n_tokens / (time.monotonic() - started)
-                bar.set_postfix_str(
-                    f"{rate:,.0f} new tokens/s" + (f", {n_failed} failed" if n_failed else ""), refresh=False
-                )
-                bar.update()
-                # Single failures are recorded and the run continues; if most episodes fail, the set-up is down.
-                if episode.stop_reason in UNSCORED_REASONS and n_failed > max(10, played.n_episodes // 2):
-                    is_down = True
-                if is_down:
-                    return
+    async def play(self, items: list[Item], concurrency: int, title: str, position: int) -> Played:
+        """Play, grade and store all items, unless too many fail."""
+        queue: Iterator[Item] = iter(items)
+        played, n_tokens, is_down = Played(), 0, False
+        started = time.monotonic()
 
-        await asyncio.gather(*(work() for _ in range(min(concurrency, len(items)))))
-    if is_down or 0 < played.n_episodes == played.failures.total():
-        raise played.failure()
-    return played
+        with progress.bar(len(items), title, "episode", position=position) as bar:
+
+            async def work() -> None:
+                nonlocal n_tokens, is_down
+                for item in queue:  # shared by all workers: each takes the next one when it is free
+                    episode = await _play_one(self.engine, item)
+                    score = None
+                    if episode.stop_reason not in UNSCORED_REASONS:
+                        score = _grade(item.job, item.task, episode)
+                    self.writers[item.job.spec.run_id].append(episode, score)
+                    self.account.add(episode)
+                    played.add(item.job.spec.scaffold, episode, score)
+                    n_tokens += episode.n_completion_tokens
+                    n_failed = played.failures.total()
+                    rate = n_tokens / (time.monotonic() - started)
+                    bar.set_postfix_str(
+                        f"{rate:,.0f} new tokens/s" + (f", {n_failed} failed" if n_failed else ""), refresh=False
+                    )
+                    bar.update()
+                    # Single failures are recorded and the run continues; if most episodes fail, the set-up is down.
+                    if episode.stop_reason in UNSCORED_REASONS:
+                        is_down |= self.limit.is_exceeded(n_failed, played.n_episodes)
+                    if is_down:
+                        return
+
+            await asyncio.gather(*(work() for _ in range(min(concurrency, len(items)))))
+        if is_down:
+            played.stopped = (
+                f"The run was stopped: more than {self.limit.share:.0%} and more than {self.limit.least} failed, the limits "
+                f"`engine.max_failed` and `engine.min_failures`. "
+            )
+        if is_down or 0 < played.n_episodes == played.failures.total():
+            raise played.failure()
+        return played
 
 
 async def _play_one(engine: Engine, item: Item) -> Episode:
@@ -232,7 +326,7 @@ async def _play_one(engine: Engine, item: Item) -> Episode:
             except EngineError as error:
                 request = turns.throw(error)
             except TimeoutError:
-                request = turns.throw(EngineError(f"it took longer than `engine.episode_s`, {job.episode_s:g} s."))
+                request = turns.throw(EpisodeTimeout(f"it took longer than `engine.episode_s`, {job.episode_s:g} s."))
             else:
                 request = turns.send(reply)
     except StopIteration as end:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import processes, settings
-from replication.collect import build, checkpoints, runner
+from replication.collect import build, checkpoints, preflight, runner
 from replication.errors import EngineError
 from replication.store import Store
 
@@ -65,6 +65,8 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     else:
         played = _play_side_by_side(cfg, shares)
     print(f"run: {played.n_episodes} episodes in {time.monotonic() - started:.0f} s")
+    for line in played.summary().splitlines():
+        print(f"run: {line}")
     if played.n_ungraded:
         print(f"run: WARNING, {played.n_ungraded} of them could not be graded and have no score")
     if played.failures:
@@ -79,7 +81,7 @@ def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
 def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]]) -> runner.Played:
     """Play each share in a process; if one fails, the others are played to their end before the error is raised."""
     with processes.workers(len(shares)) as pool:
-        futures = [pool.submit(processes.call, _play_share, cfg, share, at) for at, share in enumerate(shares)]
+        futures = [pool.submit(processes.call, _play_share, cfg, share, at, True) for at, share in enumerate(shares)]
         wait(futures)
         try:
             return sum((future.result() for future in futures), runner.Played())
@@ -90,15 +92,23 @@ def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]
             ) from None
 
 
-def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int) -> runner.Played:
+def _play_share(
+    cfg: settings.Root, share: Iterable[Assignment], position: int, is_shared: bool = False
+) -> runner.Played:
+    """Play these checkpoints on one engine.
+
+    is_shared : whether other processes play at the same time.
+    """
     store, played = store_of(cfg), runner.Played()
     engine = build.engine(cfg)
     try:
         for model, jobs in share:
             engine.load(model.ref)
+            preflight.check(store, engine, jobs)
             played += runner.collect(
-                store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, position=position
-            )
+                store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, position=position,
+                limit=build.failure_limit(cfg), prices=build.prices(cfg), is_shared=is_shared,
+            )  # fmt: skip
     finally:
         engine.close()
     return played

@@ -158,8 +158,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes`, `episode_s` and the options that the kind lists as `speed_only`; the run's
-    manifest has those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `episode_s`, `max_failed`, `min_failures` and the options that the kind lists
+    as `speed_only`; the run's manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -167,7 +167,9 @@ class Engine:
     context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
     concurrency: int = whole(1, 100_000)  # episodes in flight
     processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
-    episode_s: float | None = real(0.0, 1e9, None, above=True)  # after it the episode failed in the engine: unscored
+    episode_s: float | None = real(0.0, 1e9, None, above=True)  # time limit of an episode, which is then unscored
+    max_failed: float = fraction(0.5)  # share of the episodes played that may fail; above it the run stops
+    min_failures: int = whole(0, 1_000_000, 10)  # so many never stop a run
     options: dict[str, Any] = field(default_factory=dict)  # of the kind: dataclass `Options` of its module
 
 
@@ -302,6 +304,23 @@ class Analysis:
 
 
 @dataclass
+class Certify:
+    """A replay of a part of a study's stored episodes, with what should not change a text changed."""
+
+    runs: list[str] = limited(list, distinct=True)  # run_ids; empty: `n_runs` of the study, drawn
+    n_runs: int = whole(1, 100_000, 3)
+    n_tasks: int = whole(1, 1_000_000, 20)  # of each run, drawn
+    n_trials: int = whole(1, 10_000, 1)  # of each task, the first ones
+    seed: int = whole(0, 2**31, 0)  # of the draws, and of the order in which the episodes are replayed
+    concurrency: int = whole(1, 100_000, 3)  # episodes in flight
+    max_num_seqs: int | None = whole(
+        1, 100_000, 3
+    )  # requests in a batch, for engines with this option; null: as stored
+    options: dict[str, Any] = field(default_factory=dict)  # further `engine.options` that the replay has otherwise
+    level: float = inside(0.95)  # of the interval
+
+
+@dataclass
 class Monitor:
     """A stopping rule that looks at two arms after each block of tasks."""
 
@@ -384,6 +403,7 @@ class Root:
     analysis: Analysis = field(default_factory=Analysis)
     plan: Plan = field(default_factory=Plan)
     monitor: Monitor = field(default_factory=Monitor)
+    certify: Certify = field(default_factory=Certify)
     tracking: Tracking = field(default_factory=Tracking)
     paths: Paths = field(default_factory=Paths)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from replication.errors import ReplicationError, StoreError
 from replication.files import write_json
 from replication.masking import masked
-from replication.records import RunSpec, StudyIndex, Task, TrainedRun, to_json
+from replication.records import Json, Manifest, RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
 from replication.settings.limits import PATTERNS, RULES
 from replication.store.lines import Key
@@ -87,9 +87,14 @@ def build_index(
         run_ids=tuple(sorted(run.run_id for run in runs if not run.is_probe)),
         probe_run_ids=tuple(sorted(run.run_id for run in runs if run.is_probe)),
         training=tuple(training),
-        engine=masked(manifests[runs[0].run_id].sessions[-1].engine),
+        engine=masked(_engine_alone(manifests[runs[0].run_id])),
         repeat_checks={run_id: manifest.checks["repeats"] for run_id, manifest in manifests.items()},
     )
+
+
+def _engine_alone(manifest: Manifest) -> dict[str, Json]:
+    """Return the last engine of a run without the files that it served, which are those of one run only."""
+    return {key: value for key, value in manifest.sessions[-1].engine.items() if key != "checkpoint"}
 
 
 def index_path(results: Path, study: str) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.errors import StoreError
 from replication.records import (
+    Collected,
     Episode,
     Json,
     Labels,
@@ -107,7 +108,8 @@ class Store:
         if not sessions or sessions[-1].engine != to_json(engine):
             sessions = (*sessions, Session(first_line=n_lines + 1, engine=to_json(engine)))
         new = Manifest(
-            run_id=spec.run_id, spec=spec, labels=labels, tasks=tasks, sessions=sessions, checks=old.checks if old else {}
+            run_id=spec.run_id, spec=spec, labels=labels, tasks=tasks, sessions=sessions,
+            checks=old.checks if old else {}, collected=old.collected if old else (),
         )  # fmt: skip
         if new != old:
             self._write_manifest(new)
@@ -125,6 +127,16 @@ class Store:
         with as_store_error(folder), locked(folder):
             manifest = self.manifest(run_id)
             self._write_manifest(dataclasses.replace(manifest, checks={**manifest.checks, name: result}))
+
+    def record_collected(self, run_id: str, taken: Collected) -> None:
+        """Add what a command took to a run's manifest, under `collected`; takes the run's lock."""
+        folder = self._folder(run_id)
+        with as_store_error(folder), locked(folder):
+            manifest = self.manifest(run_id)
+            entries = (*manifest.collected, taken)
+            if len(entries) > 1 and entries[-2].same_circumstances(taken):
+                entries = (*entries[:-2], entries[-2].plus(taken))
+            self._write_manifest(dataclasses.replace(manifest, collected=entries))
 
     def runs(self) -> list[str]:
         """List the run_ids, sorted."""

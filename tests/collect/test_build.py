@@ -11,11 +11,12 @@ from hydra import compose, initialize_config_dir
 from replication import settings
 from replication.collect import build, engines
 from replication.collect.engines import vllm
+from replication.collect.engines.vllm.options import batch_invariance
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
 from replication.records import Labels
 
-SPEED_ONLY = {"episode_s", "concurrency", "processes"}
+SPEED_ONLY = {"episode_s", "concurrency", "processes", "max_failed", "min_failures"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
 
 
@@ -78,13 +79,17 @@ def test_every_limit_of_a_scaffold_changes_the_run_id(cfg):
 def test_every_option_of_vllm_changes_the_run_id_or_is_listed_as_speed_only():
     given = {
         "device": "cpu", "max_num_seqs": 1, "kv_cache_gib": 1.0, "threads": 1, "multiprocessing": False, "stall_s": 9.0,
-        "date": "2026-01-01", "llm": {},
+        "date": "2026-01-01", "batch_invariant": False, "llm": {},
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(vllm.Options)}
     other = {"device": "cuda", "max_num_seqs": 2, "kv_cache_gib": None, "threads": 2, "multiprocessing": True}
     same, text = {"date": "2026-01-01"}, engines.text_options
     assert text("vllm", given) == text("vllm", given | other | {"stall_s": 1.0}) == {"llm": {}} | same
     assert text("vllm", given | {"date": "2031-12-24"}) == {"llm": {}, "date": "2031-12-24"}
+    on = given | {"device": "cuda", "batch_invariant": True}
+    assert text("vllm", on) == {"llm": {}, "batch_invariant": True} | same
+    with pytest.raises(ConfigError, match=r"`engine\.options\.batch_invariant` needs `engine\.options\.device` cuda"):
+        text("vllm", on | {"device": "cpu"})
     for name in (
         "quantization", "kv_cache_dtype", "chat_template", "hf_overrides", "reasoning_parser", "tokenizer_mode",
         "speculative_config", "structured_outputs_config", "override_generation_config", "seed", "not_yet_invented",
@@ -162,3 +167,15 @@ def test_every_engine_of_conf_is_built_and_starts_nothing(file):
     engine = build.engine(cfg)
     assert type(engine).__module__.startswith(f"replication.collect.engines.{cfg.engine.kind}")
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("is_on", "inherited", "variables"),
+    [
+        (False, {}, {}), (True, {}, {"VLLM_BATCH_INVARIANT": "1"}),
+        (False, {"VLLM_BATCH_INVARIANT": "1"}, {"VLLM_BATCH_INVARIANT": "0"}),
+    ],
+)  # fmt: skip
+def test_batch_invariant_mode_is_what_the_run_says_whatever_the_environment_has(is_on, inherited, variables):
+    options = vllm.Options(device="cuda", max_num_seqs=1, batch_invariant=is_on)
+    assert batch_invariance(options, inherited) == variables

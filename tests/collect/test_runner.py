@@ -31,7 +31,14 @@ from replication.collect import checks, runner
 from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.episodes import play
-from replication.errors import ConfigError, EngineError, EnvironmentFault, ReplicationError, RequestRefused
+from replication.errors import (
+    ConfigError,
+    EngineError,
+    EnvironmentFault,
+    EpisodeTimeout,
+    ReplicationError,
+    RequestRefused,
+)
 from replication.records import UNSCORED_REASONS, Message, Reply, Score, StopReason, canonical_json
 from replication.store import Store
 from replication.store.lines import message_record
@@ -75,9 +82,9 @@ def test_an_episode_that_takes_longer_than_its_limit_is_unscored_and_stops_no_ot
     limited = dataclasses.replace(job, episode_s=0.2)
     runner.collect(store, Hanging(script), [limited], concurrency=2, title="test")
     table = store.score_table().set_index("task_id")
-    assert table["stop_reason"][job.tasks[1].id] == "engine_error"
+    assert table["stop_reason"][job.tasks[1].id] == "timeout"
     assert table["value"].drop(job.tasks[1].id).tolist() == [1.0] * 3
-    (episode,) = [e for e in store.episodes(job.spec.run_id) if e.stop_reason == "engine_error"]
+    (episode,) = [e for e in store.episodes(job.spec.run_id) if e.stop_reason == "timeout"]
     assert episode.error == "it took longer than `engine.episode_s`, 0.2 s."
     collect(store, script, job)
     assert store.score_table()["value"].tolist() == [1.0] * 4
@@ -211,6 +218,27 @@ def no_room():
     return Reply(text="", finish="context", n_prompt_tokens=600, n_completion_tokens=0)
 
 
+def refuse_request(request):
+    raise RequestRefused("the template has no slot for tools")
+
+
+def take_too_long(request):
+    raise EpisodeTimeout("it took longer than `engine.episode_s`, 5 s.")
+
+
+class Unreadable:
+    """A scaffold whose parser fails."""
+
+    def __init__(self, scaffold):
+        self._scaffold = scaffold
+
+    def __getattr__(self, name):
+        return getattr(self._scaffold, name)
+
+    def parse(self, text, task):
+        return text[10_000]
+
+
 # What a model, an engine or an environment does for an episode to end with each reason.
 ENDINGS = {
     "answer": lambda request: "answer done",
@@ -221,6 +249,9 @@ ENDINGS = {
     "malformed": lambda request: "what?",
     "engine_error": refuse,
     "environment_error": lambda request: "ls",
+    "timeout": take_too_long,
+    "request_refused": refuse_request,
+    "parser_error": lambda request: "ls",
 }
 
 
@@ -231,7 +262,10 @@ def test_every_stop_reason_is_tested():
 @pytest.mark.parametrize("reason", ENDINGS)
 def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played_again(tmp_path, reason):
     job, store = make_job(n_tasks=3, n_trials=2), Store(tmp_path)
-    broken = dataclasses.replace(job, benchmark=Breaking(job.benchmark)) if reason == "environment_error" else job
+    broken = {
+        "environment_error": dataclasses.replace(job, benchmark=Breaking(job.benchmark)),
+        "parser_error": dataclasses.replace(job, scaffold=Unreadable(job.scaffold)),
+    }.get(reason, job)
     ours = reason in UNSCORED_REASONS
     message = rf"6 of 6 episodes failed and have no score \(6 {reason}\), the last with: .*plays the rest"
     with pytest.raises(ReplicationError, match=message) if ours else contextlib.nullcontext():
@@ -244,6 +278,10 @@ def test_stop_reason_is_stored_and_only_our_own_failures_are_unscored_and_played
         {
             "engine_error": "the engine is gone", "environment_error": "the simulator broke",
             "prompt_too_long": "the first request has 600 tokens, too many for a context of 512.",
+            "timeout": "it took longer than `engine.episode_s`, 5 s.",
+            "request_refused": "the template has no slot for tools",
+            "parser_error": "the parser of scaffold `compact` failed on a reply of 2 characters: IndexError: string index "
+            "out of range. Correct the parser; its new version makes a new run.",
         }.get(reason)
     }  # fmt: skip
     n_played, _ = collect(store, expert_script(job), job)
@@ -304,6 +342,24 @@ def test_few_failures_let_the_run_end_and_are_counted(tmp_path):
     assert str(played.failure()).startswith(
         "2 of 6 episodes failed and have no score (2 engine_error), the last with: the"
     )
+
+
+@pytest.mark.parametrize(("share", "least", "n_played"), [(0.5, 3, 4), (0.5, 5, 6), (0.8, 0, 1)])
+def test_run_stops_above_the_share_of_failures_that_is_set_and_says_so(tmp_path, share, least, n_played):
+    job, store = make_job(n_tasks=12, n_trials=1), Store(tmp_path)
+    limit = runner.FailureLimit(share=share, least=least)
+    message = f"The run was stopped: more than {share:.0%} and more than {least} failed, the limits `engine.max_failed`"
+    with pytest.raises(EngineError, match=message):
+        runner.collect(store, ScriptedEngine(refuse), [job], concurrency=1, title="test", limit=limit)
+    assert len(store.score_table()) == n_played
+
+
+def test_summary_counts_stop_reasons_by_scaffold(tmp_path):
+    jobs = [make_job(scaffold=scaffold, n_tasks=n, n_trials=1) for scaffold, n in (("compact", 3), ("react", 2))]
+    engine = ScriptedEngine(lambda request: "answer done" if "Action" not in request.messages[0].content else "what?")
+    played = runner.collect(Store(tmp_path), engine, jobs, concurrency=2, title="test")
+    assert played.summary() == "compact: 3 answer\nreact: 2 malformed"
+    assert (played + played).summary() == "compact: 6 answer\nreact: 4 malformed"
 
 
 def test_episode_whose_grader_fails_is_unscored_and_graded_by_the_next_call_without_playing(tmp_path):
@@ -414,7 +470,7 @@ def test_request_that_would_be_refused_again_is_sent_once_and_its_episode_is_uns
         runner.collect(store, engine, [job], concurrency=1, title="test")
     assert len(engine.requests) == 2
     assert [e.error for e in store.episodes(job.spec.run_id)] == ["the template has no tool slot"] * 2
-    assert store.score_table()["stop_reason"].tolist() == ["engine_error"] * 2
+    assert store.score_table()["stop_reason"].tolist() == ["request_refused"] * 2
 
 
 def test_failing_request_is_tried_again_with_the_same_seed(tmp_path):

@@ -32,7 +32,14 @@ def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:
 def _text_options(kind: str, options: str) -> dict[str, Json]:
     # Every run of a study asks for the same options, and checking them takes milliseconds.
     entry = _find(kind)
-    values = dataclasses.asdict(settings.typed(entry.options, json.loads(options), "engine.options"))
+    checked = settings.typed(entry.options, json.loads(options), "engine.options")
+    # An option that came later is left out at its default, so that earlier runs keep their run_id.
+    later = {f.name for f in dataclasses.fields(checked) if f.metadata.get("omit_default")}
+    values = {
+        name: value
+        for name, value in dataclasses.asdict(checked).items()
+        if name not in later or value != getattr(entry.options, name)
+    }
     return _without(values, entry.speed_only)
 
 

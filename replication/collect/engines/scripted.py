@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from replication.collect.interfaces import EngineKind, ModelRef
-from replication.records import Json, Reply, Request
+from replication.records import Json, Reply, Request, canonical_json
 
 Script = Callable[[Request], str | Reply]
 """Replies to a request; may raise EngineError to simulate a failing engine."""
@@ -37,8 +37,9 @@ class ScriptedEngine:
         return Reply(text=reply, finish="stop", n_prompt_tokens=n_prompt, n_completion_tokens=len(reply.split()))
 
     def n_prompt_tokens(self, request: Request) -> int:
-        """Count the words of all messages."""
-        return sum(len(m.content.split()) for m in request.messages)
+        """Count the words of all messages and of the tools."""
+        tools = sum(len(canonical_json(tool).split()) for tool in request.tools)
+        return tools + sum(len(m.content.split()) for m in request.messages)
 
     def load(self, model: ModelRef) -> None:
         """Record the model; no weights are read."""

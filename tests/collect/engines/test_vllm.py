@@ -190,4 +190,6 @@ def test_manifest_has_version_resolved_flags_and_hashes(engine):
     assert facts["engine"] == "vllm" and facts["version"] == vllm.__version__
     resolved = facts["settings"]["resolved"]
     assert resolved["enable_chunked_prefill"] is False and resolved["max_model_len"] == 256
+    assert resolved["structured_outputs_backend"] == "xgrammar" and resolved["quantization"] is None
+    assert {len(value) for value in facts["checkpoint"].values()} == {64}
     assert len(facts["chat_template_sha256"]) == 64

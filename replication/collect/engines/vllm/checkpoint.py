@@ -25,6 +25,8 @@ class Checkpoint:
     checkpoint is quantized, because vLLM's reload of quantized weights has not been compared with a fresh engine."""
     generation_config: dict[str, Json]
     """Generation defaults that the checkpoint states."""
+    hashes: dict[str, Json]
+    """SHA-256 of the weights, and of configuration, tokenizer, templates and generation defaults together."""
     stamps: tuple[checkpoints.Stamp, ...]
 
     def require_unchanged(self) -> None:
@@ -52,7 +54,9 @@ def _open(model: ModelRef) -> Checkpoint:
     stamps = checkpoints.stamps(folder)
     tensors = read_headers(folder)
     config, defaults = _object(folder / "config.json"), _object(folder / "generation_config.json")
-    identity = checkpoints.files_sha256(folder, read_again=True) if is_local else model.revision
+    weights = checkpoints.weights_sha256(folder, read_again=is_local, trust_blobs=not is_local)
+    setup = checkpoints.setup_sha256(folder)
+    identity = checkpoints.joined_sha256(weights, setup) if is_local else model.revision
     if is_local and model.files_sha256 not in (None, identity):
         raise EngineError(
             f"the files of `{model.name}` at `{folder}` changed after this command started: their hash was "
@@ -62,7 +66,8 @@ def _open(model: ModelRef) -> Checkpoint:
     return Checkpoint(
         model=model, folder=folder, identity=identity, tensors=tensors, stamps=stamps,
         generation_config={k: v for k, v in defaults.items() if not k.startswith("_") and k != "transformers_version"},
-        engine_key=None if quantized else stable_hash([checkpoints.setup_sha256(folder), tensors]),
+        engine_key=None if quantized else stable_hash([setup, tensors]),
+        hashes={"weights_sha256": stable_hash(weights), "setup_sha256": setup},
     )  # fmt: skip
 
 

@@ -71,6 +71,18 @@ def description(config: Any, tokenizer: Any, device: str, settings: Mapping[str,
                 "enable_prefix_caching": config.cache_config.enable_prefix_caching,
                 "block_size": config.cache_config.block_size,
                 "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+                "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
+                "data_parallel_size": config.parallel_config.data_parallel_size,
+                "kv_cache_dtype": config.cache_config.cache_dtype,
+                "quantization": config.model_config.quantization,
+                "seed": config.model_config.seed,
+                "load_format": str(config.load_config.load_format),
+                "scheduling_policy": config.scheduler_config.policy,
+                "async_scheduling": config.scheduler_config.async_scheduling,
+                "attention_backend": _name(config.attention_config.backend),
+                "structured_outputs_backend": config.structured_outputs_config.backend,
+                "compilation_mode": _name(config.compilation_config.mode),
+                "cudagraph_mode": _name(config.compilation_config.cudagraph_mode),
             },
         },
         "environment": _environment(os.environ),
@@ -85,6 +97,10 @@ def _environment(variables: Mapping[str, str]) -> dict[str, Json]:
         for name, value in sorted(variables.items())
         if name in VARIABLES
     }
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None else str(getattr(value, "name", value))
 
 
 def _sha256(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
-from replication.collect.engines.vllm.options import Options
+from replication.collect.engines.vllm.options import Options, batch_invariance
 from replication.collect.engines.vllm.stepping import Stepper, first_line
 from replication.collect.engines.vllm.thinking import Thinking, check_parser
 from replication.collect.engines.vllm.weights import require_all_tensors
@@ -59,6 +59,7 @@ class VllmEngine:
             "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
             "TOKENIZERS_PARALLELISM": "false",
             "TORCH_CPP_LOG_LEVEL": "ERROR",
+            **batch_invariance(options, os.environ),
         }
         self._llm: Any = None
         self._tokenizer: Any = None
@@ -235,6 +236,7 @@ class VllmEngine:
         taken = self._llm.llm_engine.input_processor.generation_config_fields.get("eos_token_id")
         facts["all_tensors_found"] = self._has_all_tensors
         facts["generation_config"] = {"stated": self._checkpoint.generation_config, "taken": {"eos_token_id": taken}}
+        facts["checkpoint"] = self._checkpoint.hashes
         return facts if self._chat is None else facts | {"chat": self._chat.facts()}
 
     def close(self) -> None:

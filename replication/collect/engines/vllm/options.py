@@ -1,5 +1,6 @@
 """Settings of a vLLM engine, and which of them change the speed and no text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,9 @@ class Options:
     multiprocessing: bool = False  # run the engine's core in a separate process
     date: str = "2026-01-01"  # today's date in chat templates that show one; the real one would change prompts daily
     stall_s: float = real(0.0, 1e6, 600.0, above=True)  # seconds without a step, then it counts as failed
+    # The same text in every batch, slower: vLLM's VLLM_BATCH_INVARIANT, on GPUs. Part of a run_id only where it is on, so
+    # that runs from before it existed keep theirs.
+    batch_invariant: bool = field(default=False, metadata={"omit_default": True})
     llm: dict[str, Any] = field(default_factory=dict)  # further arguments of vllm.LLM, checked by vLLM
 
     def __post_init__(self) -> None:
@@ -37,12 +41,27 @@ class Options:
                     f"`engine.options.llm.{name}` cannot be set: it comes from the model's `path` and `revision` in "
                     f"conf/model, and from HF_HOME and HF_TOKEN. Remove it."
                 )
+        if self.batch_invariant and self.device == "cpu":
+            raise ConfigError(
+                "`engine.options.batch_invariant` needs `engine.options.device` cuda: vLLM has no such mode on the CPU, "
+                "where the text of a seed does not depend on the batch in float32. Remove it."
+            )
         load_format = self.llm.get("load_format", "auto")
         if load_format not in LOAD_FORMATS:
             raise ConfigError(
                 f"`engine.options.llm.load_format` is {load_format!r}; allowed: {', '.join(LOAD_FORMATS)}. Another format "
                 f"does not serve the safetensors files that a run names."
             )
+
+
+BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
+
+
+def batch_invariance(options: Options, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable of vLLM's batch-invariant mode: set as the option says where it is on, or was inherited."""
+    if options.batch_invariant or BATCH_INVARIANT in inherited:
+        return {BATCH_INVARIANT: str(int(options.batch_invariant))}
+    return {}
 
 
 SPEED_ONLY = frozenset(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from replication.collect.engines.vllm import guard
-from replication.collect.engines.vllm.options import Options
+from replication.collect.engines.vllm.options import Options, batch_invariance
 from replication.collect.interfaces import ModelRef
 from replication.errors import EngineError
 from replication.records import Json
@@ -88,6 +88,7 @@ def watch(url: str, log: Path) -> None:
 def environment(model: ModelRef, options: Options) -> dict[str, str]:
     """Return the variables of the server's process, besides those that it inherits."""
     values = {"OMP_NUM_THREADS": str(options.threads), "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    values |= batch_invariance(options, os.environ)
     return values | ({"HF_HUB_OFFLINE": "1"} if Path(model.path).exists() else {})
 
 

@@ -1,0 +1,105 @@
+"""The check of a checkpoint before its episodes are played."""
+
+import dataclasses
+
+import pytest
+from parts import expert_script, make_job, prompt_of
+
+from replication.collect import preflight, runner
+from replication.collect.engines.scripted import ScriptedEngine
+from replication.errors import EngineError, RequestRefused
+from replication.records import Reply
+from replication.store import Store
+
+
+@pytest.mark.parametrize("syntax", ["hermes", "qwen3_coder", "llama3"])
+def test_a_checkpoint_that_replies_and_shows_its_tools_passes_with_one_short_request(tmp_path, syntax):
+    job = make_job(scaffold="native", tool_syntax=syntax, n_tasks=3)
+    engine = ScriptedEngine(lambda request: "ok")
+    preflight.check(Store(tmp_path), engine, [job, make_job(scaffold="native", tool_syntax=syntax, seed=1)])
+    (request,) = engine.requests
+    assert request.sampling.max_tokens == preflight.MAX_TOKENS and request.tools
+    assert Store(tmp_path).runs() == []
+
+
+def test_a_dead_engine_is_found_before_anything_is_stored(tmp_path):
+    def refuse(request):
+        raise EngineError("connection refused.")
+
+    message = r"`org/m` gave no reply in scaffold `compact` .*: connection refused\. Nothing was stored\. Correct"
+    with pytest.raises(EngineError, match=message):
+        preflight.check(Store(tmp_path), ScriptedEngine(refuse), [make_job()])
+    assert Store(tmp_path).runs() == []
+
+
+def test_one_task_that_is_refused_does_not_stop_the_run(tmp_path):
+    job = make_job(n_tasks=3)
+
+    def script(request):
+        if prompt_of(request) == job.tasks[0].prompt:
+            raise RequestRefused("a schema that cannot be compiled")
+        return "ls"
+
+    engine = ScriptedEngine(script)
+    preflight.check(Store(tmp_path), engine, [job])
+    assert [prompt_of(request) for request in engine.requests] == [job.tasks[0].prompt, job.tasks[2].prompt]
+
+
+class WithoutTools(ScriptedEngine):
+    """A template that leaves the tools out without a word."""
+
+    def n_prompt_tokens(self, request):
+        return super().n_prompt_tokens(dataclasses.replace(request, tools=()))
+
+
+class Server(ScriptedEngine):
+    """Counts tokens only in its replies."""
+
+    def __init__(self, shows_tools):
+        super().__init__(
+            lambda request: Reply(
+                text="ok", finish="stop", n_prompt_tokens=20 + shows_tools * len(request.tools), n_completion_tokens=1
+            )
+        )
+
+    def n_prompt_tokens(self, request):
+        return 0
+
+
+@pytest.mark.parametrize("engine", [WithoutTools(lambda request: "ok"), Server(False)])
+def test_a_template_that_does_not_show_the_tools_is_refused_with_advice(tmp_path, engine):
+    job = make_job(scaffold="native")
+    with pytest.raises(
+        EngineError, match=r"template of `org/m` does not show the tools .* Use scaffold `react`, `json`"
+    ):
+        preflight.check(Store(tmp_path), engine, [job])
+    preflight.check(Store(tmp_path), engine, [make_job()])
+
+
+def test_a_server_that_shows_the_tools_passes(tmp_path):
+    preflight.check(Store(tmp_path), Server(True), [make_job(scaffold="native")])
+
+
+def test_a_scaffold_that_does_not_read_its_own_calls_is_refused(tmp_path):
+    class Deaf:
+        def __init__(self, scaffold):
+            self._scaffold = scaffold
+
+        def __getattr__(self, name):
+            return getattr(self._scaffold, name)
+
+        def parse(self, text, task):
+            return self._scaffold.parse("an answer", task)
+
+    job = make_job(scaffold="native")
+    deaf = dataclasses.replace(job, scaffold=Deaf(job.scaffold))
+    with pytest.raises(EngineError, match=r"`native` does not read a call of `\w+` in its own syntax .*`tool_syntax`"):
+        preflight.check(Store(tmp_path), ScriptedEngine(lambda request: "ok"), [deaf])
+
+
+def test_a_complete_run_is_not_asked(tmp_path):
+    job, store = make_job(n_tasks=1), Store(tmp_path)
+    runner.collect(store, ScriptedEngine(expert_script(job)), [job], concurrency=1, title="test")
+    engine = ScriptedEngine(lambda request: "ok")
+    preflight.check(store, engine, [job])
+    assert engine.requests == []
