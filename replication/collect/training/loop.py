@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from replication import files
+from replication import files, processes
 from replication.collect.training import rl, supervised
 from replication.collect.training.corpora import Corpus, Predictions
 from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.muon import Muon
 from replication.collect.training.rl import RlSettings
 from replication.records import Json, stable_seed
 
@@ -160,15 +161,12 @@ def _schedule(share: float, recipe: TrainingConfig) -> float:
     return 1.0 if left > recipe.decay_share else 0.05 + 0.95 * max(left, 0.0) / recipe.decay_share
 
 
-def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "list[torch.optim.Optimizer]":
+def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "tuple[Muon, torch.optim.AdamW]":
     import torch
 
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    return [
-        torch.optim.Muon(matrices, lr=1.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    return Muon(matrices, recipe.weight_decay), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 class _Run:
@@ -220,8 +218,9 @@ class _Run:
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rates of Muon and, at `adam_share` of it, AdamW."""
-        for optimizer, share in zip(self.optimizers, (1.0, self.curriculum.recipe.adam_share), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * share
+        muon, adamw = self.optimizers
+        muon.lr = rate
+        adamw.param_groups[0]["lr"] = rate * self.curriculum.recipe.adam_share
 
     def steps(self) -> Iterator[StepResult]:
         """Continue the current phase after its first `n_steps` steps; each `next` makes one step."""
@@ -276,7 +275,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
