@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
+STATE_VERSION = 2
+"""Of the saved state of an unfinished run."""
+
+UNREAD = 50
+"""Steps on a GPU whose losses are read together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """A stretch of training on one corpus with one objective and one learning-rate schedule."""
@@ -139,16 +146,19 @@ def train(
             state = None
         steps = run.steps()
         saved_at = run.clock = time.monotonic()
-        while run.flops < ends[number]:
-            share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
-            rate = phases[number].lr * _schedule(share, recipe)
-            run.set_rate(rate)
-            step = next(steps)
-            run.record(step, rate)
-            report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), step.loss))
-            if run.clock - saved_at > recipe.save_every_s:
-                saved_at = run.clock
-                _save_state(state_file, run.state())
+        try:
+            while run.flops < ends[number]:
+                share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
+                with processes.signals_deferred():  # half a step cannot be saved
+                    run.take(steps, phases[number].lr * _schedule(share, recipe))
+                if run.shown is not None:
+                    report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), run.shown))
+                if run.clock - saved_at > recipe.save_every_s:
+                    saved_at = run.clock
+                    _save_state(state_file, run.state())
+        except KeyboardInterrupt:
+            _save_state(state_file, run.state())
+            raise
     model.eval()
     return run.trained()
 
@@ -183,6 +193,10 @@ class _Run:
         self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
         self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
         self.joules, self.curve = before.joules or 0.0, list(before.curve)
+        self.losses: list[torch.Tensor] = []
+        """Of the last rows of the curve, where they are not yet written."""
+        self.shown: float | None = None
+        """Loss of the latest step, if it was read: on a GPU every step would wait for it."""
         self.energy, self.metered = energy, energy()
         self.clock = time.monotonic()
 
@@ -195,8 +209,9 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes; `torch.save` can write it."""
+        self._read_losses()
         return {
-            "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
+            "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
             "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
             "flops": self.flops, "curve": self.curve, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
@@ -242,6 +257,11 @@ class _Run:
         )
         return rl.learn(self.model, self.reference, self.tokenizer, seeded, phase.rl, self._update)
 
+    def take(self, steps: Iterator[StepResult], rate: float) -> None:
+        """Make a step at this rate and record it."""
+        self.set_rate(rate)
+        self.record(next(steps), rate)
+
     def record(self, step: StepResult, rate: float) -> None:
         """Add the costs of a step and its row of the curve."""
         now = time.monotonic()
@@ -254,13 +274,28 @@ class _Run:
         self.curve.append(
             {
                 "step": len(self.curve), "phase": self.phase.name, "n_tokens": self.n_tokens,
-                "loss": round(step.loss, 6), "lr": round(rate, 8), "wall_s": round(self.wall_s, 3),
+                "loss": None, "lr": round(rate, 8), "wall_s": round(self.wall_s, 3),
                 "reward": None if step.reward is None else round(step.reward, 6),
             }
         )  # fmt: skip
+        self.losses.append(step.loss)
+        self.shown = self._read_losses() if step.loss.device.type == "cpu" or len(self.losses) == UNREAD else None
+
+    def _read_losses(self) -> float | None:
+        """Write the losses of the latest steps into the curve and return the last; waits for a GPU to compute them."""
+        import torch
+
+        if not self.losses:
+            return None
+        losses = torch.stack(self.losses).tolist()
+        for row, loss in zip(self.curve[-len(losses) :], losses, strict=True):
+            row["loss"] = round(loss, 6)
+        self.losses = []
+        return losses[-1]
 
     def trained(self) -> Trained:
         """Return the costs and the curve so far."""
+        self._read_losses()
         joules = None if self.metered is None else self._joules()
         return Trained(self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, joules, self.curve)
 
@@ -289,4 +324,8 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
 def _load_state(path: Path) -> dict[str, Any] | None:
     import torch
 
-    return torch.load(path, weights_only=False) if path.exists() else None
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=False)
+    # The state of an older version of this package is not continued: the run starts anew and ends with the same weights.
+    return state if state.get("version") == STATE_VERSION else None

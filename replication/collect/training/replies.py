@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
 
+UNREAD = 8
+"""Tokens drawn on a GPU between two checks whether all replies have ended."""
+
+
 class Replies(NamedTuple):
     """Groups of replies, all (n_prompts, group_size, ...), with padding after the end of each reply."""
 
@@ -70,9 +74,12 @@ def draw(
             logps[rows, :, step] = torch.where(running, logp.gather(-1, chosen[..., None])[..., 0], 0.0)
             lengths[rows] += running
             running = running & (chosen != config.eos_token_id)
+            if step + 1 == max_new_tokens:
+                break
             unfinished = running.any(dim=1)
-            n_left = int(unfinished.sum())
-            if n_left == 0 or step + 1 == max_new_tokens:
+            # Reading the number waits for a GPU; a step too many costs less there, and finished replies stay as they are.
+            n_left = len(rows) if device.type != "cpu" and step % UNREAD else int(unfinished.sum())
+            if n_left == 0:
                 break
             if n_left <= 0.8 * len(rows):
                 # Dropping finished rows copies the cache, which costs about as much as a step.

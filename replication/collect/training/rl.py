@@ -140,12 +140,12 @@ def learn(
             rows = _pack([batch[i] for i in groups], Replies(*(x[groups] for x in replies)), model)
             loss = _loss(model, reference, rows, advantage[groups], settings)
             update(loss)
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             n_tokens += rows.n_tokens
             # One forward pass of the reference model, one of the model, and its backward pass, which costs two.
             flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in groups)
         yield StepResult(
-            loss=float(np.mean(losses)) if losses else 0.0, n_tokens=n_tokens, flops=flops,
+            loss=torch.stack(losses).double().mean() if losses else torch.zeros(()), n_tokens=n_tokens, flops=flops,
             n_sampled_tokens=int(replies.lengths.sum()), reward=float(rewards.mean()),
         )  # fmt: skip
 

@@ -108,12 +108,13 @@ def learn(
 
     counter, device = flop_counter(model), model.device
     for batch in stream:
-        inputs = torch.from_numpy(batch.inputs).to(device)
-        labels = torch.from_numpy(batch.labels).to(device)
+        rows, columns = np.nonzero(batch.labels[:, 1:] != IGNORED)  # here, because a GPU would be waited for
+        arrays = batch.inputs, rows, columns, batch.labels[rows, columns + 1]
+        inputs, *in_loss, targets = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = _loss(model, inputs, labels)
+            loss = _loss(model, inputs, (in_loss[0], in_loss[1]), targets)
         update(loss)
-        yield StepResult(loss=float(loss.detach()), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
+        yield StepResult(loss=loss.detach(), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
 
 
 def step_flops(counter: FlopCounter, batch: Batch) -> float:
@@ -124,12 +125,17 @@ def step_flops(counter: FlopCounter, batch: Batch) -> float:
     return 3 * counter.forward(batch.n_tokens, batch.n_tokens * batch.inputs.shape[1] / 2)
 
 
-def _loss(model: "Qwen3ForCausalLM", inputs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-    """Return the mean cross-entropy of the tokens in the loss; logits are computed for these only."""
+def _loss(
+    model: "Qwen3ForCausalLM",
+    inputs: "torch.Tensor",
+    in_loss: "tuple[torch.Tensor, torch.Tensor]",
+    targets: "torch.Tensor",
+) -> "torch.Tensor":
+    """Return the mean cross-entropy of the tokens in the loss; logits are computed for these only.
+
+    in_loss : row and column of the token before each target.
+    """
     import torch
 
     hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
-    in_loss = targets != IGNORED
-    logits = model.lm_head(hidden[in_loss])
-    return torch.nn.functional.cross_entropy(logits, targets[in_loss])
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[in_loss]), targets)
