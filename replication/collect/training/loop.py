@@ -4,7 +4,7 @@ import copy
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -13,6 +13,7 @@ from replication import files, processes
 from replication.collect.training import rl, supervised
 from replication.collect.training.corpora import Corpus, Predictions
 from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.rl import RlSettings
 from replication.records import Json, stable_seed
@@ -93,12 +94,14 @@ class Trained(NamedTuple):
     """All computation, including attention, sampling and reference models; see costs.py."""
     wall_s: float
     joules: float | None
-    """None without a meter."""
+    """None without a meter, or where it was not this run's alone."""
     curve: list[dict[str, Json]]
     """One row per step: step, phase, n_tokens, loss, lr, wall_s, reward."""
+    documents: Sequence[Mapping[str, Mapping[str, int]]]
+    """For each phase; see `documents.Counts`."""
 
 
-UNTRAINED = Trained(0, 0, 0.0, 0.0, None, [])
+UNTRAINED = Trained(0, 0, 0.0, 0.0, 0.0, [], [])
 
 
 class Start(NamedTuple):
@@ -192,7 +195,7 @@ class _Run:
     ) -> None:
         self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
         self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
-        self.joules, self.curve = before.joules or 0.0, list(before.curve)
+        self.joules, self.curve, self.documents = before.joules, list(before.curve), list(before.documents)
         self.losses: list[torch.Tensor] = []
         """Of the last rows of the curve, where they are not yet written."""
         self.shown: float | None = None
@@ -204,6 +207,8 @@ class _Run:
         """Enter a phase: new optimizers and, for reinforcement learning, a reference model with the current weights."""
         self.number, self.phase = number, self.curriculum.phases[number]
         self.n_steps, self.start_flops = 0, self.flops
+        self.counts: Counts = {}
+        self.documents.append(self.counts)
         self.optimizers = _optimizers(self.model, self.curriculum.recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
 
@@ -213,7 +218,7 @@ class _Run:
         return {
             "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
             "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
-            "flops": self.flops, "curve": self.curve, "model": self.model.state_dict(),
+            "flops": self.flops, "curve": self.curve, "documents": self.documents, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }  # fmt: skip
@@ -223,13 +228,15 @@ class _Run:
         self.model.load_state_dict(state["model"])
         if self.reference:
             self.reference.load_state_dict(state["reference"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        muon, adamw = self.optimizers
+        muon.load_state_dict(state["optimizers"][0])
+        adamw.load_state_dict(state["optimizers"][1])
         self.n_steps, self.start_flops, self.wall_s, self.joules = (
             state[k] for k in ("step", "begun", "seconds", "joules")
         )
         self.n_tokens, self.n_sampled_tokens = state["n_tokens"], state["n_sampled_tokens"]
-        self.flops, self.curve = state["flops"], state["curve"]
+        self.flops, self.curve, self.documents = state["flops"], state["curve"], state["documents"]
+        self.counts = state["documents"][-1]
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rates of Muon and, at `adam_share` of it, AdamW."""
@@ -244,13 +251,15 @@ class _Run:
             documents = cast(Corpus, phase.corpus)  # a phase without `rl` has a corpus of documents
             stream = supervised.batches(
                 documents, phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context,
-                tokenizer=self.tokenizer, seed=seed,
+                tokenizer=self.tokenizer, seed=seed, counts=self.counts,
             )  # fmt: skip
             stream = itertools.islice(stream, self.n_steps, None)
             return supervised.learn(self.model, stream, recipe.precision, self._update)
         assert self.reference is not None  # `begin` creates one for every phase with `rl`
         predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
-        prompts = enumerate(rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed))
+        prompts = enumerate(
+            rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed, self.counts)
+        )
         seeded = (
             (stable_seed("replies", seed, self.number, n), batch)
             for n, batch in itertools.islice(prompts, self.n_steps, None)
@@ -296,12 +305,14 @@ class _Run:
     def trained(self) -> Trained:
         """Return the costs and the curve so far."""
         self._read_losses()
-        joules = None if self.metered is None else self._joules()
-        return Trained(self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, joules, self.curve)
+        costs = self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, self._joules()
+        return Trained(*costs, self.curve, self.documents)
 
-    def _joules(self) -> float:
+    def _joules(self) -> float | None:
         now = self.energy()
-        return self.joules if self.metered is None or now is None else self.joules + (now - self.metered)
+        if self.joules is None or self.metered is None or now is None:
+            return None  # and so it stays: the energy of a part says nothing about the whole
+        return self.joules + (now - self.metered)
 
     def _update(self, loss: "torch.Tensor") -> None:
         import torch

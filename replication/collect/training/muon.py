@@ -23,9 +23,9 @@ class Muon:
 
     def __init__(self, matrices: "Sequence[torch.Tensor]", weight_decay: float) -> None:
         self.lr, self._weight_decay = 1.0, weight_decay
-        by_shape: dict[tuple[int, int], list[torch.Tensor]] = {}
+        by_shape: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for matrix in matrices:
-            by_shape.setdefault((min(matrix.shape), max(matrix.shape)), []).append(matrix)
+            by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
         self._groups = [part for group in by_shape.values() for part in _parts(group)]
         """Matrices of one shape, or its transpose."""
         self._momenta: list[torch.Tensor] = []
@@ -62,7 +62,7 @@ class Muon:
         self._momenta = [momentum.to(self._groups[0][0].device) for momentum in state["momenta"]]
 
 
-def _parts(group: "Sequence[torch.Tensor]") -> "list[Sequence[torch.Tensor]]":
+def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
     """Split a group on a CPU so that a stack stays in its cache."""
     n = len(group) if group[0].is_cuda else max(1, CACHED // group[0].numel())
     return [group[at : at + n] for at in range(0, len(group), n)]
