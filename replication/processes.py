@@ -77,8 +77,8 @@ def signals_deferred() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    for number in arrived[:1]:
-        signal.raise_signal(number)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 def _watch(parent: int) -> None:

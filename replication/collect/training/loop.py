@@ -216,8 +216,8 @@ class _Run:
         """Return the state that `restore` takes; `torch.save` can write it."""
         self._read_losses()
         return {
-            "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
-            "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
+            "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
+            "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
             "flops": self.flops, "curve": self.curve, "documents": self.documents, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
