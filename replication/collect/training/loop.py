@@ -217,8 +217,9 @@ class _Run:
         self._read_losses()
         return {
             "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
-            "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
-            "flops": self.flops, "curve": self.curve, "documents": self.documents, "model": self.model.state_dict(),
+            "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens,
+            "n_sampled_tokens": self.n_sampled_tokens, "flops": self.flops, "curve": self.curve,
+            "documents": self.documents, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }  # fmt: skip
