@@ -77,9 +77,7 @@ def draw(
             if step + 1 == max_new_tokens:
                 break
             unfinished = running.any(dim=1)
-            # Reading the number waits for a GPU; a step too many costs less there, and finished replies stay as they are.
-            n_left = len(rows) if device.type != "cpu" and step % UNREAD else int(unfinished.sum())
-            if n_left == 0:
+            if (n_left := _n_left(unfinished, step)) == 0:
                 break
             if n_left <= 0.8 * len(rows):
                 # Dropping finished rows copies the cache, which costs about as much as a step.
@@ -92,6 +90,11 @@ def draw(
             ).last_hidden_state  # fmt: skip
     longest = int(lengths.max())
     return Replies(*(x.cpu().numpy() for x in (tokens[..., :longest], logps[..., :longest], lengths)))
+
+
+def _n_left(unfinished: "torch.Tensor", step: int) -> int:
+    """Count the unfinished rows; on a GPU, where reading the number waits, all count as such between two checks."""
+    return len(unfinished) if unfinished.is_cuda and step % UNREAD else int(unfinished.sum())
 
 
 def _padded(prompts: Sequence[np.ndarray], width: int, pad: int) -> "torch.Tensor":
