@@ -80,11 +80,7 @@ def test_results_are_in_the_score_table_like_those_of_any_other_run(job, tmp_pat
     assert (
         set(table["benchmark"]) == {"swe"} and set(table["scaffold"]) == {"agent"} and set(table["arm"]) == {"general"}
     )
-    assert (
-        set(table["model"]) == {"m"}
-        and set(table["revision"]) == {"c0ffee0000" * 4}
-        and set(table["scale"]) == {"0.6B"}
-    )
+    assert set(table["model"]) == {"m"} and set(table["revision"]) == {"c0ffee0000" * 4} and set(table["scale"]) == {"0.6B"}
     assert table["task_hash"].nunique() == 3 and set(table["grader"].dropna()) == {"csv-1"}
     failed = table[table["value"].isna()]
     assert failed["stop_reason"].tolist() == ["environment_error"]
