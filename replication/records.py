@@ -343,12 +343,15 @@ class TrainingRecord:
     flops: float
     wall_s: float
     joules: float | None
-    """Energy of the GPU; None on a CPU and where it could not be read."""
+    """Energy of the GPU; None on a CPU, where it could not be read, and where other processes used the card as well."""
     phases: tuple[Mapping[str, Json], ...]
     """Settings of each phase, in order."""
     torch: str
     """Version."""
     device: str
+    documents: tuple[Mapping[str, Mapping[str, int]], ...] = field(default=(), metadata={"omit_default": True})
+    """For each phase, by corpus, for episodes also by scaffold: documents `drawn`, and of these `too_long` for the context,
+    which were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,4 +17,5 @@ def main(cfg: settings.Root) -> None:
         [(run, build.training_folder(cfg, run)) for run in build.training_runs(cfg)],
         workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),
     )  # fmt: skip
-    print(f"train: {summary.text()}")
+    for line in (*summary.left_out(), summary.text()):
+        print(f"train: {line}")

@@ -4,6 +4,7 @@ Each corpus is an endless stream of documents, a function of (training seed, blo
 continues where the interrupted one stopped. Everything comes from the training split of the suite.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -27,7 +28,7 @@ VERSION = "3"
 BLOCK = 256
 """Documents per block; a batch holds documents of one block."""
 
-Benchmarks = Sequence[tuple[str, tuple[int, ...]]]
+Benchmarks = tuple[tuple[str, tuple[int, ...]], ...]
 """(name, levels) to draw from; a level that is listed twice is drawn twice as often."""
 
 Corpus = Callable[[int, int], list[Document]]
@@ -66,7 +67,8 @@ def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) ->
                 messages.append(Message(role="assistant", content=scaffold.write(action)))
                 if results:
                     messages.append(scaffold.observe(results))
-            documents.append(_document(messages, scaffold.request_options(task).tools))
+            document = _document(messages, scaffold.request_options(task).tools)
+            documents.append(replace(document, scaffold=scaffold.name))
         return documents
 
     return corpus
@@ -157,7 +159,8 @@ def tokenizer_texts(n_blocks: int) -> Iterator[str]:
 NAMES = CORPORA
 
 
-def named(name: str, benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus | Predictions:
+@functools.cache  # one function for equal arguments, so that blocks of it can be kept
+def named(name: str, benchmarks: Benchmarks, scaffolds: tuple[str, ...] = ("compact",)) -> Corpus | Predictions:
     """Return the corpus of this name in conf/arm.
 
     benchmarks : environments to draw tasks from; not used by `general`.

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from replication.collect.training.organism import n_parameters
 
 if TYPE_CHECKING:
+    import torch
     from transformers import Qwen3ForCausalLM
 
 
 class StepResult(NamedTuple):
     """Loss and costs of one training step, for both objectives."""
 
-    loss: float
+    loss: "torch.Tensor"
+    """A number on the model's device, without gradient: reading it waits for a GPU."""
     n_tokens: int
     """Tokens in the forward and backward pass, without padding."""
     flops: float

@@ -1,6 +1,6 @@
 """Documents: texts with the spans that enter the loss, and the rendering of messages as such texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from replication.records import Message, Tool
@@ -23,6 +23,28 @@ class Document:
     text: str
     in_loss: tuple[tuple[int, int], ...]
     """Character spans [start, end) whose tokens enter the loss."""
+    scaffold: str | None = None
+    """Format of an expert episode; None in other corpora."""
+
+
+Counts = dict[str, dict[str, int]]
+"""Documents of the blocks that a phase has read, by corpus, for episodes also by scaffold: how many were `drawn`, and how
+many of these are `too_long` for the context and therefore left out."""
+
+
+def count(counts: Counts, name: str, fits: bool) -> None:
+    """Count a document under this name."""
+    entry = counts.setdefault(name, {"drawn": 0, "too_long": 0})
+    entry["drawn"] += 1
+    entry["too_long"] += not fits
+
+
+def add_counts(total: Counts, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Add counts to a total."""
+    for name, entry in counts.items():
+        added = total.setdefault(name, {"drawn": 0, "too_long": 0})
+        for key, n in entry.items():
+            added[key] += n
 
 
 def chat(messages: Sequence[Message], in_loss: Sequence[bool], tools: Sequence[Tool] = ()) -> Document:

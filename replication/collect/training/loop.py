@@ -4,21 +4,30 @@ import copy
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from replication import files
+from replication import files, processes
 from replication.collect.training import rl, supervised
 from replication.collect.training.corpora import Corpus, Predictions
 from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.documents import Counts
+from replication.collect.training.muon import Muon
 from replication.collect.training.rl import RlSettings
 from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+
+STATE_VERSION = 2
+"""Of the saved state of an unfinished run."""
+
+UNREAD = 50
+"""Steps on a GPU whose losses are read together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +94,14 @@ class Trained(NamedTuple):
     """All computation, including attention, sampling and reference models; see costs.py."""
     wall_s: float
     joules: float | None
-    """None without a meter."""
+    """None without a meter, or where it was not this run's alone."""
     curve: list[dict[str, Json]]
     """One row per step: step, phase, n_tokens, loss, lr, wall_s, reward."""
+    documents: Sequence[Mapping[str, Mapping[str, int]]]
+    """For each phase; see `documents.Counts`."""
 
 
-UNTRAINED = Trained(0, 0, 0.0, 0.0, None, [])
+UNTRAINED = Trained(0, 0, 0.0, 0.0, 0.0, [], [])
 
 
 class Start(NamedTuple):
@@ -138,16 +149,19 @@ def train(
             state = None
         steps = run.steps()
         saved_at = run.clock = time.monotonic()
-        while run.flops < ends[number]:
-            share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
-            rate = phases[number].lr * _schedule(share, recipe)
-            run.set_rate(rate)
-            step = next(steps)
-            run.record(step, rate)
-            report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), step.loss))
-            if run.clock - saved_at > recipe.save_every_s:
-                saved_at = run.clock
-                _save_state(state_file, run.state())
+        try:
+            while run.flops < ends[number]:
+                share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
+                with processes.signals_deferred():  # half a step cannot be saved
+                    run.take(steps, phases[number].lr * _schedule(share, recipe))
+                if run.shown is not None:
+                    report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), run.shown))
+                if run.clock - saved_at > recipe.save_every_s:
+                    saved_at = run.clock
+                    _save_state(state_file, run.state())
+        except KeyboardInterrupt:
+            _save_state(state_file, run.state())
+            raise
     model.eval()
     return run.trained()
 
@@ -160,15 +174,12 @@ def _schedule(share: float, recipe: TrainingConfig) -> float:
     return 1.0 if left > recipe.decay_share else 0.05 + 0.95 * max(left, 0.0) / recipe.decay_share
 
 
-def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "list[torch.optim.Optimizer]":
+def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "tuple[Muon, torch.optim.AdamW]":
     import torch
 
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    return [
-        torch.optim.Muon(matrices, lr=1.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    return Muon(matrices, recipe.weight_decay), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 class _Run:
@@ -184,7 +195,11 @@ class _Run:
     ) -> None:
         self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
         self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
-        self.joules, self.curve = before.joules or 0.0, list(before.curve)
+        self.joules, self.curve, self.documents = before.joules, list(before.curve), list(before.documents)
+        self.losses: list[torch.Tensor] = []
+        """Of the last rows of the curve, where they are not yet written."""
+        self.shown: float | None = None
+        """Loss of the latest step, if it was read: on a GPU every step would wait for it."""
         self.energy, self.metered = energy, energy()
         self.clock = time.monotonic()
 
@@ -192,15 +207,19 @@ class _Run:
         """Enter a phase: new optimizers and, for reinforcement learning, a reference model with the current weights."""
         self.number, self.phase = number, self.curriculum.phases[number]
         self.n_steps, self.start_flops = 0, self.flops
+        self.counts: Counts = {}
+        self.documents.append(self.counts)
         self.optimizers = _optimizers(self.model, self.curriculum.recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes; `torch.save` can write it."""
+        self._read_losses()
         return {
-            "phase": self.number, "step": self.n_steps, "begun": self.start_flops, "seconds": self.wall_s,
-            "joules": self._joules(), "n_tokens": self.n_tokens, "n_sampled_tokens": self.n_sampled_tokens,
-            "flops": self.flops, "curve": self.curve, "model": self.model.state_dict(),
+            "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
+            "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens,
+            "n_sampled_tokens": self.n_sampled_tokens, "flops": self.flops, "curve": self.curve,
+            "documents": self.documents, "model": self.model.state_dict(),
             "reference": self.reference.state_dict() if self.reference else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }  # fmt: skip
@@ -210,18 +229,21 @@ class _Run:
         self.model.load_state_dict(state["model"])
         if self.reference:
             self.reference.load_state_dict(state["reference"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        muon, adamw = self.optimizers
+        muon.load_state_dict(state["optimizers"][0])
+        adamw.load_state_dict(state["optimizers"][1])
         self.n_steps, self.start_flops, self.wall_s, self.joules = (
             state[k] for k in ("step", "begun", "seconds", "joules")
         )
         self.n_tokens, self.n_sampled_tokens = state["n_tokens"], state["n_sampled_tokens"]
-        self.flops, self.curve = state["flops"], state["curve"]
+        self.flops, self.curve, self.documents = state["flops"], state["curve"], state["documents"]
+        self.counts = state["documents"][-1]
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rates of Muon and, at `adam_share` of it, AdamW."""
-        for optimizer, share in zip(self.optimizers, (1.0, self.curriculum.recipe.adam_share), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * share
+        muon, adamw = self.optimizers
+        muon.lr = rate
+        adamw.param_groups[0]["lr"] = rate * self.curriculum.recipe.adam_share
 
     def steps(self) -> Iterator[StepResult]:
         """Continue the current phase after its first `n_steps` steps; each `next` makes one step."""
@@ -230,18 +252,25 @@ class _Run:
             documents = cast(Corpus, phase.corpus)  # a phase without `rl` has a corpus of documents
             stream = supervised.batches(
                 documents, phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context,
-                tokenizer=self.tokenizer, seed=seed,
+                tokenizer=self.tokenizer, seed=seed, counts=self.counts,
             )  # fmt: skip
             stream = itertools.islice(stream, self.n_steps, None)
             return supervised.learn(self.model, stream, recipe.precision, self._update)
         assert self.reference is not None  # `begin` creates one for every phase with `rl`
         predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
-        prompts = enumerate(rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed))
+        prompts = enumerate(
+            rl.prompts(predictions, phase.name, phase.rl, recipe.context, self.tokenizer, seed, self.counts)
+        )
         seeded = (
             (stable_seed("replies", seed, self.number, n), batch)
             for n, batch in itertools.islice(prompts, self.n_steps, None)
         )
         return rl.learn(self.model, self.reference, self.tokenizer, seeded, phase.rl, self._update)
+
+    def take(self, steps: Iterator[StepResult], rate: float) -> None:
+        """Make a step at this rate and record it."""
+        self.set_rate(rate)
+        self.record(next(steps), rate)
 
     def record(self, step: StepResult, rate: float) -> None:
         """Add the costs of a step and its row of the curve."""
@@ -255,19 +284,36 @@ class _Run:
         self.curve.append(
             {
                 "step": len(self.curve), "phase": self.phase.name, "n_tokens": self.n_tokens,
-                "loss": round(step.loss, 6), "lr": round(rate, 8), "wall_s": round(self.wall_s, 3),
+                "loss": None, "lr": round(rate, 8), "wall_s": round(self.wall_s, 3),
                 "reward": None if step.reward is None else round(step.reward, 6),
             }
         )  # fmt: skip
+        self.losses.append(step.loss)
+        self.shown = self._read_losses() if step.loss.device.type == "cpu" or len(self.losses) == UNREAD else None
+
+    def _read_losses(self) -> float | None:
+        """Write the losses of the latest steps into the curve and return the last; waits for a GPU to compute them."""
+        import torch
+
+        if not self.losses:
+            return None
+        losses = torch.stack(self.losses).tolist()
+        for row, loss in zip(self.curve[-len(losses) :], losses, strict=True):
+            row["loss"] = round(loss, 6)
+        self.losses = []
+        return losses[-1]
 
     def trained(self) -> Trained:
         """Return the costs and the curve so far."""
-        joules = None if self.metered is None else self._joules()
-        return Trained(self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, joules, self.curve)
+        self._read_losses()
+        costs = self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s, self._joules()
+        return Trained(*costs, self.curve, self.documents)
 
-    def _joules(self) -> float:
+    def _joules(self) -> float | None:
         now = self.energy()
-        return self.joules if self.metered is None or now is None else self.joules + (now - self.metered)
+        if self.joules is None or self.metered is None or now is None:
+            return None  # and so it stays: the energy of a part says nothing about the whole
+        return self.joules + (now - self.metered)
 
     def _update(self, loss: "torch.Tensor") -> None:
         import torch
@@ -276,7 +322,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
@@ -290,4 +336,8 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
 def _load_state(path: Path) -> dict[str, Any] | None:
     import torch
 
-    return torch.load(path, weights_only=False) if path.exists() else None
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=False)
+    # The state of an older version of this package is not continued: the run starts anew and ends with the same weights.
+    return state if state.get("version") == STATE_VERSION else None

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from replication import files, processes, settings
 from replication.collect import progress
 from replication.collect.training import tracking
+from replication.collect.training.documents import Counts, add_counts
 from replication.collect.training.loop import Progress
-from replication.collect.training.runs import TrainingRun, execute, read_finished
+from replication.collect.training.runs import TrainingRun, execute, read_documents, read_finished
 from replication.errors import ReplicationError, TrainingError
 from replication.store.locking import locked
 
@@ -29,6 +30,8 @@ class Summary(NamedTuple):
     """All runs of the list, including those that were finished before."""
     n_trained: int
     wall_s: float
+    documents: Counts
+    """Of all runs together."""
 
     def text(self) -> str:
         """Describe the outcome in one line."""
@@ -37,6 +40,15 @@ class Summary(NamedTuple):
         if not self.n_trained:
             return f"all {self.n_runs} training runs are finished"
         return f"{self.n_trained} training runs in {self.wall_s:.0f} s"
+
+    def left_out(self) -> list[str]:
+        """Describe each corpus of which documents were too long."""
+        return [
+            f"WARNING, {n['too_long']:,} of {n['drawn']:,} documents of `{name}` ({n['too_long'] / n['drawn']:.1%}) are "
+            f"longer than `engine.context`, or their replies than `max_new_tokens`, and were left out"
+            for name, n in sorted(self.documents.items())
+            if n["too_long"]
+        ]
 
 
 def train_all(
@@ -57,7 +69,11 @@ def train_all(
         tracking.note_unlogged(tracked, [folder for _, folder in todo])
         _train(todo, {run.identity: folder for run, folder in runs}, workers)
     tracking.log_unlogged(tracked, results, [folder for _, folder in runs])
-    return Summary(len(runs), len(todo), time.monotonic() - started)
+    documents: Counts = {}
+    for _, folder in runs:
+        for counts in read_documents(folder):
+            add_counts(documents, counts)
+    return Summary(len(runs), len(todo), time.monotonic() - started, documents)
 
 
 def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int) -> None:
@@ -83,10 +99,14 @@ def _execute_in_order(
     """
     unfinished = {run.identity for run, _ in todo}
     prefixes = {run.identity: run.longest_prefix(folders) for run, _ in todo}
-    # Runs that others continue come first, then long ones, so that a short one finishes last.
+    # By seed, so that a study that is stopped early has all arms of the first seeds; runs that others continue come first,
+    # then long ones, so that a short one finishes last.
     waiting = sorted(
-        todo, key=lambda item: (item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases))
-    )
+        todo,
+        key=lambda item: (
+            item[0].training_seed, item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases)
+        ),
+    )  # fmt: skip
     futures: dict[Future, TrainingRun] = {}
     while waiting or futures:
         for run, folder in list(waiting):

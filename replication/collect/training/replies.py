@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
 
+UNREAD = 8
+"""Tokens drawn on a GPU between two checks whether all replies have ended."""
+
+
 class Replies(NamedTuple):
     """Groups of replies, all (n_prompts, group_size, ...), with padding after the end of each reply."""
 
@@ -70,9 +74,10 @@ def draw(
             logps[rows, :, step] = torch.where(running, logp.gather(-1, chosen[..., None])[..., 0], 0.0)
             lengths[rows] += running
             running = running & (chosen != config.eos_token_id)
+            if step + 1 == max_new_tokens:
+                break
             unfinished = running.any(dim=1)
-            n_left = int(unfinished.sum())
-            if n_left == 0 or step + 1 == max_new_tokens:
+            if (n_left := _n_left(unfinished, step)) == 0:
                 break
             if n_left <= 0.8 * len(rows):
                 # Dropping finished rows copies the cache, which costs about as much as a step.
@@ -85,6 +90,11 @@ def draw(
             ).last_hidden_state  # fmt: skip
     longest = int(lengths.max())
     return Replies(*(x.cpu().numpy() for x in (tokens[..., :longest], logps[..., :longest], lengths)))
+
+
+def _n_left(unfinished: "torch.Tensor", step: int) -> int:
+    """Count the unfinished rows; on a GPU, where reading the number waits, all count as such between two checks."""
+    return len(unfinished) if unfinished.is_cuda and step % UNREAD else int(unfinished.sum())
 
 
 def _padded(prompts: Sequence[np.ndarray], width: int, pad: int) -> "torch.Tensor":

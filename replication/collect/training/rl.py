@@ -20,7 +20,7 @@ import numpy as np
 from replication.collect.benchmarks.observations import exact, token_f1
 from replication.collect.training.corpora import Predictions
 from replication.collect.training.costs import FlopCounter, StepResult, flop_counter
-from replication.collect.training.documents import START, chat
+from replication.collect.training.documents import START, Counts, chat, count
 from replication.collect.training.replies import Replies, draw
 from replication.errors import ConfigError, TrainingError
 from replication.records import stable_seed
@@ -81,22 +81,27 @@ def prompts(
     context: int,
     tokenizer: "PreTrainedTokenizerFast",
     seed: int,
+    counts: Counts | None = None,
 ) -> Iterator[list[Prompt]]:
     """Cut an endless corpus into batches of `n_prompts` prompts of similar length; the batches of a block are shuffled.
 
     context : longest prompt plus reply, tokens; longer ones are left out.
+    counts : cleared, then filled with the predictions of the blocks read so far.
     """
+    counts = {} if counts is None else counts
+    counts.clear()
     backend = tokenizer.backend_tokenizer
     for block in itertools.count():
         predictions = corpus(seed, block)
         texts = [chat(p.messages, [False] * len(p.messages)).text + f"{START}assistant\n" for p in predictions]
         encodings = backend.encode_batch(texts, add_special_tokens=False)
         replies = backend.encode_batch([p.observation for p in predictions], add_special_tokens=False)
-        usable = [
-            Prompt(np.asarray(encoding.ids, dtype=np.int64), p.observation)
-            for p, encoding, reply in zip(predictions, encodings, replies, strict=True)
-            if len(reply.ids) < settings.max_new_tokens and len(encoding.ids) + settings.max_new_tokens <= context
-        ]
+        usable = []
+        for p, encoding, reply in zip(predictions, encodings, replies, strict=True):
+            fits = len(reply.ids) < settings.max_new_tokens and len(encoding.ids) + settings.max_new_tokens <= context
+            count(counts, name, fits)
+            if fits:
+                usable.append(Prompt(np.asarray(encoding.ids, dtype=np.int64), p.observation))
         if not usable:
             raise TrainingError(
                 f"no prediction of `{name}` (block {block}) fits `max_new_tokens` {settings.max_new_tokens} and a "
@@ -140,12 +145,13 @@ def learn(
             rows = _pack([batch[i] for i in groups], Replies(*(x[groups] for x in replies)), model)
             loss = _loss(model, reference, rows, advantage[groups], settings)
             update(loss)
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             n_tokens += rows.n_tokens
             # One forward pass of the reference model, one of the model, and its backward pass, which costs two.
             flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in groups)
+        loss = torch.stack(losses).double().mean() if losses else torch.zeros((), device=model.device)
         yield StepResult(
-            loss=float(np.mean(losses)) if losses else 0.0, n_tokens=n_tokens, flops=flops,
+            loss=loss, n_tokens=n_tokens, flops=flops,
             n_sampled_tokens=int(replies.lengths.sum()), reward=float(rewards.mean()),
         )  # fmt: skip
 

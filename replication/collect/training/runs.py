@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +136,11 @@ def read_finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:
     return record
 
 
+def read_documents(folder: Path) -> tuple[Mapping[str, Mapping[str, int]], ...]:
+    """Read for each phase of a finished training run how many documents were too long; see `TrainingRecord.documents`."""
+    return read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError).documents
+
+
 def execute(
     run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
 ) -> TrainingRecord:
@@ -174,7 +179,7 @@ def execute(
         flops=trained.flops, wall_s=round(trained.wall_s, 1),
         joules=None if trained.joules is None else round(trained.joules, 1),
         phases=tuple({name: value for name, value in _settings_of(p).items() if name != "benchmarks"} for p in run.phases),
-        torch=torch.__version__, device=run.device,
+        documents=tuple(trained.documents), torch=torch.__version__, device=run.device,
     )  # fmt: skip
     files.write_json(folder / RECORD, to_json(record))
     state_file.unlink(missing_ok=True)
@@ -214,6 +219,7 @@ def _completed(folder: Path) -> loop.Start:
     trained = loop.Trained(
         n_tokens=record.n_tokens, n_sampled_tokens=record.n_sampled_tokens, flops=record.flops,
         wall_s=record.wall_s, joules=record.joules, curve=curve,
+        documents=record.documents or [{}] * len(record.phases),  # an older version did not count
     )  # fmt: skip
     return loop.Start(len(record.phases), trained)
 
@@ -221,7 +227,8 @@ def _completed(folder: Path) -> loop.Start:
 def _meter(device: str) -> Callable[[], float | None]:
     """Return a function that reads the energy a GPU has used, joules; None on a CPU and where NVML does not report it.
 
-    The counter is the whole GPU's: other processes on it are included.
+    The counter is the whole card's, so it says nothing about a run beside others: a reading is None while another
+    process computes on the card, and a run with one such reading has no joules.
     """
     if not device.startswith("cuda"):
         return lambda: None
@@ -236,6 +243,15 @@ def _meter(device: str) -> Callable[[], float | None]:
         # By UUID: NVML ignores CUDA_VISIBLE_DEVICES.
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError:
+    except (pynvml.NVMLError, RuntimeError, AttributeError):  # no driver, no CUDA, or a torch that knows no UUID
         return lambda: None
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+
+    def read() -> float | None:
+        """Read the counter; None once it fails, or while another process computes on the card."""
+        try:
+            alone = len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) <= 1
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000 if alone else None
+        except pynvml.NVMLError:
+            return None
+
+    return read

@@ -1,14 +1,17 @@
 """Supervised learning: batches of documents, and the cross-entropy of the tokens in their marked spans."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from replication.collect.training.corpora import Corpus
 from replication.collect.training.costs import FlopCounter, StepResult, flop_counter
-from replication.collect.training.documents import Document
+from replication.collect.training.documents import Counts, add_counts, count
+from replication.errors import TrainingError
 from replication.records import stable_seed
 
 if TYPE_CHECKING:
@@ -35,6 +38,19 @@ class _Row(NamedTuple):
     labels: np.ndarray
 
 
+class _Block(NamedTuple):
+    rows: list[_Row]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class _Tokenizer:
+    """A tokenizer that equals every other with the same rules."""
+
+    rules: str
+    backend: Any = field(compare=False)  # tokenizers.Tokenizer, which is imported late
+
+
 def batches(
     corpus: Corpus,
     name: str,
@@ -43,33 +59,51 @@ def batches(
     context: int,
     tokenizer: "PreTrainedTokenizerFast",
     seed: int,
+    counts: Counts | None = None,
 ) -> Iterator[Batch]:
     """Cut an endless corpus into batches of about `batch_tokens` tokens; documents longer than `context` are left out.
+
+    counts : cleared, then filled with the documents of the blocks read so far.
 
     A batch holds documents of similar length; the batches of a block are shuffled. Documents start at position 0 and do
     not see each other: right padding and a causal mask are enough.
     """
+    counts = {} if counts is None else counts
+    counts.clear()
+    shared = _Tokenizer(tokenizer.backend_tokenizer.to_str(), tokenizer.backend_tokenizer)
     for block in itertools.count():
-        groups = _groups(_rows(corpus(seed, block), context, tokenizer), batch_tokens)
+        made = _block(corpus, name, seed, block, context, shared)
+        add_counts(counts, made.counts)
+        if not made.rows:
+            raise TrainingError(
+                f"no document of `{name}` (block {block}) fits a context of {context} tokens. Raise `engine.context`, or "
+                f"choose shorter scaffolds or lower levels."
+            )
+        groups = _groups(made.rows, batch_tokens)
         order = np.random.default_rng([stable_seed("batches", name, seed), block]).permutation(len(groups))
         for g in order:
             yield _pad(groups[int(g)], tokenizer.pad_token_id)
 
 
-def _rows(documents: list[Document], context: int, tokenizer: "PreTrainedTokenizerFast") -> list[_Row]:
-    """Tokenize documents, shortest first."""
-    encodings = tokenizer.backend_tokenizer.encode_batch([d.text for d in documents], add_special_tokens=False)
-    rows = []
+@functools.lru_cache(maxsize=16)  # arms with one training seed read the same blocks, in the same process or another
+def _block(corpus: Corpus, name: str, seed: int, block: int, context: int, tokenizer: _Tokenizer) -> _Block:
+    """Generate and tokenize a block of documents, shortest first."""
+    documents = corpus(seed, block)
+    encodings = tokenizer.backend.encode_batch([d.text for d in documents], add_special_tokens=False)
+    rows: list[_Row] = []
+    counts: Counts = {}
     for document, encoding in zip(documents, encodings, strict=True):
         ids = np.asarray(encoding.ids, dtype=np.int64)
-        if len(ids) > context:
+        fits = len(ids) <= context
+        count(counts, f"{name} {document.scaffold}" if document.scaffold else name, fits)
+        if not fits:
             continue
         starts = np.asarray([start for start, _ in encoding.offsets])
         in_loss = np.zeros(len(ids), dtype=bool)
         for low, high in document.in_loss:
             in_loss |= (starts >= low) & (starts < high)
         rows.append(_Row(ids, np.where(in_loss, ids, IGNORED)))
-    return sorted(rows, key=lambda row: len(row.ids))
+    return _Block(sorted(rows, key=lambda row: len(row.ids)), counts)
 
 
 def _groups(rows: list[_Row], batch_tokens: int) -> list[list[_Row]]:
@@ -108,12 +142,13 @@ def learn(
 
     counter, device = flop_counter(model), model.device
     for batch in stream:
-        inputs = torch.from_numpy(batch.inputs).to(device)
-        labels = torch.from_numpy(batch.labels).to(device)
+        rows, columns = np.nonzero(batch.labels[:, 1:] != IGNORED)  # here, because a GPU would be waited for
+        arrays = batch.inputs, rows, columns, batch.labels[rows, columns + 1]
+        inputs, *in_loss, targets = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = _loss(model, inputs, labels)
+            loss = _loss(model, inputs, (in_loss[0], in_loss[1]), targets)
         update(loss)
-        yield StepResult(loss=float(loss.detach()), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
+        yield StepResult(loss=loss.detach(), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
 
 
 def step_flops(counter: FlopCounter, batch: Batch) -> float:
@@ -124,12 +159,17 @@ def step_flops(counter: FlopCounter, batch: Batch) -> float:
     return 3 * counter.forward(batch.n_tokens, batch.n_tokens * batch.inputs.shape[1] / 2)
 
 
-def _loss(model: "Qwen3ForCausalLM", inputs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-    """Return the mean cross-entropy of the tokens in the loss; logits are computed for these only."""
+def _loss(
+    model: "Qwen3ForCausalLM",
+    inputs: "torch.Tensor",
+    in_loss: "tuple[torch.Tensor, torch.Tensor]",
+    targets: "torch.Tensor",
+) -> "torch.Tensor":
+    """Return the mean cross-entropy of the tokens in the loss; logits are computed for these only.
+
+    in_loss : row and column of the token before each target.
+    """
     import torch
 
     hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
-    in_loss = targets != IGNORED
-    logits = model.lm_head(hidden[in_loss])
-    return torch.nn.functional.cross_entropy(logits, targets[in_loss])
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[in_loss]), targets)

@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.interfaces import Selection
-from replication.collect.training import corpora, loop, runs, supervised
+from replication.collect.training import corpora, loop, organism, pool, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
 from replication.errors import ConfigError, TrainingError
@@ -207,6 +209,39 @@ def test_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(base
     assert curves[0] == curves[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_there(base, tmp_path, number):
+    whole = runs.execute(arm_run(base), tmp_path / "whole", lambda p: None)
+    steps = []
+    corpus, sent = corpora.named("episodes", BENCHMARKS), []
+
+    def interrupting(seed, block):  # called within a step, which must not be cut
+        if not sent:
+            sent.append(os.kill(os.getpid(), number))
+        return corpus(seed, block)
+
+    model, tokenizer = runs._initial(arm_run(base), None)
+    plan = runs._phase(arm_run(base).phases[1])
+    curriculum = loop.Curriculum(
+        phases=[dataclasses.replace(plan, corpus=interrupting)], recipe=RECIPE, training_seed=0
+    )  # fmt: skip
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=steps.append)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    state = loop._load_state(tmp_path / "state.pt")
+    assert (state["step"], len(state["curve"]), steps) == (1, 1, [])
+    resumed = loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=steps.append)
+    assert [row["step"] for row in resumed.curve] == list(range(len(steps) + 1)) and whole.n_tokens > 0
+
+
+def test_state_of_an_older_version_is_not_continued(tmp_path):
+    loop._save_state(tmp_path / "state.pt", {"version": loop.STATE_VERSION - 1})
+    assert loop._load_state(tmp_path / "state.pt") is None
+
+
 def _untimed(curve):
     with curve.open() as file:
         return [{key: value for key, value in row.items() if key != "wall_s"} for row in csv.DictReader(file)]
@@ -276,6 +311,31 @@ def test_finished_run_without_its_weights_is_not_finished_and_with_others_is_an_
         runs.read_finished(run, tmp_path)
     (tmp_path / runs.WEIGHTS).unlink()
     assert runs.read_finished(run, tmp_path) is None
+
+
+def test_documents_too_long_for_the_context_are_counted_by_scaffold_and_described(base, tmp_path):
+    episodes = runs.PhasePlan(
+        corpus="episodes", benchmarks=BENCHMARKS, n_tokens=2_000, lr=0.005, scaffolds=("compact", "react")
+    )
+    run = arm_run(base, phases=(arm_run(base).phases[0], episodes), recipe=dataclasses.replace(RECIPE, context=300))
+    record = runs.execute(run, tmp_path, lambda p: None)
+    first, second = record.documents
+    assert first == {"transitions": {"drawn": 256, "too_long": first["transitions"]["too_long"]}}
+    tokenizer = organism.load_tokenizer(base)
+    documents = corpora.named("episodes", BENCHMARKS, ("compact", "react"))(0, 0)
+    for name in ("compact", "react"):
+        lengths = [len(tokenizer(d.text, add_special_tokens=False).input_ids) for d in documents if d.scaffold == name]
+        assert second[f"episodes {name}"] == {"drawn": len(lengths), "too_long": sum(n > 300 for n in lengths)}
+    share = second["episodes react"]
+    assert share["too_long"] > 0 and runs.read_documents(tmp_path) == record.documents
+    (line, *_) = pool.Summary(1, 1, 0.0, {"episodes react": share}).left_out()
+    assert line.startswith(f"WARNING, {share['too_long']} of {share['drawn']} documents of `episodes react` (")
+
+
+def test_context_too_short_for_every_document_is_an_error(base):
+    tokenizer, corpus = organism.load_tokenizer(base), corpora.named("episodes", BENCHMARKS)
+    with pytest.raises(TrainingError, match=r"no document of `episodes` \(block 0\) fits a context of 20 tokens"):
+        next(supervised.batches(corpus, "episodes", batch_tokens=64, context=20, tokenizer=tokenizer, seed=0))
 
 
 def test_padding_and_prompts_are_not_in_the_loss(base):

@@ -1,0 +1,97 @@
+"""Muon for many matrices at once: those of one shape are orthogonalised in the same batched products.
+
+The update is that of torch.optim.Muon, which takes one matrix after the other: 15 small products for each. On a CPU with
+bfloat16 products the weights are equal bit for bit, which a test checks; elsewhere only sums within a product may differ.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+MOMENTUM, EPS = 0.95, 1e-7
+NS_COEFFICIENTS, NS_STEPS = (3.4445, -4.7750, 2.0315), 5
+"""As in torch.optim.Muon: coefficients and number of the Newton-Schulz iterations."""
+
+CACHED = 2**18
+"""Numbers in a stack on a CPU, of which four bytes each fit a core's cache."""
+
+
+class Muon:
+    """Muon with Nesterov momentum, decoupled weight decay and updates of AdamW's size (`match_rms_adamw`)."""
+
+    def __init__(self, matrices: "Sequence[torch.Tensor]", weight_decay: float) -> None:
+        self.lr, self._weight_decay = 1.0, weight_decay
+        by_shape: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        for matrix in matrices:
+            by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
+        self._groups = [part for group in by_shape.values() for part in _parts(group)]
+        """Matrices of one shape, or its transpose."""
+        self._momenta: list[torch.Tensor] = []
+        """For each group, (n_matrices, short side, long side)."""
+
+    def step(self) -> None:
+        """Update the matrices by their gradients."""
+        import torch
+
+        with torch.no_grad():
+            if not self._momenta:
+                self._momenta = [torch.zeros_like(_stacked(group)) for group in self._groups]
+            for group, momentum in zip(self._groups, self._momenta, strict=True):
+                gradients = _stacked([_gradient(matrix) for matrix in group])
+                momentum.lerp_(gradients, 1 - MOMENTUM)
+                updates = _orthogonalised(gradients.lerp(momentum, MOMENTUM))
+                rate = self.lr * 0.2 * max(group[0].shape) ** 0.5
+                torch._foreach_mul_(group, 1 - self.lr * self._weight_decay)
+                for matrix, update in zip(group, updates, strict=True):
+                    matrix.add_(update if _is_wide(matrix) else update.T, alpha=-rate)
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for group in self._groups:
+            for matrix in group:
+                matrix.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that `load_state_dict` takes."""
+        return {"momenta": self._momenta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Return to a saved state of the same matrices."""
+        self._momenta = [momentum.to(self._groups[0][0].device) for momentum in state["momenta"]]
+
+
+def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
+    """Split a group on a CPU so that a stack stays in its cache."""
+    n = len(group) if group[0].is_cuda else max(1, CACHED // group[0].numel())
+    return [group[at : at + n] for at in range(0, len(group), n)]
+
+
+def _is_wide(matrix: "torch.Tensor") -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _stacked(matrices: "Sequence[torch.Tensor]") -> "torch.Tensor":
+    import torch
+
+    return torch.stack([matrix if _is_wide(matrix) else matrix.T for matrix in matrices])
+
+
+def _gradient(matrix: "torch.Tensor") -> "torch.Tensor":
+    assert matrix.grad is not None  # every matrix of an organism takes part in every step
+    return matrix.grad
+
+
+def _orthogonalised(updates: "torch.Tensor") -> "torch.Tensor":
+    """Replace the singular values of wide matrices by about 1, in bfloat16: (n_matrices, short side, long side)."""
+    import torch
+
+    a, b, c = NS_COEFFICIENTS
+    x = updates.bfloat16()
+    # One by one: the order of a sum over two dimensions of a stack is not that of one matrix.
+    x = x / torch.stack(torch._foreach_norm(list(x))).clamp(min=EPS)[:, None, None]
+    for _ in range(NS_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
