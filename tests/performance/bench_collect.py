@@ -148,13 +148,10 @@ def against_a_batch(n: int, rounds: int) -> None:
         cpu = statistics.median(pair[at].n_tokens / pair[at].cpu_s for pair in pairs)
         wall = statistics.median(pair[at].n_tokens / pair[at].wall_s for pair in pairs)
         print(f"{what:<34} {cpu:12,.0f} new tokens per CPU s, {wall:,.0f} per s")
-    ratios = [
-        (own.n_tokens / own.cpu_s) / (raw.n_tokens / raw.cpu_s)
-        for own, raw in pairs
-    ]
-    ratio = statistics.median(ratios)
-    print(f"ratio of CPU speeds, {rounds} rounds     {ratio:12.2f} of at least {MIN_RATIO}{' <' if ratio < MIN_RATIO else ''}"
-          f" (rounds {', '.join(f'{one:.2f}' for one in ratios)})")
+    ratios = [(own.n_tokens / own.cpu_s) / (raw.n_tokens / raw.cpu_s) for own, raw in pairs]
+    ratio, each = statistics.median(ratios), ", ".join(f"{one:.2f}" for one in ratios)
+    mark = " <" if ratio < MIN_RATIO else ""
+    print(f"{'ratio of speeds per CPU s':<34} {ratio:12.2f} of at least {MIN_RATIO}{mark} (rounds {each})")
     engine.close()
 
 

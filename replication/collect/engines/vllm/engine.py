@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
+from replication.collect.engines.vllm.generation import Generation
 from replication.collect.engines.vllm.options import Options
 from replication.collect.engines.vllm.stepping import Stepper, first_line
 from replication.collect.engines.vllm.thinking import Thinking, check_parser
@@ -65,6 +66,7 @@ class VllmEngine:
         self._checkpoint: Checkpoint | None = None
         self._has_all_tensors = False
         self._chat: Chat | None = None
+        self._generation: Generation | None = None
         self._stepper: Stepper | None = None
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -78,20 +80,30 @@ class VllmEngine:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         try:
             checkpoint = open_checkpoint(model)
+            served = self._checkpoint
             if self._must_restart(checkpoint):
                 self.close()
                 self._start(checkpoint)
-            elif self._checkpoint is not None and self._checkpoint.identity != checkpoint.identity:
+            elif served is not None and served.identity != checkpoint.identity:
                 self._swap(checkpoint)
             checkpoint.require_unchanged()
-            thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
-            self._chat = Chat(
-                self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
-            )
+            if self._chat is None or served is None or served.model.template_options != model.template_options:
+                self._open_chat(model)
+            else:  # the same tokenizer and template, or the engine would have been started anew
+                self._chat = self._chat.named(model.name)
         except BaseException:  # an interruption in the middle of a swap, too
             self.close()
             raise
         self._checkpoint = checkpoint
+
+    def _open_chat(self, model: ModelRef) -> None:
+        thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
+        self._chat = Chat(
+            self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
+        )
+        self._generation = Generation(
+            self._tokenizer, stop_token_ids=self._chat.stop_token_ids, thinks=thinking.parser is not None
+        )
 
     def _must_restart(self, checkpoint: Checkpoint) -> bool:
         served = self._checkpoint
@@ -164,17 +176,17 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Reply:
         """Render the chat and sample one reply, without blocking the event loop."""
-        if self._chat is None or self._stepper is None:
+        if self._chat is None or self._stepper is None or self._generation is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        chat, thinking = self._chat, self._chat.thinking
+        chat, thinking, generation = self._chat, self._chat.thinking, self._generation
         prompt = chat.prompt(request)
         room = self._context - len(prompt.ids)
         if room < 1:
             return Reply(text="", finish="context", n_prompt_tokens=len(prompt.ids), n_completion_tokens=0)
-        params = self._params(request, chat, room)
+        params = generation.params(request, room)
 
         def add(request_id: str) -> None:
-            engine, tokens = self._llm.llm_engine, {"prompt_token_ids": prompt.ids}
+            engine, tokens = self._llm.llm_engine, {"type": "token", "prompt_token_ids": prompt.ids}
             if request.schema is None or thinking.parser is None:
                 engine.add_request(request_id, tokens, params)
                 return
@@ -193,7 +205,7 @@ class VllmEngine:
             raise kind(
                 f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens{cause}."
             )
-        parts = thinking.split(output.text, prompt.state)
+        parts = thinking.split(generation.text(output, params, prompt.ids), prompt.state)
         cut_by_context = output.finish_reason == "length" and room < request.sampling.max_tokens
         return Reply(
             text=parts.text, thinking=parts.thinking,
@@ -206,24 +218,6 @@ class VllmEngine:
         if self._chat is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
         return len(self._chat.prompt(request).ids)
-
-    def _params(self, request: Request, chat: Chat, room: int) -> Any:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        sampling = request.sampling
-        try:
-            return SamplingParams(
-                temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
-                max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), stop_token_ids=chat.stop_token_ids,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-                # Some families mark calls or thinking with special tokens, which would be dropped from the text.
-                skip_special_tokens=not (request.tools or chat.thinking.parser),
-                structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
-            )  # fmt: skip
-        except (ValueError, TypeError, VLLMClientError) as error:
-            raise RequestRefused(f"vLLM refused a request: {first_line(error)}") from error
 
     # -- description ----------------------------------------------------------------------------------------------
 
@@ -244,7 +238,7 @@ class VllmEngine:
         if self._llm is not None:
             # At once: when the object is collected, this would take the process groups of the next engine with it.
             self._llm.llm_engine.engine_core.shutdown()
-        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = None
+        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = self._generation = None
         gc.collect()
 
 

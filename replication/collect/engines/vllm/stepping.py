@@ -180,7 +180,7 @@ class Stepper:
 
 
 def _deliver(results: Sequence[tuple[_Waiting, Any]]) -> None:
-    """Hand results to the loops that await them; each loop is woken once, since every wake-up passes the interpreter lock."""
+    """Hand results to the loops that await them; each is woken once, since a wake-up passes on the interpreter lock."""
     for loop in {waiting.loop for waiting, _ in results}:
         of_loop = [(waiting.future, result) for waiting, result in results if waiting.loop is loop]
         # The loop is closed if the run failed elsewhere, for example on a full disk; then nothing awaits these replies.
