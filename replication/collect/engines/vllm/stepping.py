@@ -1,8 +1,9 @@
 """The thread that steps vLLM: many coroutines submit requests, and each gets its output or an EngineError.
 
 A coroutine puts its request into a queue and awaits a future; before each step the thread adds all queued requests to the
-running batch (continuous batching), so the event loop is never blocked, and after it wakes the loop once with all outputs
-of the step. No request waits for ever: whether the engine lives is checked under the lock under which a request is queued,
+running batch (continuous batching), so the event loop is never blocked. After a step it wakes the loop once with all outputs
+and waits until the loop has gone through them: their episodes' next requests are in the next step, so the batch stays full,
+and the two threads do not contend for the interpreter lock at every operation of the model. No request waits for ever: whether the engine lives is checked under the lock under which a request is queued,
 the end of the thread settles every open request, whatever ended it, and the engine counts as failed if it makes no step for
 too long.
 """
@@ -17,6 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from replication.errors import EngineError, RequestRefused
+
+PATIENCE_S = 0.1
+"""Longest wait of the thread for the loop, which may be busy otherwise, for example with writing to a slow disk."""
 
 Add = Callable[[str], object]
 """Adds one request to the engine under this id; called in the stepping thread."""
@@ -141,7 +145,7 @@ class Stepper:
             self._abort_cancelled()
         if self._in_flight:  # a step of an engine in another process would wait for an output
             finished = [output for output in self._engine.step() if output.finished]
-            self._settle((output.request_id, output) for output in finished)
+            self._settle((output.request_id, output) for output in finished).wait(PATIENCE_S)
             if not finished and self._in_flight and not self._engine.has_unfinished_requests():
                 raise RuntimeError("the engine has no open request left, but not all were answered")
         self._progress = time.monotonic()
@@ -165,10 +169,11 @@ class Stepper:
             with contextlib.suppress(Exception):  # of a request that was half added, for example without its grammar
                 self._engine.abort_request([request_id])
 
-    def _settle(self, results: Iterable[tuple[str, Any]]) -> None:
+    def _settle(self, results: Iterable[tuple[str, Any]]) -> threading.Event:
+        """Hand over results; the event is set once what awaited them has gone on."""
         with self._wake:
             settled = [(self._in_flight.pop(request_id, None), result) for request_id, result in results]
-        _deliver([(waiting, result) for waiting, result in settled if waiting is not None])
+        return _deliver([(waiting, result) for waiting, result in settled if waiting is not None])
 
     def _fail(self, failure: str) -> None:
         with self._wake:
@@ -179,16 +184,25 @@ class Stepper:
         _deliver([(waiting, EngineError(self._failure)) for waiting in open_requests])
 
 
-def _deliver(results: Sequence[tuple[_Waiting, Any]]) -> None:
-    """Hand results to the loops that await them; each is woken once, since a wake-up passes on the interpreter lock."""
-    for loop in {waiting.loop for waiting, _ in results}:
+def _deliver(results: Sequence[tuple[_Waiting, Any]]) -> threading.Event:
+    """Hand results to the loops that await them, each of which is woken once; returns an event of their receipt."""
+    received = threading.Event()
+    loops = {waiting.loop for waiting, _ in results}
+    for loop in loops:
         of_loop = [(waiting.future, result) for waiting, result in results if waiting.loop is loop]
         # The loop is closed if the run failed elsewhere, for example on a full disk; then nothing awaits these replies.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_set_results, of_loop)
+            loop.call_soon_threadsafe(_set_results, loop, of_loop, received)
+            continue
+        received.set()
+    if not loops:
+        received.set()
+    return received
 
 
-def _set_results(results: Iterable[tuple[asyncio.Future, Any]]) -> None:
+def _set_results(
+    loop: asyncio.AbstractEventLoop, results: Iterable[tuple[asyncio.Future, Any]], received: threading.Event
+) -> None:
     for future, result in results:
         if future.done():
             continue
@@ -196,6 +210,7 @@ def _set_results(results: Iterable[tuple[asyncio.Future, Any]]) -> None:
             future.set_exception(result)
         else:
             future.set_result(result)
+    loop.call_soon(received.set)  # behind the coroutines that these results wake
 
 
 def first_line(error: BaseException) -> str:
