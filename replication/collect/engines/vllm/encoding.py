@@ -22,17 +22,21 @@ _LOCAL = ("ByteLevel", "Digits", "NFC", "NFD", "NFKC", "NFKD", "Split")
 
 
 class Encoder:
-    """Encodes rendered prompts as the tokenizer does, without its special tokens around them."""
+    """Encodes rendered prompts as the tokenizer does, without its special tokens around them.
 
-    def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
+    max_kept : token ids of pieces that are kept at most.
+    n_compared : prompts that are encoded in both ways first.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_kept: int = MAX_KEPT, n_compared: int = N_COMPARED):
+        self._tokenizer, self._max_kept, self._n_to_compare = tokenizer, max_kept, n_compared
         self._backend = _backend(tokenizer)
         added = {} if self._backend is None else self._backend.get_added_tokens_decoder()
         self._added = {token.content: index for index, token in added.items()}
         names = sorted(self._added, key=len, reverse=True)  # a longer one may contain a shorter one
         self._split = re.compile(f"({'|'.join(map(re.escape, names)) or '(?!)'})").split
         self._kept: dict[str, list[int]] = {}
-        self._n_kept = self._n_compared = 0
+        self._n_kept = 0
 
     @property
     def by_pieces(self) -> bool:
@@ -49,8 +53,8 @@ class Encoder:
                 ids.append(self._added[piece])
             elif piece:
                 ids += self._kept.get(piece) or self._encode(piece)
-        if self._n_compared < N_COMPARED:
-            self._n_compared += 1
+        if self._n_to_compare:
+            self._n_to_compare -= 1
             whole = self._whole(text)
             if ids != whole:
                 self._backend = None
@@ -63,7 +67,7 @@ class Encoder:
 
     def _encode(self, piece: str) -> list[int]:
         ids: list[int] = self._backend.encode(piece, add_special_tokens=False).ids
-        if self._n_kept + len(ids) > MAX_KEPT:
+        if self._n_kept + len(ids) > self._max_kept:
             self._kept.clear()
             self._n_kept = 0
         self._kept[piece] = ids

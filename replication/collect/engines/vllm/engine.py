@@ -9,7 +9,7 @@ import datetime
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from replication.collect.engines.vllm.chat import Chat
@@ -141,7 +141,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
 
         refusals = (ValueError, TypeError, VLLMClientError)
-        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s)
+        enter = _same_stream() if self._device == "cuda" else lambda: None
+        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s, enter=enter)
 
     def _check_threads(self) -> None:
         # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,
@@ -247,6 +248,24 @@ def _date(text: str) -> datetime.date:
         return datetime.date.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"`engine.options.date` must be a date such as 2026-01-01; got {text!r}.") from None
+
+
+def _same_stream() -> Callable[[], object]:
+    """Return a function that moves another thread to this thread's CUDA stream.
+
+    vLLM gives the thread that starts it a stream of its own. On the default stream the steps would not be ordered with the
+    weights that `load`, in this thread, writes on that one. With one stream, and as `load` runs only while no request is in
+    flight, each step sees all weights of one checkpoint. An engine in a process of its own does both in one thread.
+    """
+    import torch
+
+    stream = torch.cuda.current_stream()
+
+    def enter() -> None:
+        torch.cuda.set_device(stream.device)
+        torch.cuda.set_stream(stream)  # vLLM's own, which also remembers the stream of the thread
+
+    return enter
 
 
 def _pack_lm_heads(model: "torch.nn.Module") -> None:
