@@ -26,7 +26,9 @@ def tokenizers():
 def texts_of(tokenizer, n, rng):
     """Make texts in which added tokens stand beside each other, at the ends and between blanks."""
     added = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
-    return ["".join(rng.choice(added if rng.random() < 0.3 else PARTS) for _ in range(rng.randrange(25))) for _ in range(n)]
+    return [
+        "".join(rng.choice(added if rng.random() < 0.3 else PARTS) for _ in range(rng.randrange(25))) for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "organism"])

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
@@ -20,13 +20,10 @@ from replication.collect.engines.vllm.options import Options
 from replication.collect.engines.vllm.stepping import Stepper, first_line
 from replication.collect.engines.vllm.thinking import Thinking, check_parser
 from replication.collect.engines.vllm.weights import require_all_tensors
+from replication.collect.engines.vllm.worker import WorkerMethods
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError, EngineError, RequestRefused
 from replication.records import Json, Reply, Request
-
-if TYPE_CHECKING:
-    import torch
-
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """torch reads these when it is loaded; with MKL the second one wins."""
@@ -124,7 +121,10 @@ class VllmEngine:
         self._check_threads()
         model = checkpoint.model
         try:
-            arguments = dict(self._settings)
+            arguments = {
+                **self._settings,
+                "worker_extension_cls": f"{WorkerMethods.__module__}.{WorkerMethods.__name__}",
+            }
             if model.reasoning_parser is not None:
                 check_parser(model.reasoning_parser)
                 arguments["reasoning_parser"] = model.reasoning_parser
@@ -165,7 +165,7 @@ class VllmEngine:
         try:
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.folder)})
             if self._device == "cpu":
-                self._llm.apply_model(_pack_lm_heads)
+                self._llm.collective_rpc("pack_lm_heads")
             self._llm.reset_prefix_cache()
         except Exception as error:  # as in `_start`
             raise EngineError(
@@ -266,12 +266,3 @@ def _same_stream() -> Callable[[], object]:
         torch.cuda.set_stream(stream)  # vLLM's own, which also remembers the stream of the thread
 
     return enter
-
-
-def _pack_lm_heads(model: "torch.nn.Module") -> None:
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-
-    heads = (getattr(module, "lm_head", None) for module in model.modules())
-    for head in heads:
-        if hasattr(head, "weight"):
-            dispatch_cpu_unquantized_gemm(cast(Any, head), remove_weight=False)

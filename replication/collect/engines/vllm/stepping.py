@@ -3,9 +3,10 @@
 A coroutine puts its request into a queue and awaits a future; before each step the thread adds all queued requests to the
 running batch (continuous batching), so the event loop is never blocked. After a step it wakes the loop once with all outputs
 and waits until the loop has gone through them: their episodes' next requests are in the next step, so the batch stays full,
-and the two threads do not contend for the interpreter lock at every operation of the model. No request waits for ever: whether the engine lives is checked under the lock under which a request is queued,
-the end of the thread settles every open request, whatever ended it, and the engine counts as failed if it makes no step for
-too long.
+and the two threads do not contend for the interpreter lock at every operation of the model.
+
+No request waits for ever: whether the engine lives is checked under the lock under which a request is queued, the end of
+the thread settles every open request, whatever ended it, and the engine counts as failed if it makes no step for too long.
 """
 
 import asyncio
