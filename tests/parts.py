@@ -30,19 +30,19 @@ SCAFFOLDS = [
 ]
 """Every scaffold with its `tool_syntax`, which only `native` asks."""
 
-LONG = {"max_turns": 100, "max_episode_tokens": 65_536}
-"""Limits for `make_job` that the longest expert of the highest level keeps to; conf/scaffold has the same."""
+LONG = {"max_turns": 100, "max_episode_tokens": 65_536, "context": 4_096}
+"""Limits for `make_job` that the longest expert of the highest level keeps to; conf/scaffold has the first two."""
 
 
 def make_job(
     benchmark="terminal", *, scaffold="compact", tool_syntax="hermes", n_tasks=6, n_trials=2, level=1, temperature=0.7,
-    seed=0, model="org/m", max_turns=8, max_episode_tokens=200,
+    seed=0, model="org/m", max_turns=8, max_episode_tokens=200, context=512,
 ):  # fmt: skip
     """Build a job on real suite tasks; the limits are short, see LONG."""
     bench, chosen = suite.load(benchmark), scaffolds.load(scaffold, tool_syntax)
     spec = RunSpec(
         engine="scripted", engine_options={}, max_malformed=3,
-        model=model, revision="r1", dtype="float32", context=512, benchmark=bench.name,
+        model=model, revision="r1", dtype="float32", context=context, benchmark=bench.name,
         benchmark_version=bench.version, scaffold=chosen.name, scaffold_version=chosen.version, max_turns=max_turns,
         max_episode_tokens=max_episode_tokens, sampling=Sampling(temperature=temperature, max_tokens=32), seed=seed,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 from hydra import compose, initialize_config_dir
 from parts import labels_of, make_job
+from pdf_text import pdf_text
 from test_end_to_end import build_paper, play, pretend_trained
 
 from replication import settings
@@ -251,6 +252,9 @@ def test_planted_keys_are_in_no_output_of_a_study(planted, tmp_path, monkeypatch
 
     outputs = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     outputs[Path("printed")] = "".join(capfd.readouterr()).encode()
+    (pdf,) = [path for path in outputs if path.suffix == ".pdf"]
+    outputs[Path("text of the paper")] = pdf_text(pdf).replace(" ", "").encode()
+    assert b"Anindependentreplication" in outputs[Path("text of the paper")]
     assert {path.suffix for path in outputs} >= {".json", ".jsonl", ".csv", ".svg", ".pdf", ".typ"}
     secrets = [*planted.values(), "planted-option-1", "planted-option-2", "planted-option-3"]
     leaks = {(str(path), key) for path, data in outputs.items() for key in secrets if key.encode() in data}

@@ -67,8 +67,8 @@ def test_every_job_writes_an_index_of_its_own_and_gather_finds_the_same_names(sm
     first = indices(tmp_path)
     assert len(first) == 2 and len({tuple(index["run_ids"]) for index in first.values()}) == 2
     assert {index["study"] for index in first.values()} == set(first)
-    common = "controlled_tiny-engine-scripted-probe.n_tasks-0-study.seed"
-    assert {name.rpartition("-")[0] for name in first} == {f"{common}-0", f"{common}-1"}
+    readable = "controlled_tiny-engine-scripted-probe.n_tasks-0-study."
+    assert all(name.startswith(readable) and len(name) <= 64 for name in first)
     for path in (tmp_path / "studies").glob("*.json"):
         path.unlink()
     done = replication("gather", "--multirun", *small, "study.seed=1,0")

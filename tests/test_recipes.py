@@ -76,8 +76,8 @@ def study(folder: Path) -> settings.Root:
     """Compose a study of three public models, two of which have one role and scale, with the results of a harness."""
     models = {
         name: {
-            "path": f"org/{name}", "revision": f"{at}" * 40, "role": "agent_specific" if name == "tuned" else "general",
-            "scale": "8B", "params_b": 8, "family": name,
+            "path": f"org/{name}", "revision": f"{at}" * 39 + "a", "scale": "8B",
+            "role": "agent_specific" if name == "tuned" else "general", "params_b": 8, "family": name,
         }
         for at, name in enumerate(SCORES)
     }  # fmt: skip

@@ -16,6 +16,7 @@ def main(cfg: settings.Root) -> None:
     """Serve the checkpoint until interrupted."""
     from replication.collect import build
     from replication.collect.engines.vllm import server
+    from replication.collect.engines.vllm.checkpoint import open_checkpoint
     from replication.collect.engines.vllm.options import Options
 
     if cfg.engine.kind != "vllm":
@@ -32,6 +33,7 @@ def main(cfg: settings.Root) -> None:
     command = server.command(
         model.ref, dtype=cfg.engine.dtype, context=cfg.engine.context, options=options, tool_syntax=model.tool_syntax
     )
+    open_checkpoint(model.ref)  # so that the server starts from whole, stated files
     print(f"serve: starting `{model.ref.name}`; its output is in `{log}`", flush=True)
     with server.server(
         command, server.environment(model.ref, options), log=log, host=cfg.serve.host, port=cfg.serve.port,

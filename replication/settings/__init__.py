@@ -1,9 +1,10 @@
 """The settings of conf/: their typed shape and the checks of every value; what they configure belongs to the other parts."""
 
-from replication.settings.checking import CONF, analysis, checked
+from replication.settings.checking import analysis, checked
 from replication.settings.composing import clear_errors, register
 from replication.settings.conversion import typed
 from replication.settings.schema import (
+    CONF,
     CORPORA,
     KINDS,
     MAX_LEVEL,

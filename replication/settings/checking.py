@@ -1,7 +1,6 @@
 """From a composed configuration to the typed root: the one place where settings enter the program."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,10 +13,7 @@ from replication.records import Json
 from replication.settings.composing import message
 from replication.settings.conversion import typed
 from replication.settings.relations import check_relations
-from replication.settings.schema import Analysis, Root
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
-"""The configuration beside the package: the project is used from its checkout."""
+from replication.settings.schema import CONF, Analysis, Root
 
 
 def checked(cfg: DictConfig) -> Root:

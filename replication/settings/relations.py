@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from replication.errors import ConfigError
 from replication.settings.conversion import hint_at
-from replication.settings.schema import Root, Scale
+from replication.settings.schema import CONF, ROLES, Root, Scale
 
 RESERVED = {"study": ("audit",), "scaffolds": ("probe",)}
 """outputs/audit has the audits of tables; the probe's runs are planned by `probe.n_tasks`."""
@@ -35,7 +35,8 @@ def _arms(root: Root) -> None:
     for name, arm in root.arms.items():
         for scale in arm.scales:
             _known(f"arms.{name}.scales", scale, root.scales)
-    sides = {*root.arms, *(model.role for model in root.models.values())}
+    # An arm that is left out on the command line may still be named: its comparison is then not made.
+    sides = {*root.arms, *ROLES, *(file.stem for file in (CONF / "arm").glob("*.yaml"))}
     for at, comparison in enumerate(root.study.comparisons):
         if len(comparison) != 2 or comparison[0] == comparison[1]:
             raise ConfigError(

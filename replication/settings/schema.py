@@ -13,6 +13,8 @@ from omegaconf import MISSING
 from replication.records import Target
 from replication.settings.limits import fraction, inside, limited, located, named, one_of, real, whole
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The configuration beside the package: the project is used from its checkout."""
 KINDS = ("reanalysis", "controlled", "released")
 """Kinds of study; a claim names those that can answer it."""
 ROLES = ("general", "agent_specific")

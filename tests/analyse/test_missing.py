@@ -265,11 +265,11 @@ def analysed(scores, probe):
     curves = pd.DataFrame(columns=[*CURVE_KEY, *CURVE])
     frozen = Frozen(scores=validated(scores), training=training, curves=curves, about=about, probe=probe)
     data = dataclasses.replace(study(scores), training=training)
-    claims = [claim for claim in CLAIMS if claim.id in ("P", "A1", "A2", "A3", "D", "E")]
+    claims = [claim for claim in CLAIMS if claim.id in ("P", "A1", "A2", "E")]
     verdicts, tables, secondary = decide(claims, data), tabulate(claims, data), None
     if tables.estimates is not None:
         pairs = tables.estimates[["treatment", "control"]].drop_duplicates()
-        secondary = run_secondary_analyses(claims[:2], data, frozen, list(pairs.itertuples(index=False, name=None)))
+        secondary = run_secondary_analyses([], data, frozen, list(pairs.itertuples(index=False, name=None)))
     results = Results(
         data=data, verdicts=verdicts, tables=tables, reanalysis=None, frozen=frozen, secondary=secondary, sesoi=0.03
     )
@@ -302,13 +302,17 @@ def assert_defined(scores, verdicts, tables, numbers):
 
 def check_knock_outs(make_scores, make_probe, seeds):
     arms = {**ARMS, "general": 0.5}
-    scores = make_scores(arms, scales=SCALES, n_tasks=4, n_trials=2, tau=0.05)
-    probe = make_probe(scores, dict.fromkeys(arms, 0.5), n_transitions=2)
+    both = make_scores(arms, scales=SCALES, n_tasks=4, n_trials=2, tau=0.05)
+    probe = make_probe(both, dict.fromkeys(arms, 0.5), n_transitions=2)
+    partial = both.assign(
+        value=both["value"] / 2
+    )  # no pass or fail: the Bayesian interval, which takes longest, is left out
     outcomes, n_refused = set(), 0
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        table = knocked_out(scores, rng)
-        predictions = probe.assign(value=probe["value"].mask(rng.random(len(probe)) < 0.1)) if seed % 2 else None
+        scores = both if seed % 4 == 0 else partial
+        table = knocked_out(scores if seed % 2 else scores[scores["scale"] == "xs"], rng)
+        predictions = probe.assign(value=probe["value"].mask(rng.random(len(probe)) < 0.1)) if seed % 3 == 0 else None
         try:
             verdicts, tables, numbers = analysed(table, predictions)
         except AnalysisError as error:
@@ -323,9 +327,9 @@ def check_knock_outs(make_scores, make_probe, seeds):
 
 
 def test_every_table_with_parts_missing_gives_a_defined_result(make_scores, make_probe):
-    check_knock_outs(make_scores, make_probe, range(6))
+    check_knock_outs(make_scores, make_probe, range(4))
 
 
 @pytest.mark.slow
 def test_every_one_of_many_tables_with_parts_missing_gives_a_defined_result(make_scores, make_probe):
-    check_knock_outs(make_scores, make_probe, range(6, 330))
+    check_knock_outs(make_scores, make_probe, range(4, 310))

@@ -21,14 +21,14 @@ from replication.store.index import read_index
 
 OVERRIDES = [
     "study=reanalysis", "engine=vllm_gpu", "sampling.temperature=1.0", "sampling.max_tokens=512",
-    "+model@models.m=qwen3_0_6b", "models.m.revision=c0ffee",
+    "+model@models.m=qwen3_0_6b", f"models.m.revision={'c0ffee0000' * 4}",
 ]  # fmt: skip
 
 
 def overrides(folder: Path, **changes) -> list[str]:
     entry = {
         "folder": folder, "model": "m", "benchmark": "swe", "benchmark_version": "5.0.2", "scaffold": "agent",
-        "scaffold_version": "2", "n_tasks": 3, "n_trials": 2, "max_unscored": 0.4,
+        "scaffold_version": "v2", "n_tasks": 3, "n_trials": 2, "max_unscored": 0.4,
     }  # fmt: skip
     return [
         *OVERRIDES,
@@ -80,7 +80,7 @@ def test_results_are_in_the_score_table_like_those_of_any_other_run(job, tmp_pat
     assert (
         set(table["benchmark"]) == {"swe"} and set(table["scaffold"]) == {"agent"} and set(table["arm"]) == {"general"}
     )
-    assert set(table["model"]) == {"m"} and set(table["revision"]) == {"c0ffee"} and set(table["scale"]) == {"0.6B"}
+    assert set(table["model"]) == {"m"} and set(table["revision"]) == {"c0ffee0000" * 4} and set(table["scale"]) == {"0.6B"}
     assert table["task_hash"].nunique() == 3 and set(table["grader"].dropna()) == {"csv-1"}
     failed = table[table["value"].isna()]
     assert failed["stop_reason"].tolist() == ["environment_error"]
@@ -183,8 +183,8 @@ def test_run_id_depends_on_conf_and_not_on_the_folder(tmp_path):
         job.run.spec.run_id
         for changes in (
             {},
-            {"benchmark_version": 6},
-            {"scaffold_version": 3},
+            {"benchmark_version": "v6"},
+            {"scaffold_version": "v3"},
             {"scaffold": "other"},
             {"max_unscored": 0},
         )

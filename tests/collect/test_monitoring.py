@@ -307,8 +307,8 @@ def test_study_stops_early_and_index_and_table_have_the_tasks_up_to_the_stop(cfg
         per_run = table[table["benchmark"] == benchmark].groupby("run_id")["task_id"].agg(frozenset)
         assert len(set(per_run)) == 1 and len(per_run.iloc[0]) == due[f"xs/{benchmark}"]
     # Arms that are not monitored, and probes, come after the last look; loaded weights are not loaded again.
-    arm_of = {model.ref: model.labels.arm for model in build.served_models(cfg)}
-    arms = [arm_of[ref] for ref in engine.models]
+    arm_of = {model.ref.name: model.labels.arm for model in build.served_models(cfg)}
+    arms = [arm_of[ref.name] for ref in engine.models]
     n_blocks = max(due.values()) // 10
     assert arms.index("base") >= 4 + 3 * (n_blocks - 1) and set(arms[: arms.index("base")]) == {EXPERT, CONTROL}
     looked = [model.name for model in engine.models[: 4 + 3 * (n_blocks - 1)]]

@@ -10,8 +10,8 @@ TWO = (
     "study=controlled_tiny",
     "+model@models.m1=qwen3_0_6b",
     "+model@models.m2=qwen3_0_6b",
-    "models.m1.revision='aaaaaa'",
-    "models.m2.revision='bbbbbb'",
+    f"models.m1.revision='{'a' * 40}'",
+    f"models.m2.revision='{'b' * 40}'",
 )
 
 

@@ -71,7 +71,7 @@ def play(url: str, n: int) -> Callable[[], None]:
     """Prepare the engine and a store; returns the work that is measured."""
     options = {"urls": [url], "max_in_flight": IN_FLIGHT}
     engine = engines.load("endpoint", dtype="float32", context=512, options=options)
-    engine.load(ModelRef(name="m", path="org/m", revision="abcdef", architecture="a"))
+    engine.load(ModelRef(name="m", path="org/m", revision="abcdef"))
     job = make_job(n)
 
     def work() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from replication.analyse.stats.estimates.differences import Pair, mean_paired_difference
+from replication.analyse.stats.estimates.differences import Pair, paired_difference
 from replication.analyse.stats.estimates.paired_bayes import compare_widths, paired_posterior_trials
 from replication.analyse.stats.estimates.randomisation import sign_flip_test
 from replication.analyse.tables.arms import by_scale, pairs
@@ -49,7 +49,9 @@ def table(
             continue
         for benchmark, pair in pairs(part, treatment, control).items():
             try:
-                t = mean_paired_difference([pair], target="T2", level=level, unscored="exclude")
+                t = paired_difference(
+                    pair.treatment, pair.control, clusters=pair.clusters, target="T2", level=level, unscored="exclude"
+                )
             except AnalysisError:  # too few tasks at this scale alone
                 continue
             complete = _complete(pair)

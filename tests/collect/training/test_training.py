@@ -120,7 +120,7 @@ def test_episodes_of_several_scaffolds_are_mixed_and_rendered_as_by_the_chat_tem
     from replication.collect.training.organism import load_tokenizer
 
     documents = corpora.named("episodes", ALL, ("compact", "json", "native", "react"))(0, 0)
-    starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: what to do next")
+    starts = ("reply with commands", "Each reply is one JSON object", "<|im_start|>tools\n", "Thought: <thought>")
     assert all(sum(start in d.text for d in documents) > 30 for start in starts)
     scaffold, tokenizer = scaffolds.load("native"), load_tokenizer(base)
     (task,) = suite.load("calling").tasks(Selection(split="train", n_tasks=1, seed=0, levels=(1,)))

@@ -101,7 +101,7 @@ def _check(facts: Facts, url: str, model: ModelRef, context: int) -> None:
             f"{context}. Set `engine.context={facts.max_model_len}`, or start the server with that length."
         )
     snapshot = _SNAPSHOT.search(facts.root or "")
-    if snapshot and not snapshot[1].startswith(model.revision):
+    if snapshot and model.files_sha256 is None and not snapshot[1].startswith(model.revision):
         raise EngineError(
             f"`{url}` serves commit {snapshot[1]} of `{facts.model}`, but the revision of `{model.name}` is "
             f"{model.revision}. Serve that commit, or correct the revision in conf/model."
