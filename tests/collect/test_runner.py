@@ -588,14 +588,18 @@ def test_a_hundred_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
         time.sleep(0.003)
         return script(request)
 
-    n_before = 0
-    for _ in range(100):
+    lines, n_before = root / job.spec.run_id / "episodes.jsonl", 0
+    for i in range(100):
+        grown = lines.stat().st_size if lines.exists() else 0
         child = os.fork()  # a process of its own would import for seconds
         if child == 0:
             with contextlib.suppress(BaseException):
                 collect(Store(root), slow, job, concurrency=8)
             os._exit(0)
-        time.sleep(0.2 * rng.random())
+        deadline = time.monotonic() + (20 if i % 4 else 0)  # every fourth may be killed while it starts
+        while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size > grown):
+            time.sleep(0.002)
+        time.sleep(0.03 * rng.random())
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL, "it ended before it could be killed"
         n_before = len(Store(root).finished(job.spec.run_id))
