@@ -17,7 +17,10 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
     """
     by_task: dict[str, list[str]] = {}
     seeds: list[int] = []
-    for episode in store.episodes(run_id, trajectories=True):
+    attempts = store.current_lines(run_id).values()
+    # Texts are compared between attempts at one task; where each has one, their seeds are enough.
+    are_repeated = len({attempt.task_id for attempt in attempts}) < len(attempts)
+    for episode in store.episodes(run_id, trajectories=are_repeated):
         if episode.stop_reason in UNSCORED_REASONS:
             continue
         text = "\x00".join(m.thinking + m.content for m in episode.trajectory if m.role == "assistant")

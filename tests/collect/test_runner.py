@@ -633,5 +633,32 @@ def test_two_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
-    check_kills(tmp_path, 10)
+def test_a_hundred_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    import random
+
+    rng, job = random.Random(0), make_job(n_tasks=800, n_trials=2)
+    script, whole, root = noisy_script(job), Store(tmp_path / "whole"), tmp_path / "killed"
+    collect(whole, script, job)
+
+    def slow(request):
+        time.sleep(0.003)
+        return script(request)
+
+    lines, n_before = root / job.spec.run_id / "episodes.jsonl", 0
+    for i in range(100):
+        grown = lines.stat().st_size if lines.exists() else 0
+        child = os.fork()  # a process of its own would import for seconds
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                collect(Store(root), slow, job, concurrency=8)
+            os._exit(0)
+        deadline = time.monotonic() + (20 if i % 4 else 0)  # every fourth may be killed while it starts
+        while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size > grown):
+            time.sleep(0.002)
+        time.sleep(0.03 * rng.random())
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL, "it ended before it could be killed"
+        n_before = len(Store(root).finished(job.spec.run_id))
+    assert 0 < n_before < 1600
+    collect(Store(root), script, job)
+    pd.testing.assert_frame_equal(Store(root).score_table(), whole.score_table())

@@ -1,23 +1,38 @@
-"""Cost of everything around a model: playing and storing an episode.
+"""Speed of collecting: the cost of everything around a model, and the share of an offline batch that the engine reaches.
 
-The engine answers at once, so what is left is ours: compare `runner` with `loop only`, the same episodes without
-runner and store. Run: python tests/performance/bench_collect.py [n_episodes]
+First an engine that answers at once, so what is left is ours: compare `runner` with `loop only`, the same episodes without
+runner and store. Then the base of scale xs on vLLM on the CPU, over all environments: new tokens per second while
+collecting against one offline batch (`LLM.generate`) of the same prompts, seeds and lengths, in turns in one process. CPU
+time counts, since it depends little on other work on the machine. `<` marks a ratio below its limit.
+Run: python tests/performance/bench_collect.py [n_episodes] [rounds]
 """
 
+import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as the engine's option `threads`
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from parts import expert_script, make_job
 
-from replication.collect import runner
+from replication import settings
+from replication.collect import build, runner
+from replication.collect.benchmarks import suite
 from replication.collect.engines.scripted import ScriptedEngine
+from replication.collect.engines.vllm import VllmEngine
 from replication.collect.episodes import play
-from replication.records import Reply
+from replication.collect.interfaces import ModelRef
+from replication.records import Reply, Request
 from replication.store import Store
+
+MIN_RATIO = 0.9
+"""Least share of the offline batch's new tokens per second."""
 
 
 def rate(what: str, n: int, unit: str, started: float) -> None:
@@ -25,7 +40,7 @@ def rate(what: str, n: int, unit: str, started: float) -> None:
     print(f"{what:<34} {n / seconds:12,.0f} {unit}/s {1e3 * seconds / n:9.4f} ms each")
 
 
-def main(n: int) -> None:
+def without_a_model(n: int) -> None:
     job = make_job(n_tasks=n // 2, n_trials=2)
     script = expert_script(job)
     started = time.perf_counter()
@@ -47,5 +62,103 @@ def main(n: int) -> None:
         rate("runner and store, 64 in flight", 2 * len(job.tasks), "episode", started)
 
 
+class Measured(NamedTuple):
+    n_tokens: int
+    cpu_s: float
+    wall_s: float
+
+
+def measured(generate: Callable[[], int]) -> Measured:
+    cpu, wall = time.process_time(), time.perf_counter()
+    n_tokens = generate()
+    return Measured(n_tokens, time.process_time() - cpu, time.perf_counter() - wall)
+
+
+class Noting:
+    """The engine, whose requests and replies are kept."""
+
+    def __init__(self, engine: VllmEngine):
+        self._engine = engine
+        self.seen: list[tuple[Request, Reply]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def generate(self, request: Request) -> Reply:
+        reply = await self._engine.generate(request)
+        self.seen.append((request, reply))
+        return reply
+
+
+def jobs_of_all_environments(n: int) -> list[runner.Job]:
+    limits = {"max_turns": 12, "max_episode_tokens": 400}
+    return [make_job(name, n_tasks=n // len(suite.NAMES), n_trials=1, seed=5, **limits) for name in suite.NAMES]
+
+
+def offline(engine: VllmEngine, seen: list[tuple[Request, Reply]]) -> Callable[[], int]:
+    """Prepare the same requests as one batch; their texts must be those of the replies."""
+    from vllm import SamplingParams
+
+    prompts = [{"prompt_token_ids": engine._chat.prompt(request).ids} for request, _ in seen]
+    params = [
+        SamplingParams(temperature=r.sampling.temperature, seed=r.seed, max_tokens=r.sampling.max_tokens)
+        for r, _ in seen
+    ]
+
+    def generate() -> int:
+        outputs = [one.outputs[0] for one in engine._llm.generate(prompts, params, use_tqdm=False)]
+        same = sum(output.text == reply.text for output, (_, reply) in zip(outputs, seen, strict=True))
+        assert same == len(seen), f"{len(seen) - same} of {len(seen)} texts differ from those of the batch"
+        return sum(len(output.token_ids) for output in outputs)
+
+    return generate
+
+
+def against_a_batch(n: int, rounds: int) -> None:
+    from hydra import compose, initialize_config_dir
+
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base=None):
+        cfg = settings.checked(compose("config", overrides=["study=controlled"]))
+    engine = build.engine(cfg)
+    base = ModelRef(name="base", path=str(build.base_folder(cfg.scales["xs"])), revision="r")
+    engine.load(base)
+    jobs = jobs_of_all_environments(n)
+    noting = Noting(engine)
+
+    def collect(seen_by: Any, played: list[runner.Job]) -> int:
+        with tempfile.TemporaryDirectory() as root:
+            store = Store(Path(root))
+            runner.collect(store, seen_by, played, concurrency=cfg.engine.concurrency, title="collect")
+            return int(store.score_table()["n_completion_tokens"].sum())
+
+    collect(engine, [make_job(name, n_tasks=4, n_trials=1, seed=6) for name in suite.NAMES])  # warm
+    engine._llm.reset_prefix_cache()
+    collect(noting, jobs)
+    print(f"{sum(len(job.tasks) for job in jobs)} episodes, {len(noting.seen)} requests")
+    batch, pairs = offline(engine, noting.seen), []
+    for at in range(rounds):
+        ways = [lambda: collect(engine, jobs), batch]
+        done = []
+        for generate in ways if at % 2 == 0 else ways[::-1]:
+            engine._llm.reset_prefix_cache()
+            done.append(measured(generate))
+        pairs.append(done if at % 2 == 0 else done[::-1])
+    for at, what in enumerate(("collect, all environments", "offline batch, same requests")):
+        cpu = statistics.median(pair[at].n_tokens / pair[at].cpu_s for pair in pairs)
+        wall = statistics.median(pair[at].n_tokens / pair[at].wall_s for pair in pairs)
+        print(f"{what:<34} {cpu:12,.0f} new tokens per CPU s, {wall:,.0f} per s")
+    ratios = [(own.n_tokens / own.cpu_s) / (raw.n_tokens / raw.cpu_s) for own, raw in pairs]
+    ratio, each = statistics.median(ratios), ", ".join(f"{one:.2f}" for one in ratios)
+    mark = " <" if ratio < MIN_RATIO else ""
+    print(f"{'ratio of speeds per CPU s':<34} {ratio:12.2f} of at least {MIN_RATIO}{mark} (rounds {each})")
+    engine.close()
+
+
+def main(n: int, rounds: int) -> None:
+    without_a_model(n)
+    against_a_batch(n, rounds)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2100, int(sys.argv[2]) if len(sys.argv) > 2 else 3)

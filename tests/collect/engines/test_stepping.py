@@ -186,3 +186,60 @@ def test_closing_settles_requests_that_wait():
     assert isinstance(last, EngineError) and "closed before it answered" in str(last)
     with pytest.raises(EngineError, match="closed"):
         run(stepping.submit(engine.add))
+
+
+def test_a_cancelled_request_leaves_the_batch_and_stops_no_other():
+    # As after a time limit: nothing awaits the reply any more.
+    release = threading.Event()
+
+    def on_step(engine):
+        if engine.n_steps == 1:
+            release.wait(LIMIT_S)
+            engine.kept, engine.open = engine.open, []
+        elif engine.n_steps == 2:
+            engine.open = [one for one in engine.kept if one not in engine.aborted]
+
+    engine = FakeEngine(on_step)
+    engine.has_unfinished_requests = lambda: True
+    stepping = stepper(engine)
+
+    async def main():
+        first, second = (asyncio.ensure_future(stepping.submit(engine.add)) for _ in range(2))
+        while not engine.n_steps:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.sleep(0.01)
+        release.set()
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    cancelled, output = run(main())
+    assert isinstance(cancelled, asyncio.CancelledError) and output.request_id == "1"
+    assert engine.aborted == ["0"] and not stepping.busy and stepping.failure is None
+    stepping.close()
+
+
+def test_all_outputs_of_a_step_wake_the_loop_once():
+    engine = FakeEngine()
+    stepping = stepper(engine)
+
+    async def main():
+        loop, wakes = asyncio.get_running_loop(), []
+        inner = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args: (wakes.append(args), inner(*args))[1]
+        with stepping._wake:  # the thread waits for this lock, so that all arrive before its step
+            waiting = [asyncio.ensure_future(stepping.submit(engine.add)) for _ in range(50)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        return len(wakes)
+
+    assert run(main()) == engine.n_steps == 1
+    stepping.close()
+
+
+def test_the_thread_is_entered_before_its_first_step():
+    entered, engine = [], FakeEngine()
+    engine.add_in = lambda request_id: (entered.append("add"), engine.add(request_id))
+    stepping = Stepper(engine, refusals=(), stall_s=60.0, enter=lambda: entered.append(threading.current_thread().name))
+    run(stepping.submit(engine.add_in))
+    assert entered == ["vllm-steps", "add"]
+    stepping.close()

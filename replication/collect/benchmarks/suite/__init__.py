@@ -77,6 +77,10 @@ class EnvironmentSpec(Generic[W]):
     """(lexicon, task, the expert's action) -> a plausible wrong action."""
 
 
+MAX_KEYS = 10_000
+"""Keys that an environment keeps at most."""
+
+
 class SuiteItem(NamedTuple):
     """A task as a model may see it, and its complete form."""
 
@@ -92,6 +96,7 @@ class SuiteBenchmark:
         self.name = environment.name
         self.version = environment.version
         self.grader = f"suite-{self.name}-{self.version}"
+        self._keys: dict[str, Mapping[str, Json]] = {}
 
     def __reduce__(self) -> tuple[Callable[[str], "SuiteBenchmark"], tuple[str]]:
         # Jobs go to other processes by name.
@@ -131,11 +136,23 @@ class SuiteBenchmark:
 
     def tasks(self, selection: Selection) -> list[Task]:
         """Generate the selected tasks, none twice, sorted by level."""
-        return [
-            item.task
-            for level, n in tasks_per_level(selection).items()
-            for item in self.items(selection.split, level, n, selection.seed)
-        ]
+        tasks = []
+        for level, n in tasks_per_level(selection).items():
+            for task, generated in self.items(selection.split, level, n, selection.seed):
+                self._keep_key(task, generated.key)
+                tasks.append(task)
+        return tasks
+
+    def _key(self, task: Task) -> Mapping[str, Json]:
+        """Return the key of a task, which is generated again if it is not kept."""
+        if task.id not in self._keys:
+            self._keep_key(task, self.generate(**place_of(task)).key)
+        return self._keys[task.id]
+
+    def _keep_key(self, task: Task, key: Mapping[str, Json]) -> None:
+        if len(self._keys) >= MAX_KEYS:
+            self._keys.clear()
+        self._keys[task.id] = key
 
     def start(self, task: Task) -> Environment:
         """Create a fresh world."""
@@ -145,7 +162,7 @@ class SuiteBenchmark:
         """Replay the calls of an episode on a fresh world and compare with the key."""
         if episode.stop_reason in UNSCORED_REASONS:
             return Score.of(episode, self.grader, None)
-        key = self.generate(**place_of(task)).key
+        key = self._key(task)
         world, answer = self.environment.world(task.setup), None
         for message in episode.trajectory:
             for call in message.calls:

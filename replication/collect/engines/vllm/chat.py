@@ -4,6 +4,7 @@ When a checkpoint is loaded, its template is probed by rendering: which roles it
 how it ends a turn. What a template cannot show as it is becomes a named adaptation, which the manifest records.
 """
 
+import copy
 import datetime
 import functools
 import re
@@ -19,6 +20,8 @@ _PROBES = {role: f"a probe of role {role}" for role in ("system", "user", "assis
 _PROBE_TOOL = Tool(
     name="probe_of_tools", description="a probe", parameters={"type": "object", "properties": {}, "required": []}
 )
+MAX_OPENINGS = 5_000
+"""First prompts that are kept at most."""
 _DIALOGUE = ("system", "user", "assistant", "tool", "assistant", "tool")
 
 
@@ -26,6 +29,7 @@ class Prompt(NamedTuple):
     """A rendered request."""
 
     ids: list[int]
+    """Shared between requests: never changed."""
     state: State
     """Whether it ends inside the model's thinking."""
 
@@ -64,6 +68,13 @@ class Chat:
         self._frame = self._control.within(dialogue) | {token for token in ends if token is not None}
         self._end_of_turn = self._control.directly_after(dialogue, _PROBES["assistant"])
         self._date = date
+        self._openings: dict[tuple[tuple[str, str], ...], Prompt] = {}
+
+    def named(self, name: str) -> "Chat":
+        """Return this chat format for another checkpoint with the same tokenizer and template."""
+        chat = copy.copy(self)
+        chat._name = name
+        return chat
 
     # -- what the template can do ---------------------------------------------------------------------------------
 
@@ -120,7 +131,23 @@ class Chat:
     # -- rendering ------------------------------------------------------------------------------------------------
 
     def prompt(self, request: Request) -> Prompt:
-        """Apply the chat template to a request; RequestRefused if it cannot show the request."""
+        """Apply the chat template to a request; RequestRefused if it cannot show the request.
+
+        The first prompts of tasks are kept: they come back in every trial and for every checkpoint.
+        """
+        opening = None
+        if not request.tools and request.schema is None and all(m.role in ("system", "user") for m in request.messages):
+            opening = tuple((m.role, m.content) for m in request.messages)
+            if opening in self._openings:
+                return self._openings[opening]
+        prompt = self._prompt(request)
+        if opening is not None:
+            if len(self._openings) == MAX_OPENINGS:
+                self._openings.clear()
+            self._openings[opening] = prompt
+        return prompt
+
+    def _prompt(self, request: Request) -> Prompt:
         if request.tools and not self._has_tool_slot:
             raise RequestRefused(
                 "this model's chat template has no tool slot, so it would never see the tools of scaffold `native`. "

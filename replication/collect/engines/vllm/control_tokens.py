@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from replication.collect.engines.vllm.encoding import Encoder
 from replication.errors import RequestRefused
 from replication.records import Json
 
@@ -24,7 +25,7 @@ class ControlTokens:
     """The control tokens of one tokenizer."""
 
     def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
+        self._tokenizer, self._encoder = tokenizer, Encoder(tokenizer)
         special = set(tokenizer.all_special_tokens)
         self._tokens = {
             str(token.content): (index, token)
@@ -65,8 +66,7 @@ class ControlTokens:
     def encode(self, rendered: str) -> list[int]:
         """Encode a rendered prompt; what was hidden in it becomes ordinary tokens of the same text."""
         if _OPEN not in rendered:
-            ids: list[int] = self._tokenizer(rendered, add_special_tokens=False).input_ids
-            return ids
+            return self._encoder(rendered)
         if self._copy is None:
             self._copy = self._copied()
         aliased, n_control = self._pattern.subn(lambda m: self._alias(m[0]), rendered)

@@ -9,23 +9,21 @@ import datetime
 import gc
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.checkpoint import Checkpoint, open_checkpoint
 from replication.collect.engines.vllm.description import description
+from replication.collect.engines.vllm.generation import Generation
 from replication.collect.engines.vllm.options import Options, batch_invariance
 from replication.collect.engines.vllm.stepping import Stepper, first_line
 from replication.collect.engines.vllm.thinking import Thinking, check_parser
 from replication.collect.engines.vllm.weights import require_all_tensors
+from replication.collect.engines.vllm.worker import WorkerMethods
 from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError, EngineError, RequestRefused
 from replication.records import Json, Reply, Request
-
-if TYPE_CHECKING:
-    import torch
-
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """torch reads these when it is loaded; with MKL the second one wins."""
@@ -66,6 +64,7 @@ class VllmEngine:
         self._checkpoint: Checkpoint | None = None
         self._has_all_tensors = False
         self._chat: Chat | None = None
+        self._generation: Generation | None = None
         self._stepper: Stepper | None = None
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -79,20 +78,30 @@ class VllmEngine:
             raise EngineError("`load` was called while requests are in flight; await them first.")
         try:
             checkpoint = open_checkpoint(model)
+            served = self._checkpoint
             if self._must_restart(checkpoint):
                 self.close()
                 self._start(checkpoint)
-            elif self._checkpoint is not None and self._checkpoint.identity != checkpoint.identity:
+            elif served is not None and served.identity != checkpoint.identity:
                 self._swap(checkpoint)
             checkpoint.require_unchanged()
-            thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
-            self._chat = Chat(
-                self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
-            )
+            if self._chat is None or served is None or served.model.template_options != model.template_options:
+                self._open_chat(model)
+            else:  # the same tokenizer and template, or the engine would have been started anew
+                self._chat = self._chat.named(model.name)
         except BaseException:  # an interruption in the middle of a swap, too
             self.close()
             raise
         self._checkpoint = checkpoint
+
+    def _open_chat(self, model: ModelRef) -> None:
+        thinking = Thinking(self._tokenizer, model.reasoning_parser, model.template_options)
+        self._chat = Chat(
+            self._tokenizer, name=model.name, date=self._date, thinking=thinking, options=model.template_options
+        )
+        self._generation = Generation(
+            self._tokenizer, stop_token_ids=self._chat.stop_token_ids, thinks=thinking.parser is not None
+        )
 
     def _must_restart(self, checkpoint: Checkpoint) -> bool:
         served = self._checkpoint
@@ -113,7 +122,10 @@ class VllmEngine:
         self._check_threads()
         model = checkpoint.model
         try:
-            arguments = dict(self._settings)
+            arguments = {
+                **self._settings,
+                "worker_extension_cls": f"{WorkerMethods.__module__}.{WorkerMethods.__name__}",
+            }
             if model.reasoning_parser is not None:
                 check_parser(model.reasoning_parser)
                 arguments["reasoning_parser"] = model.reasoning_parser
@@ -130,7 +142,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
 
         refusals = (ValueError, TypeError, VLLMClientError)
-        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s)
+        enter = _same_stream() if self._device == "cuda" else lambda: None
+        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s, enter=enter)
 
     def _check_threads(self) -> None:
         # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,
@@ -153,7 +166,7 @@ class VllmEngine:
         try:
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.folder)})
             if self._device == "cpu":
-                self._llm.apply_model(_pack_lm_heads)
+                self._llm.collective_rpc("pack_lm_heads")
             self._llm.reset_prefix_cache()
         except Exception as error:  # as in `_start`
             raise EngineError(
@@ -165,17 +178,17 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Reply:
         """Render the chat and sample one reply, without blocking the event loop."""
-        if self._chat is None or self._stepper is None:
+        if self._chat is None or self._stepper is None or self._generation is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
-        chat, thinking = self._chat, self._chat.thinking
+        chat, thinking, generation = self._chat, self._chat.thinking, self._generation
         prompt = chat.prompt(request)
         room = self._context - len(prompt.ids)
         if room < 1:
             return Reply(text="", finish="context", n_prompt_tokens=len(prompt.ids), n_completion_tokens=0)
-        params = self._params(request, chat, room)
+        params = generation.params(request, room)
 
         def add(request_id: str) -> None:
-            engine, tokens = self._llm.llm_engine, {"prompt_token_ids": prompt.ids}
+            engine, tokens = self._llm.llm_engine, {"type": "token", "prompt_token_ids": prompt.ids}
             if request.schema is None or thinking.parser is None:
                 engine.add_request(request_id, tokens, params)
                 return
@@ -194,7 +207,7 @@ class VllmEngine:
             raise kind(
                 f"vLLM ended a request with `{output.finish_reason}` after {len(output.token_ids)} tokens{cause}."
             )
-        parts = thinking.split(output.text, prompt.state)
+        parts = thinking.split(generation.text(output, params, prompt.ids), prompt.state)
         cut_by_context = output.finish_reason == "length" and room < request.sampling.max_tokens
         return Reply(
             text=parts.text, thinking=parts.thinking,
@@ -207,24 +220,6 @@ class VllmEngine:
         if self._chat is None:
             raise EngineError("no checkpoint is loaded; call `load` first.")
         return len(self._chat.prompt(request).ids)
-
-    def _params(self, request: Request, chat: Chat, room: int) -> Any:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        sampling = request.sampling
-        try:
-            return SamplingParams(
-                temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, seed=request.seed,
-                max_tokens=min(sampling.max_tokens, room), stop=list(request.stop), stop_token_ids=chat.stop_token_ids,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-                # Some families mark calls or thinking with special tokens, which would be dropped from the text.
-                skip_special_tokens=not (request.tools or chat.thinking.parser),
-                structured_outputs=None if request.schema is None else StructuredOutputsParams(json=dict(request.schema)),
-            )  # fmt: skip
-        except (ValueError, TypeError, VLLMClientError) as error:
-            raise RequestRefused(f"vLLM refused a request: {first_line(error)}") from error
 
     # -- description ----------------------------------------------------------------------------------------------
 
@@ -246,7 +241,7 @@ class VllmEngine:
         if self._llm is not None:
             # At once: when the object is collected, this would take the process groups of the next engine with it.
             self._llm.llm_engine.engine_core.shutdown()
-        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = None
+        self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = self._generation = None
         gc.collect()
 
 
@@ -257,10 +252,19 @@ def _date(text: str) -> datetime.date:
         raise ConfigError(f"`engine.options.date` must be a date such as 2026-01-01; got {text!r}.") from None
 
 
-def _pack_lm_heads(model: "torch.nn.Module") -> None:
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+def _same_stream() -> Callable[[], object]:
+    """Return a function that moves another thread to this thread's CUDA stream.
 
-    heads = (getattr(module, "lm_head", None) for module in model.modules())
-    for head in heads:
-        if hasattr(head, "weight"):
-            dispatch_cpu_unquantized_gemm(cast(Any, head), remove_weight=False)
+    vLLM gives the thread that starts it a stream of its own. On the default stream the steps would not be ordered with the
+    weights that `load`, in this thread, writes on that one. With one stream, and as `load` runs only while no request is in
+    flight, each step sees all weights of one checkpoint. An engine in a process of its own does both in one thread.
+    """
+    import torch
+
+    stream = torch.cuda.current_stream()
+
+    def enter() -> None:
+        torch.cuda.set_device(stream.device)
+        torch.cuda.set_stream(stream)  # vLLM's own, which also remembers the stream of the thread
+
+    return enter
