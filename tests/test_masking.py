@@ -222,11 +222,8 @@ class Described(ScriptedEngine):
     """A scripted engine that describes itself as vLLM's does, with a key in every option."""
 
     def describe(self):
-        part = SimpleNamespace(
-            dtype="float32", max_model_len=1, enforce_eager=True, max_num_seqs=1, max_num_batched_tokens=1,
-            enable_chunked_prefill=False, enable_prefix_caching=True, block_size=1, tensor_parallel_size=1,
-        )  # fmt: skip
-        config = SimpleNamespace(model_config=part, scheduler_config=part, cache_config=part, parallel_config=part)
+        part = type("Part", (), {"__getattr__": lambda self, name: None})()
+        config = type("Config", (), {"__getattr__": lambda self, name: part})()
         tokenizer = SimpleNamespace(chat_template="x", backend_tokenizer=SimpleNamespace(to_str=lambda: "x"))
         options = {"seed": 0, "hf_token": "planted-option-1", "hf_overrides": {"headers": {"X": "planted-option-2"}}}
         options["download_dir"] = "s3://ann:planted-option-3@bucket"
