@@ -7,7 +7,9 @@ and the packaged evidence, so the paper is rebuilt without the store. The folder
 shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since the last build, nothing is built.
 """
 
+import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from replication.publish.glyphs import missing_characters
 from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
 from replication.records import Verdict, to_json
+from replication.store.locking import locked
 
 SOURCES = settings.CONF.parent / "paper"
 """The folder of paper.typ and refs.bib."""
@@ -67,8 +70,17 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
 
 
 def main(cfg: settings.Root) -> None:
-    """Build the paper of the configured study, unless it is up to date, and print its verdicts."""
-    paper, results, claims = settings.paper_folder(cfg.paths, cfg.study.name), Path(cfg.paths.results), CLAIMS
+    """Build the paper of the configured study, unless it is up to date, and print its verdicts.
+
+    A second build in the same folder is refused while the first one writes, because their files would mix.
+    """
+    paper = settings.paper_folder(cfg.paths, cfg.study.name)
+    with locked(paper / ".build") if os.name != "nt" else contextlib.nullcontext():
+        _build_if_changed(cfg, paper)
+
+
+def _build_if_changed(cfg: settings.Root, paper: Path) -> None:
+    results, claims = Path(cfg.paths.results), CLAIMS
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
     study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}

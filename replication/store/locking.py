@@ -91,7 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreError(
-                f"run `{folder.name}` is being written by {_holder(file.fd)}. Two writers would mix their results: "
+                f"`{folder}` is being written by {_holder(file.fd)}. Two writers would mix their results: "
                 f"wait until it ends, or stop it, and then run the same command again; it resumes."
             ) from None
         except OSError as error:

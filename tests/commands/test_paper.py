@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,12 +15,13 @@ from parts import index_of, labels_of, repeat_check, training_record
 
 from replication import settings
 from replication.commands import paper
-from replication.errors import AnalysisError
+from replication.errors import AnalysisError, StoreError
 from replication.publish.outputs import OUTPUTS, FigureOutput
 from replication.records import Episode, RunSpec, Sampling, Score, Task, TrainedRun
 from replication.store import Store
 from replication.store import frozen as frozen_data
 from replication.store.index import write_index
+from replication.store.locking import locked
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
@@ -250,6 +252,15 @@ def test_paper_is_not_built_again_where_nothing_has_changed(tmp_path, monkeypatc
     assert second.startswith("nothing has changed since the last build of outputs/reanalysis")
     assert second.endswith(first)
     assert files and {path: path.stat().st_ino for path in files} == files
+
+
+def test_second_build_in_a_folder_is_refused_while_the_first_one_writes(tmp_path):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        cfg = settings.checked(compose("config", overrides=["study=reanalysis", f"paths.paper={tmp_path}"]))
+    with locked(tmp_path / ".build"), pytest.raises(StoreError, match=rf"is being written by process {os.getpid()}"):
+        paper.main(cfg)
+    assert not (tmp_path / "data").exists()
 
 
 def test_only_the_study_of_the_readme_is_built_in_paper():

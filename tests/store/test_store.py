@@ -620,7 +620,7 @@ def finish(process: subprocess.Popen) -> str:
 def test_a_second_writer_is_refused_at_once_with_the_process_to_wait_for(store):
     spec, tasks = make_spec(), make_tasks(1)
     message = (
-        rf"run `{spec.run_id}` is being written by process {os.getpid()} on `{os.uname().nodename}` since .*"
+        rf"{spec.run_id}` is being written by process {os.getpid()} on `{os.uname().nodename}` since .*"
         "wait until it ends, or stop it, and then run the same command again"
     )
     with store.writer(spec, LABELS, ENGINE, tasks) as writer:
