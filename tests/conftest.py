@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 
 # Before torch is loaded by whichever test comes first: training and serving on the CPU use one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,9 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("HYDRA_", "WANDB_")) or name in ("PYTHONWARNINGS", "PYTHONIOENCODING"):
             del os.environ[name]
+    # A shell that starts the tests in the background makes them, and all that they start, ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
