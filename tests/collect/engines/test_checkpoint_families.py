@@ -99,14 +99,23 @@ def test_every_family_plays_an_episode_in_every_scaffold(engine, tmp_path, name)
     assert reply.n_completion_tokens == n_thinking + 3
 
     jobs = [
-        make_job("terminal", scaffold=s, tool_syntax=family.syntax, n_tasks=1, n_trials=1, model=s, max_turns=2)
+        make_job(
+            "terminal",
+            scaffold=s,
+            tool_syntax=family.syntax,
+            n_tasks=1,
+            n_trials=1,
+            model=s,
+            max_turns=2,
+            context=8_192,
+        )
         for s in SCAFFOLDS
     ]
     has_slot = name != "gemma"
     recording, store = Recording(engine), Store(tmp_path / "store")
     for job in jobs:
         if job.scaffold.name != "native" or has_slot:
-            assert runner.collect(store, recording, [job], concurrency=1, title="test") == 1
+            assert runner.collect(store, recording, [job], concurrency=1, title="test").n_episodes == 1
             continue
         with pytest.raises(RequestRefused, match="no tool slot"):
             raise ask(engine, dataclasses.replace(request(), tools=job.tasks[0].tools))[0]
