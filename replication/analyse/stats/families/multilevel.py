@@ -35,7 +35,7 @@ class Coefficient(NamedTuple):
 
     value: float
     se: float
-    """CR2; nan with one cluster."""
+    """CR2; nan where there are not more clusters than coefficients."""
     df: float
     low: float
     high: float
@@ -85,18 +85,25 @@ class _Data(NamedTuple):
 
 
 def multilevel(
-    y: ArrayLike, se: ArrayLike, clusters: Sequence[str], *, x: ArrayLike | None = None, level: float = 0.95
+    y: ArrayLike,
+    se: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    x: ArrayLike | None = None,
+    level: float = 0.95,
+    floor: bool = False,
 ) -> Multilevel:
     """Fit effects `y` with standard errors `se` in `clusters`, all (k,).
 
-    x : design (k, q) with its column of ones; None: the mean alone.
+    x : design (k, q) with its column of ones; None: the mean alone. With `floor` the robust error is at least that of the
+    model: without it a few clusters that happen to agree give an interval of almost no width.
     """
     checks.probability(level=level)
     data = _data(y, se, clusters, x)
     theta, fitted = _fit(data)
     between, within = theta
     return Multilevel(
-        coefficients=_coefficients(data, theta, level), between=float(between), within=float(within),
+        coefficients=_coefficients(data, theta, level, floor), between=float(between), within=float(within),
         log_likelihood=fitted, n_clusters=int(data.cluster.max()) + 1, level=level,
     )  # fmt: skip
 
@@ -199,7 +206,7 @@ def _fit(data: _Data, fixed: Fixed = (None, None), start: Array | None = None) -
     known = (0.0 if n_clusters == 1 else fixed[0], 0.0 if n_clusters == data.y.size else fixed[1])
     free = np.array([value is None for value in known])
     total = max(float(data.y.var()) - float(np.median(data.variance)), 0.1 * float(data.y.var()), 1e-12)
-    starts = [(total / 2, total / 2), (total, 0.0), (0.0, total), (0.0, 0.0)] if start is None else [tuple(start)]
+    starts = [(total / 2, total / 2), (0.0, 0.0)] if start is None else [tuple(start)]
     tolerance = 1e-12 if start is None else 1e-8
     found = [
         _climb(data, np.array([s if f is None else f for s, f in zip(at, known, strict=True)]), free, tolerance)
@@ -234,7 +241,7 @@ def _climb(data: _Data, theta: Array, free: NDArray[np.bool_], tolerance: float)
     return theta, state.log_likelihood
 
 
-def _coefficients(data: _Data, theta: Array, level: float) -> tuple[Coefficient, ...]:
+def _coefficients(data: _Data, theta: Array, level: float, floor: bool) -> tuple[Coefficient, ...]:
     """Compute coefficients with CR2 errors, target and working model being the fitted one."""
     v = np.diag(data.variance + theta[1]) + theta[0] * data.same
     w = np.linalg.inv(v)
@@ -259,13 +266,14 @@ def _coefficients(data: _Data, theta: Array, level: float) -> tuple[Coefficient,
         columns = np.column_stack([p[:, j] for p in weights])
         inner = columns.T @ v @ columns
         df = float(np.trace(inner) ** 2 / (inner**2).sum()) if n_clusters > data.x.shape[1] else np.nan
-        se = float(np.sqrt(robust[j, j])) if n_clusters > data.x.shape[1] else np.nan
+        model_se = float(np.sqrt(bread[j, j]))
+        se = max(float(np.sqrt(robust[j, j])), model_se * floor) if n_clusters > data.x.shape[1] else np.nan
         t, quantile = beta[j] / se, float(t_ppf((1 + level) / 2, df))
         found.append(
             Coefficient(
                 value=float(beta[j]), se=se, df=df, low=float(beta[j] - quantile * se),
                 high=float(beta[j] + quantile * se), p_two_sided=2 * float(t_sf(abs(t), df)),
-                model_se=float(np.sqrt(bread[j, j])),
+                model_se=model_se,
             )
         )  # fmt: skip
     return tuple(found)

@@ -40,14 +40,24 @@ class Excess(NamedTuple):
     """The same by the binomial distribution with the mean power."""
 
 
+class Signs(NamedTuple):
+    """Test of an excess of positive effects."""
+
+    observed: int
+    expected: float
+    p: float
+    """One-sided: as many as observed, or more."""
+
+
 def asymmetry(y: ArrayLike, se: ArrayLike, clusters: Sequence[str], *, level: float = 0.95) -> Asymmetry:
-    """Regress effects `y` on their errors `se`, both (k,), in `clusters`, by the multilevel model with CR2 errors.
+    """Regress effects `y` on their errors `se`, both (k,), in `clusters`, by the multilevel model, CR2 errors with its floor.
 
     The regression test of Egger et al. 1997 with random effects (Sterne & Egger 2005), extended to dependent effects by
     Rodgers & Pustejovsky 2021, Psychological Methods.
     """
     se = np.asarray(se, float)
-    at_zero, slope = multilevel(y, se, clusters, x=np.column_stack([np.ones(se.size), se]), level=level).coefficients
+    x = np.column_stack([np.ones(se.size), se])
+    at_zero, slope = multilevel(y, se, clusters, x=x, level=level, floor=True).coefficients
     return Asymmetry(slope=slope, at_zero=at_zero)
 
 
@@ -78,3 +88,21 @@ def excess_significance(
         p_chi2=half if observed > expected else 1 - half,
         p_binomial=1.0 if observed == 0 else float(special.bdtrc(observed - 1, k, expected / k)),
     )
+
+
+def excess_positive(y: ArrayLike, se: ArrayLike, *, mean: float, variance: float = 0.0) -> Signs:
+    """Compare the number of effects above 0 with the number expected, taking the effects as independent.
+
+    Effect i is above 0 with probability Phi(mean/sqrt(se_i^2 + variance)); p by the exact distribution of the number
+    (Poisson binomial). Effects that share a control are positive together more often: p is then too small.
+    """
+    y, se = checks.vector("y", y), np.asarray(se, float)
+    checks.same_shape(y=y, se=se)
+    checks.positive(se=se)
+    checks.not_negative(variance=variance)
+    above = normal_cdf(mean / np.sqrt(se**2 + variance))
+    counts = np.ones(1)
+    for probability in above:
+        counts = np.convolve(counts, [1 - probability, probability])
+    observed = int((y > 0).sum())
+    return Signs(observed, float(above.sum()), float(counts[observed:].sum()))
