@@ -34,6 +34,21 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 """Designs that are pooled, by class; the first is that of table 9."""
 
+NAMES: Mapping[str, str] = {
+    "standalone": "next observations alone",
+    "warmup_then_agentic": "before training as an agent",
+    "joint_with_rl": "beside reinforcement learning",
+    "joint_with_sft": "beside fine-tuning",
+    "midtraining": "in mid-training",
+    "joint_with_distillation": "beside self-distillation",
+    "all_but_standalone": "all but the first",
+    "standalone with ablations": "next observations alone, with ablations",
+    "in": "in the domain of the tuning",
+    "near": "near its domain",
+    "held_out": "held out",
+}
+"""What a set is called in tables and figures."""
+
 TABLE9_CLASS = "standalone"
 OTHER = "all_but_standalone"
 """All other classes together: only for orientation, since their effects differ in kind."""
@@ -71,6 +86,10 @@ class Synthesis(NamedTuple):
     """Primary effects, one row each: `world_models` with set, cluster, se, low and high."""
     pairs: pd.DataFrame
     """The same of the tuned pairs, base minus agent."""
+    papers: pd.DataFrame
+    """Mean per set and paper with the mean of its errors, which are taken as one; a number of effects."""
+    published: pd.DataFrame
+    """The published differences in the same form, of the class of table 9."""
     means: pd.DataFrame
     moderators: pd.DataFrame
     leave_one_out: pd.DataFrame
@@ -150,19 +169,20 @@ def synthesise(literature: Literature, audit: TableAudit, settings: AnalysisSett
     both = {**sets, OTHER: primary[primary["set"] != TABLE9_CLASS], **domains}
     return Synthesis(
         effects=_with_bounds(primary, level), pairs=_with_bounds(pairs, level),
+        papers=_papers(both, level), published=_published(audit, a, level),
         means=pd.DataFrame([_mean_row(name, part, level) for name, part in both.items()]),
         moderators=_moderators(primary, level),
         leave_one_out=_leave_one_out(both, level),
         choices=_choices(literature, everything, both, level),
         checks=_checks(both, level),
-        table9=_table9(audit, everything, sets, a, level),
+        table9=_table9(_published(audit, a, level), everything, sets, level),
         tests=evidence.load_tests(), assumptions=a,
     )  # fmt: skip
 
 
 def tables(s: Synthesis) -> dict[str, pd.DataFrame]:
     """Return every table of the synthesis by the name of its CSV file."""
-    names = ("effects", "pairs", "means", "moderators", "leave_one_out", "choices", "checks", "table9")
+    names = ("effects", "pairs", "papers", "published", "means", "moderators", "leave_one_out", "choices", "checks", "table9")
     return {f"literature_{name}": cast(pd.DataFrame, getattr(s, name)) for name in names}
 
 
@@ -183,6 +203,23 @@ def _primary(table: pd.DataFrame, name: str) -> pd.DataFrame:
 def _with_bounds(table: pd.DataFrame, level: float) -> pd.DataFrame:
     half = float(normal_ppf((1 + level) / 2)) * table["se"]
     return table.assign(low=table["value"] - half, high=table["value"] + half).reset_index(drop=True)
+
+
+def _papers(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
+    parts = []
+    for name, table in sets.items():
+        if name != OTHER:
+            sizes = table.groupby("cluster", sort=False).size()
+            parts.append(_per_paper(table).assign(set=name, n_effects=sizes.to_numpy()))
+    return _with_bounds(pd.concat(parts), level)
+
+
+def _published(audit: TableAudit, a: Assumptions, level: float) -> pd.DataFrame:
+    """Return the published differences at T2 with one training run, as `effects` has those of its class."""
+    rows = audit.differences("T2")
+    errors = [(cast(float, row.se) ** 2 + a.run_sd**2) ** 0.5 for row in rows]
+    table = pd.DataFrame({"name": audit.rows["name"], "value": [row.value for row in rows], "se": errors})
+    return _with_bounds(table.assign(set=TABLE9_CLASS, certainty="read"), level)
 
 
 def _mean_row(name: str, table: pd.DataFrame, level: float) -> dict[str, Any]:
@@ -243,16 +280,16 @@ def _moderators(primary: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def _leave_one_out(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
-    """Fit each set of three papers or more without each of them."""
-    return pd.DataFrame(
-        [
-            {"set": name, "left_out": cluster, **_counts(rest), **_estimate(rest, level)}
-            for name, table in sets.items()
-            if table["cluster"].nunique() > 2
-            for cluster in dict.fromkeys(table["cluster"])
-            for rest in [table[table["cluster"] != cluster]]
-        ]
-    )
+    """Fit each set of three papers or more as it is, without each paper, and from the rows that were read in their papers."""
+    rows = []
+    for name, table in sets.items():
+        papers = list(dict.fromkeys(table["cluster"]))
+        if len(papers) < 3:
+            continue
+        parts = {"all": table} | {f"without {paper}": table[table["cluster"] != paper] for paper in papers}
+        parts["read rows only"] = table[table["certainty"] == "read"]
+        rows += [{"set": name, "label": label, **_counts(part), **_estimate(part, level)} for label, part in parts.items()]
+    return pd.DataFrame(rows)
 
 
 def _choices(
@@ -316,24 +353,23 @@ def _checks(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
 
 
 def _table9(
-    audit: TableAudit, everything: pd.DataFrame, sets: Mapping[str, pd.DataFrame], a: Assumptions, level: float
+    published: pd.DataFrame, everything: pd.DataFrame, sets: Mapping[str, pd.DataFrame], level: float
 ) -> pd.DataFrame:
     """Compare the mean of the published differences with the prediction for such a mean in a new paper of each class.
 
     Its own sampling variance is that of T2 and of one training run; its control is the start, as in its class.
     """
-    rows = audit.differences("T2")
-    observed = float(np.mean([row.value for row in rows]))
-    own = sum(cast(float, row.se) ** 2 + a.run_sd**2 for row in rows) / len(rows) ** 2
-    standalone = everything[(everything["set"] == TABLE9_CLASS)]
+    n = len(published)
+    observed, own = float(published["value"].mean()), float((published["se"] ** 2).sum()) / n**2
+    standalone = everything[everything["set"] == TABLE9_CLASS]
     against = {**sets, "standalone with ablations": standalone[standalone["pool"].isin(["primary", "sensitivity"])]}
     found = []
     for name, table in against.items():
         if table["cluster"].nunique() < 2:
             continue
         fitted = fit(table, level)
-        sd = ml.spread(fitted, n_effects=len(rows), own=own)
-        low, high = ml.prediction(fitted, n_effects=len(rows), own=own)
+        sd = ml.spread(fitted, n_effects=n, own=own)
+        low, high = ml.prediction(fitted, n_effects=n, own=own)
         t = (observed - fitted.mean.value) / sd
         found.append(
             {
