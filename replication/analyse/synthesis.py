@@ -126,8 +126,8 @@ def of_set(literature: Literature, name: str, assumptions: Assumptions | None = 
 def effects(table: pd.DataFrame, a: Assumptions) -> pd.DataFrame:
     """Add to comparisons their class (`set`), `cluster` and standard error `se` (T3), fractions.
 
-    se^2 is the sum of three variances. Tasks: the audit model. Runs: from printed SDs or errors where there are any, else the
-    audit model. Training: run_sd^2/m per trained arm, m training runs, none where the printed SD is over training runs.
+    se^2 is the sum of three variances. Tasks: the audit model. Runs: from printed SDs or errors where there are any, else
+    the audit model. Training: run_sd^2/m per trained arm, m training runs, none where the printed SD is over training runs.
     """
     of = {design: name for name, designs in CLASSES.items() for design in designs}
     repeated = table["runs_level"] == "training"
@@ -141,7 +141,9 @@ def effects(table: pd.DataFrame, a: Assumptions) -> pd.DataFrame:
     variance = _task_variance(table["p_control"], table["p_treatment"], table["n_tasks"], a)
     noise = _noise_variance(table["p_control"], table["p_treatment"], table["n_tasks"], k * m, a)
     return table.assign(
-        set=table["design"].map(of), cluster=table["controls"], se=np.sqrt(variance + printed.where(printed.notna(), noise) + training)
+        set=table["design"].map(of),
+        cluster=table["controls"],
+        se=np.sqrt(variance + printed.where(printed.notna(), noise) + training),
     )
 
 
@@ -182,8 +184,8 @@ def synthesise(literature: Literature, audit: TableAudit, settings: AnalysisSett
 
 def tables(s: Synthesis) -> dict[str, pd.DataFrame]:
     """Return every table of the synthesis by the name of its CSV file."""
-    names = ("effects", "pairs", "papers", "published", "means", "moderators", "leave_one_out", "choices", "checks", "table9")
-    return {f"literature_{name}": cast(pd.DataFrame, getattr(s, name)) for name in names}
+    left_out = ("tests", "assumptions")
+    return {f"literature_{name}": cast(pd.DataFrame, getattr(s, name)) for name in s._fields if name not in left_out}
 
 
 def _task_variance(p_a: pd.Series, p_b: pd.Series, n: pd.Series, a: Assumptions) -> Any:
@@ -235,7 +237,8 @@ def _mean_row(name: str, table: pd.DataFrame, level: float) -> dict[str, Any]:
     between, within = ml.variance_bounds(table["value"], table["se"], list(table["cluster"]), level=level)
     half = float(t_ppf((1 + level) / 2, fitted.n_clusters - 1)) * fitted.mean.model_se
     return {
-        **row, "model_low": fitted.mean.value - half, "model_high": fitted.mean.value + half, "between_sd": fitted.between**0.5, "between_low": between.low**0.5, "between_high": between.high**0.5,
+        **row, "model_low": fitted.mean.value - half, "model_high": fitted.mean.value + half,
+        "between_sd": fitted.between**0.5, "between_low": between.low**0.5, "between_high": between.high**0.5,
         "within_sd": fitted.within**0.5, "within_low": within.low**0.5, "within_high": within.high**0.5,
     }  # fmt: skip
 
@@ -252,7 +255,8 @@ def _estimate(table: pd.DataFrame, level: float) -> dict[str, Any]:
     names = ("mean", "se", "df", "low", "high", "p_two_sided", "prediction_low", "prediction_high")
     n_clusters = table["cluster"].nunique()
     if n_clusters < 2:
-        return {**dict.fromkeys(names, np.nan), "reason": f"{n_clusters} paper{'s' * (n_clusters != 1)} with own controls, a mean needs 2"}
+        reason = f"{n_clusters} paper{'s' * (n_clusters != 1)} with own controls, a mean needs 2"
+        return {**dict.fromkeys(names, np.nan), "reason": reason}
     fitted = fit(table, level)
     mean, new = fitted.mean, ml.prediction(fitted, n_effects=1)
     values = (mean.value, mean.se, mean.df, mean.low, mean.high, mean.p_two_sided, new.low, new.high)
@@ -260,7 +264,7 @@ def _estimate(table: pd.DataFrame, level: float) -> dict[str, Any]:
 
 
 def _moderators(primary: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Regress effects on one moderator each: columns moderator, among, n_effects, n_papers, value, low, high, df, p_two_sided."""
+    """Regress effects on one moderator each: columns moderator, counts, value, low, high, df, p_two_sided."""
     other = primary[primary["set"] != TABLE9_CLASS]
     sized = other.dropna(subset="params_b")
     choices = {
@@ -280,7 +284,7 @@ def _moderators(primary: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def _leave_one_out(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
-    """Fit each set of three papers or more as it is, without each paper, and from the rows that were read in their papers."""
+    """Fit each set of three papers or more as it is, without each paper, and from rows that were read in their papers."""
     rows = []
     for name, table in sets.items():
         papers = list(dict.fromkeys(table["cluster"]))
@@ -288,7 +292,9 @@ def _leave_one_out(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFra
             continue
         parts = {"all": table} | {f"without {paper}": table[table["cluster"] != paper] for paper in papers}
         parts["read rows only"] = table[table["certainty"] == "read"]
-        rows += [{"set": name, "label": label, **_counts(part), **_estimate(part, level)} for label, part in parts.items()]
+        rows += [
+            {"set": name, "label": label, **_counts(part), **_estimate(part, level)} for label, part in parts.items()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -325,7 +331,7 @@ def _choices(
 def _per_paper(table: pd.DataFrame) -> pd.DataFrame:
     """Average a paper's effects and their errors, its errors taken as one."""
     grouped = table.groupby("cluster", sort=False, as_index=False)
-    return grouped.agg({"value": "mean", "se": "mean", "certainty": "max"})
+    return grouped.agg({"value": "mean", "se": "mean", "certainty": "min"})
 
 
 def _checks(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:

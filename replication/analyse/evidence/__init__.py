@@ -20,7 +20,13 @@ do not belong here.
 Not checked: whether a source supports its row; that is for a reader.
 """
 
-from replication.analyse.evidence.literature import DOMAINS, load_spreads, load_tests, load_tuned_pairs, load_world_models
+from replication.analyse.evidence.literature import (
+    DOMAINS,
+    load_spreads,
+    load_tests,
+    load_tuned_pairs,
+    load_world_models,
+)
 from replication.analyse.evidence.reading import TextTable
 from replication.analyse.evidence.tables import (
     FOLDER,
@@ -37,7 +43,7 @@ from replication.analyse.evidence.tables import (
 )
 
 __all__ = [
-    "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_general", "load_pairs",
-    "load_public", "load_scores", "load_spreads", "load_tables", "load_tests", "load_tuned_pairs", "load_unspecified",
-    "load_world_models",
+    "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_general",
+    "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests", "load_tuned_pairs",
+    "load_unspecified", "load_world_models",
 ]  # fmt: skip

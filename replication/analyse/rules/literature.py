@@ -16,8 +16,8 @@ from replication.text import bounds, fixed, p_equation, plain, size
 def literature_mean(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Decide on the multilevel mean of a design of the literature, or of a domain of tuned pairs (`compare.treatment`).
 
-    replicated: the cluster-robust interval lies above 0. not_replicated: below 0, or within sesoi of 0. Otherwise, and wherever
-    the interval has too few papers behind it (Satterthwaite df below 4), inconclusive.
+    replicated: the cluster-robust interval lies above 0. not_replicated: below 0, or within sesoi of 0. Otherwise, and
+    wherever too few papers are behind the interval (Satterthwaite df below 4), inconclusive.
     """
     if data.literature is None:
         raise AnalysisError("no tables of the literature were given.")

@@ -4,6 +4,7 @@ A hollow mark is a number that was read in a copy, not in its paper.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -28,7 +29,7 @@ def draw_forest(
     """Draw each class with a line per paper and, below them, its mean with the prediction interval of a new result.
 
     papers : columns set, cluster, n_effects, value, low, high. effects : set, cluster, value, certainty. means : set, mean,
-    low, high, prediction_low, prediction_high, n_effects. published : set, value; drawn as a line of its class. All fractions.
+    low, high, prediction_low, prediction_high, n_effects. published : set, value; drawn as a line of its class. Fractions.
     names : sets in the order of drawing with their titles.
     """
     height, y = {}, 0.0
@@ -98,7 +99,7 @@ def draw_funnel(effects: pd.DataFrame, published: pd.DataFrame, names: dict[str,
 def draw_leave_one_out(rows: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Draw the mean of each set as it is, without each paper, and of the rows that were read in their papers.
 
-    rows : columns set, label, value, low, high (fractions; NaN without a mean), n_papers, df; the first of a set is as it is.
+    rows : columns set, label, value, low, high (fractions; NaN without a mean), n_papers, df; the first of a set is all.
     """
     shown = rows[rows["set"].isin(names)]
     height, y = {}, 0.0
@@ -116,15 +117,17 @@ def draw_leave_one_out(rows: pd.DataFrame, names: dict[str, str]) -> Figure:
         for name in names:
             part = shown[shown["set"] == name]
             if len(part):
-                axes.plot([100 * part["value"].iloc[0]] * 2, [height[name, ""] - 0.5, height[name, part["label"].iloc[-1]] - 0.4],
-                          ":", color=BLACK, linewidth=0.7, zorder=1)  # fmt: skip
+                ends = [height[name, ""] - 0.5, height[name, part["label"].iloc[-1]] - 0.4]
+                axes.plot([100 * part["value"].iloc[0]] * 2, ends, ":", color=BLACK, linewidth=0.7, zorder=1)
         for row in shown.itertuples():
             at = height[row.set, row.label]
             if pd.isna(row.value):
                 margin.annotate("no mean", (0.36, at), ha="right", va="center", fontsize=7.5)
                 continue
             _bar(axes, at, row.low, row.high, color=COLOURS[0], linewidth=1.4, gid="interval")
-            axes.plot(100 * row.value, at, "D", color=BLACK, markerfacecolor="white", markersize=4.5, gid="mean", zorder=4)
+            axes.plot(
+                100 * row.value, at, "D", color=BLACK, markerfacecolor="white", markersize=4.5, gid="mean", zorder=4
+            )
             margin.annotate(signed(row.value), (0.36, at), ha="right", va="center", fontsize=7.5)
             margin.annotate(f"{row.n_papers}", (0.68, at), ha="right", va="center", fontsize=7.5)
             margin.annotate(f"{row.df:.1f}", (1.0, at), ha="right", va="center", fontsize=7.5)
@@ -144,7 +147,7 @@ def _draw_published(axes: Axes, margin: Axes, at: float, published: pd.DataFrame
     _annotate(margin, at, published["value"].mean(), len(published))
 
 
-def _draw_mean(axes: Axes, margin: Axes, at: float, row: "pd.core.frame.Pandas") -> None:  # type: ignore[name-defined]
+def _draw_mean(axes: Axes, margin: Axes, at: float, row: Any) -> None:
     if pd.isna(row.mean):
         margin.annotate("no mean", (0.5, at), ha="right", va="center", fontsize=7.5)
         return
@@ -163,7 +166,8 @@ def _bar(axes: Axes, at: float, low: float, high: float, color: str, linewidth: 
     """Draw an interval, with an arrow where it goes beyond the axis."""
     left, right = max(100 * low, LIMITS[0]), min(100 * high, LIMITS[1])
     axes.plot([left, right], [at, at], color=color, linewidth=linewidth, solid_capstyle="butt", gid=gid, zorder=2)
-    for beyond, edge, arrow in ((100 * low < LIMITS[0], LIMITS[0] + 0.6, "<"), (100 * high > LIMITS[1], LIMITS[1] - 0.6, ">")):
+    first, last = LIMITS
+    for beyond, edge, arrow in ((100 * low < first, first + 0.6, "<"), (100 * high > last, last - 0.6, ">")):
         if beyond:
             axes.plot(edge, at, arrow, color=color, markersize=4, gid="beyond", zorder=2)
 

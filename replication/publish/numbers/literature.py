@@ -72,7 +72,8 @@ def _mean(name: str, row: pd.Series) -> dict[str, Json]:
         return {**counts, **dict.fromkeys(("mean", "df", "model", "prediction", "between", "within"), DASH)}
     return {
         **counts, "mean": interval(row["mean"], row["low"], row["high"]), "df": fixed(row["df"]),
-        "model": bounds(row["model_low"], row["model_high"]), "prediction": bounds(row["prediction_low"], row["prediction_high"]),
+        "model": bounds(row["model_low"], row["model_high"]),
+        "prediction": bounds(row["prediction_low"], row["prediction_high"]),
         "between": percent(row["between_sd"]), "within": percent(row["within_sd"]),
     }  # fmt: skip
 

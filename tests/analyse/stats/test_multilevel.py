@@ -1,8 +1,8 @@
 """Multilevel random effects: against metafor and its use of clubSandwich, in closed forms, and under simulation.
 
 Values of metafor are those that its own tests expect (tests/testthat of version 5.1-12, commit 71ae8f5a): files
-test_analysis_example_konstantopoulos2011.r, test_misc_robust.r, test_misc_pub_bias.r and test_misc_tes.r. Data: its companion
-package metadat, commit 0cb96ce4, each from the publication named there.
+test_analysis_example_konstantopoulos2011.r, test_misc_robust.r, test_misc_pub_bias.r and test_misc_tes.r. Data: its
+companion package metadat, commit 0cb96ce4, each from the publication named there.
 """
 
 import numpy as np

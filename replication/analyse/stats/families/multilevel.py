@@ -1,11 +1,10 @@
 """Mean or regression over effects that lie in clusters, such as several results of one paper (multilevel random effects).
 
-Effect i of cluster c: y_ci = x_ci'beta + u_c + w_ci + e_ci, with u of variance `between`, w of variance `within` and e of the
-known variance se^2. Both variances by restricted maximum likelihood (Fisher scoring). Errors of the coefficients are cluster-
-robust with the bias reduction CR2 and Satterthwaite's degrees of freedom (Bell & McCaffrey 2002, Pustejovsky & Tipton 2018), so
-that sampling errors which are correlated within a cluster, as by a shared control, do not make intervals too short. Intervals of
-coefficients are Wald-t, those of variances are from the profile likelihood. With fewer than 4 degrees of freedom the robust test
-is known to be unreliable (Tipton 2015); `Coefficient.df` says so.
+Effect i of cluster c: y_ci = x_ci'beta + u_c + w_ci + e_ci, with u of variance `between`, w of variance `within` and e of
+the known variance se^2. Both variances by restricted maximum likelihood (Fisher scoring). Errors of the coefficients are
+cluster-robust with the bias reduction CR2 and Satterthwaite's degrees of freedom (Bell & McCaffrey 2002, Pustejovsky &
+Tipton 2018), so that sampling errors which are correlated within a cluster, as by a shared control, do not make intervals
+too short. Intervals of coefficients are Wald-t, those of variances are from the profile likelihood.
 """
 
 from __future__ import annotations
@@ -124,11 +123,13 @@ def spread(fit: Multilevel, *, n_effects: float, own: float) -> float:
     return float(np.sqrt(fit.mean.se**2 + fit.between + fit.within / n_effects + own))
 
 
-def variance_bounds(y: ArrayLike, se: ArrayLike, clusters: Sequence[str], *, level: float = 0.95) -> tuple[Bounds, Bounds]:
+def variance_bounds(
+    y: ArrayLike, se: ArrayLike, clusters: Sequence[str], *, level: float = 0.95
+) -> tuple[Bounds, Bounds]:
     """Return profile-likelihood intervals of the variances between and within clusters, for the model of a mean.
 
-    The ends are where twice the restricted log likelihood falls by the chi-squared quantile with one df; infinite above where
-    it never does.
+    The ends are where twice the restricted log likelihood falls by the chi-squared quantile with one df; infinite above
+    where it never does.
     """
     data = _data(y, se, clusters, None)
     theta, best = _fit(data)

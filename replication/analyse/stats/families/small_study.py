@@ -1,7 +1,7 @@
 """Checks of a set of published effects for selective reporting: asymmetry of the funnel and excess of significant results.
 
-Neither proves selection: real differences between small and large studies, and effects that are correlated within papers, look
-the same; a check with few clusters has little power, so that its silence says nothing.
+Neither proves selection: real differences between small and large studies, and effects that are correlated within papers,
+look the same; a check with few clusters has little power, so that its silence says nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Signs(NamedTuple):
 
 
 def asymmetry(y: ArrayLike, se: ArrayLike, clusters: Sequence[str], *, level: float = 0.95) -> Asymmetry:
-    """Regress effects `y` on their errors `se`, both (k,), in `clusters`, by the multilevel model, CR2 errors with its floor.
+    """Regress effects `y` on their errors `se`, both (k,), in `clusters`, by the multilevel model with its floor.
 
     The regression test of Egger et al. 1997 with random effects (Sterne & Egger 2005), extended to dependent effects by
     Rodgers & Pustejovsky 2021, Psychological Methods.
