@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from replication.publish.figures.style import BLACK, COLOURS, GREY, MARKERS, WIDTH, styled
-from replication.text import signed
+from replication.text import fixed, signed
 
 LIMITS = (-45.0, 45.0)
 """Points; an interval beyond ends in an arrow."""
@@ -130,7 +130,7 @@ def draw_leave_one_out(rows: pd.DataFrame, names: dict[str, str]) -> Figure:
             )
             margin.annotate(signed(row.value), (0.36, at), ha="right", va="center", fontsize=7.5)
             margin.annotate(f"{row.n_papers}", (0.68, at), ha="right", va="center", fontsize=7.5)
-            margin.annotate(f"{row.df:.1f}", (1.0, at), ha="right", va="center", fontsize=7.5)
+            margin.annotate(fixed(row.df), (1.0, at), ha="right", va="center", fontsize=7.5)
         _axis(axes, margin, height, names, mean=False)
         _heads(margin, {"points": 0.36, "papers": 0.68, "df": 1.0})
     return figure
