@@ -10,11 +10,13 @@ from replication.analyse import analysis_settings, evidence, reanalysis, synthes
 from replication.analyse.claims import load_claims
 from replication.analyse.stats.printed.audit_model import standard_error
 from replication.analyse.verdicts import decide, tabulate
+from replication.errors import ClaimError
 from replication.settings import CONF
 
 CLAIMS = load_claims(CONF / "claim")
 SETTINGS = analysis_settings.default()
 DATA = reanalysis.study_data(CLAIMS, SETTINGS)
+CLAIMS_L = [claim for claim in CLAIMS if claim.proposition == "L"]
 LITERATURE = DATA.literature
 A = LITERATURE.assumptions
 
@@ -157,6 +159,14 @@ def test_claim_about_a_design_of_one_paper_is_not_testable():
     alone = dataclasses.replace(claim, compare={"treatment": "joint_with_distillation", "control": "x"})
     (verdict,) = decide([alone], DATA)
     assert verdict.outcome == "not_testable" and "a mean over papers needs 2" in verdict.reason
+
+
+def test_claim_that_names_no_design_is_refused():
+    wrong = dataclasses.replace(CLAIMS_L[0], compare={"treatment": "standalon", "control": "start"})
+    with pytest.raises(
+        ClaimError, match=r"L1\.yaml: `compare\.treatment` must be one of standalone, .*got 'standalon'"
+    ):
+        decide([wrong], DATA)
 
 
 def test_equivalence_within_the_smallest_effect_of_interest_decides_against_a_claim():

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from replication.analyse import synthesis
+from replication.analyse import evidence, synthesis
 from replication.analyse.rules.data import RuleResult, StudyData
 from replication.analyse.rules.shared import equivalence_p
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.families.multilevel import RELIABLE_DF, prediction
-from replication.errors import AnalysisError
+from replication.errors import AnalysisError, ClaimError
 from replication.records import Claim, Outcome, Target
 from replication.text import bounds, fixed, p_equation, plain, size
 
@@ -22,6 +22,9 @@ def literature_mean(claim: Claim, data: StudyData, target: Target, policy: Unsco
     if data.literature is None:
         raise AnalysisError("no tables of the literature were given.")
     name, alpha, sesoi = claim.compare["treatment"], claim.parameters["alpha"], claim.parameters["sesoi"]
+    allowed = (*synthesis.CLASSES, *evidence.DOMAINS)
+    if name not in allowed:
+        raise ClaimError(f"{claim.id}.yaml: `compare.treatment` must be one of {', '.join(allowed)}; got {name!r}.")
     assumptions = data.literature.assumptions._replace(unstated_tasks=claim.parameters["unstated_tasks"])
     table = synthesis.of_set(data.literature, name, assumptions)
     n_papers = table["cluster"].nunique()
