@@ -273,8 +273,9 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
         spec=spec, model=model.ref, folder=Path(source.folder), n_tasks=source.n_tasks, n_trials=source.n_trials
     )
     return HarnessJob(
-        harness=official.load(source.harness), run=run, labels=model.labels, max_unscored=source.max_unscored
-    )
+        harness=official.load(source.harness, source.options, f"{key}.options"), run=run, labels=model.labels,
+        max_unscored=source.max_unscored,
+    )  # fmt: skip
 
 
 def _sampling(cfg: settings.Root) -> Sampling:

@@ -192,6 +192,7 @@ class Ingest:
     max_unscored: float = fraction(
         0.1
     )  # share of attempts; above it the server was probably down, and nothing is stored
+    options: dict[str, Any] = field(default_factory=dict)  # of the harness: dataclass `Options` of its module
 
 
 @dataclass
