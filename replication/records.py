@@ -393,7 +393,7 @@ class StudyIndex:
     repeat_checks: Mapping[str, RepeatCheck]
     """By run id."""
     clusters: Mapping[str, Mapping[str, str]] | None = field(default=None, metadata={"omit_default": True})
-    """By benchmark and task: group of items that are not independent; tasks without one are left out. None: there are none."""
+    """By benchmark and task: group of items that are not independent; None: no task has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
