@@ -48,6 +48,11 @@ REQUIRED = {
         for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
     ],
 }
+REQUIRED |= {
+    f"ingest/{path.stem}": ["ingest.part.folder='1'", "ingest.part.model='1'"]
+    for path in (settings.CONF / "ingest").glob("*.yaml")
+    if path.stem != "csv"
+}
 """Values that a file leaves to the command line."""
 FILES = sorted(p.relative_to(settings.CONF).with_suffix("").as_posix() for p in settings.CONF.glob("*/*.yaml"))
 

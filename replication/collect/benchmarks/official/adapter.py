@@ -56,18 +56,20 @@ class Adapter:
 
     def prepare(self, run: HarnessRun) -> None:
         """Check that there are results, or all that is needed to launch the tool."""
-        if self._has_results(run) and not launching.is_ours(run.folder):
+        state, has_results = launching.state(run.folder), self._has_results(run)
+        if state == "ended" or (state == "not_ours" and has_results):
             return
         if self.launch_options.venv is None:
+            there = "partial results" if has_results else f"no `{self.results}`"
             raise HarnessError(
-                f"no `{self.results}` in `{run.folder}`. Put the results of {self.name} there, or name the tool's virtual "
-                f"environment in `options.launch.venv` to run it."
+                f"{there} in `{run.folder}`. Put the results of {self.name} there, or name the tool's virtual environment "
+                f"in `options.launch.venv` to run it."
             )
         launching.check(self.launch_options, self.needs.containers, self.name)
 
     def launch(self, run: HarnessRun) -> None:
         """Run the tool's commands; nothing where results came from elsewhere, or where they ran to their end."""
-        if self._has_results(run) and not launching.is_ours(run.folder):
+        if self.launch_options.venv is None or (self._has_results(run) and launching.state(run.folder) == "not_ours"):
             return
         launching.launch(run, self.commands(run), self.launch_options)
 

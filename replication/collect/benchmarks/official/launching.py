@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from replication.collect.interfaces import HarnessRun
 from replication.errors import HarnessError
@@ -73,9 +74,12 @@ def check(options: Launch, containers: Sequence[str], name: str) -> None:
         )
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a command was started in this folder, so that results in it may be partial."""
-    return (folder / MARKER).is_file()
+def state(folder: Path) -> Literal["not_ours", "started", "ended"]:
+    """Tell whether commands were started in this folder, so that results in it may be partial, and whether all ended."""
+    if not (folder / MARKER).is_file():
+        return "not_ours"
+    started = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    return "ended" if started["n_ended"] == len(started["commands"]) else "started"
 
 
 def launch(run: HarnessRun, commands: Sequence[Command], options: Launch) -> None:

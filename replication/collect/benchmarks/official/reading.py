@@ -127,8 +127,8 @@ def complete(run: HarnessRun, read: Read, items: Items) -> Read:
         others = sorted(set(known) - set(listed))
         if others and not items.subset:
             problems.append(
-                f"results of items that are not in `{items.file}`: {len(others)}, such as `{others[0]}`. Fix the list, or set "
-                f"`options.items.subset` to leave them out."
+                f"results of items that are not in `{items.file}`: {len(others)}, such as `{others[0]}`. Fix the list, or "
+                f"set `options.items.subset` to leave them out."
             )
         results = [result for result in results if result.task_id in set(listed)]
         known = listed
