@@ -79,7 +79,12 @@ def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
         try:
             estimates.append(
                 summaries.collected_estimates(
-                    data.scores, *pair, level=settings.level, power=settings.power, policies=settings.unscored
+                    data.scores,
+                    *pair,
+                    level=settings.level,
+                    power=settings.power,
+                    policies=settings.unscored,
+                    shared=data.shared_phases,
                 )
             )
         except AnalysisError as error:

@@ -12,6 +12,7 @@ from replication.analyse.rules.shared import (
     average_outcome,
     average_reason,
     compared_arms,
+    each_of,
     equivalence_p,
     grouped,
     mean_of,
@@ -49,7 +50,7 @@ def above_control(claim: Claim, data: StudyData, target: Target, policy: Unscore
     mean = pooled(groups, target=target, level=level, unscored=policy)
     outcome, criteria = average_outcome(claim, mean)
     mean_of_these = mean_of(list(by_benchmark.values()), target, level, policy)
-    estimates = [mean_of(pairs_, target, level, policy) for pairs_ in groups.values()]
+    estimates = list(each_of(by_benchmark, target, level, policy).values())
     return RuleResult(
         outcome=outcome,
         reason=f"{average_reason(mean.estimate, len(groups), criteria)}; over exactly these {points(mean_of_these)}",
@@ -85,7 +86,7 @@ def on_all_benchmarks(claim: Claim, data: StudyData, target: Target, policy: Uns
     alpha = claim.parameters["alpha"]
     by_benchmark = paired(claim, data)
     names = list(by_benchmark)
-    estimates = [mean_of([pair], target, 1 - alpha, policy) for pair in by_benchmark.values()]
+    estimates = list(each_of(by_benchmark, target, 1 - alpha, policy).values())
     p = [p_above(e) for e in estimates]
     below = holm([p_below(e) for e in estimates])
     equivalent = holm([equivalence_p(e, claim.parameters["sesoi"]) for e in estimates])

@@ -29,6 +29,8 @@ class StudyData:
     scores: pd.DataFrame | None = None
     """None in a reanalysis."""
     training: pd.DataFrame | None = None
+    shared_phases: frozenset[frozenset[str]] = frozenset()
+    """Pairs of arms whose training runs of one seed share their first phase."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """(treatment, control) that the study estimates in addition to those of the claims."""
     settings: AnalysisSettings
@@ -43,7 +45,7 @@ class StudyData:
         """Score arrays per comparison."""
         if self.scores is None:
             raise AnalysisError(f"study `{self.study}` has no collected scores.")
-        return PreparedScores(self.scores)
+        return PreparedScores(self.scores, self.shared_phases)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,16 @@ def grouped(claim: Claim, data: StudyData, column: str, at_least: int) -> dict[A
 
 def mean_of(pairs_: list[Pair], target: Target, level: float, policy: Unscored) -> Estimate:
     """Average the differences over exactly these benchmarks."""
-    return mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
+    return mean_paired_difference(pairs_, target=target, level=level, unscored=policy, rare=True)
+
+
+def each_of(by_benchmark: Mapping[str, Pair], target: Target, level: float, policy: Unscored) -> dict[str, Estimate]:
+    """Estimate the difference on each benchmark, with the run variance pooled over all of them."""
+    pairs_ = list(by_benchmark.values())
+    return {
+        name: mean_paired_difference([pair], target=target, level=level, unscored=policy, beside=pairs_, rare=True)
+        for name, pair in by_benchmark.items()
+    }
 
 
 class AverageOutcome(NamedTuple):
