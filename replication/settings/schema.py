@@ -298,6 +298,8 @@ class Analysis:
     unstated_runs: int = whole(1, 1_000_000)  # assumed where the source states none
     unscored: list[str] = one_of(POLICIES, least=1, distinct=True)  # policies that a verdict must survive
     bounds: list[str] = one_of(POLICIES, distinct=True)  # policies whose outcome is reported with it
+    floor: float = real(0.0, 0.5)  # an arm with at most this mean score is at the floor, with 1 - floor at the ceiling
+    sesois: list[float] = real(0.0, 1.0, above=True)  # smallest effects of interest at which every verdict is repeated
     n_simulations: int = whole(1, 10_000_000)  # of the A/A check
     simulation_seed: int = whole(0, 2**63)
     audit: Audit = field(default_factory=Audit)

@@ -244,7 +244,7 @@ def _parts(pair: Pair, unscored: Unscored, rare: bool = False) -> _Parts:
         tasks=_task_variance(sums, len(difference), rare),
         tasks_df=max(n_clusters - 1.0, 1.0),
         runs=tuple(arm.mean(axis=1) for arm in by_run),
-        run_noise=sum(_run_noise(arm, code) for arm in by_run),
+        run_noise=sum(run_noise(arm, code) for arm in by_run),
         n_tasks=n_clusters,
         n_trials=n_trials,
         n_training_runs=min(len(treatment), len(control)),
@@ -264,10 +264,10 @@ def _by_run(pair: Pair, *arms: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return (treatment - control,)
 
 
-def _task_variance(sums: NDArray[np.generic], n_items: int, rare: bool) -> float:
+def _task_variance(deviations: ArrayLike, n_items: int, rare: bool) -> float:
     """Variance of the mean difference from the tasks' sums of deviations (n_tasks,); at least two tasks for `rare`."""
+    sums = np.asarray(deviations, float)
     n = len(sums)
-    sums = np.asarray(sums, float)
     variance = float((sums**2).sum()) / n_items**2 * n / max(n - 1, 1)
     if rare and n > 1 and (np.abs(sums - np.median(sums)) > ROUNDING).sum() < FEW_TASKS:
         variance += 2.0 / (n + 2) ** 2
@@ -329,7 +329,7 @@ def _trial_noise(scores: NDArray[np.float64]) -> _Variance:
     return _Variance(float(scores.var(axis=1, ddof=1).sum()) / (k * m**2 * n**2), float(m * n * (k - 1)))
 
 
-def _run_noise(means: NDArray[np.float64], clusters: NDArray[np.intp]) -> float:
+def run_noise(means: NDArray[np.float64], clusters: NDArray[np.intp]) -> float:
     """Compute the variance of a mean over runs explained by run x task interaction and trial noise; 0 with one run.
 
     means : (n_training_runs, n_items) over trials. Mean square of y_rt - y_r - y_t + y over (n m), residuals summed within
