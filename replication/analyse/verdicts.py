@@ -151,7 +151,7 @@ def _verdict(claim: Claim, data: StudyData, target: Target, *, decides: bool) ->
         target=target,
         outcome=answer.outcome,
         reason=answer.reason,
-        condition="one base" if target == "T3" and _one_base(claim, data) else "",
+        condition="one base" if answer.estimate and target == "T3" and _one_base(claim, data) else "",
         original=_original(claim, data),
         replication=answer.estimate,
         criteria=answer.criteria,

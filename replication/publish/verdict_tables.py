@@ -1,11 +1,13 @@
 """Verdicts as tables: plain text for the terminal, Markdown for README.md."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from replication.records import Verdict
 from replication.text import escaped, markdown, percent, plain, points, signed
+
+NONE = "–"
 
 
 class Block(NamedTuple):
@@ -38,11 +40,14 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
     """Print verdicts as plain text, one block per study, at most `width` columns."""
     if not verdicts:
         return "no claim can be answered by this study"
-    heads = ["claim", "target", "outcome", f"estimate [{_level(verdicts)}]", "missing", "power", "reason"]
-    cells = {
-        id(v): [v.claim_id, target(v), outcome(v), points(v.replication), missing(v), power(v), v.reason]
-        for v in verdicts
-    }
+    columns: dict[str, Callable[[Verdict], str]] = {
+        "claim": lambda v: v.claim_id, "target": target, "outcome": outcome,
+        f"estimate [{_level(verdicts)}]": lambda v: points(v.replication), "missing": missing, "power": power,
+    }  # fmt: skip
+    # A screen has no room for a column of dashes.
+    shown = {head: of for head, of in columns.items() if any(of(v) != NONE for v in verdicts)}
+    heads = [*shown, "reason"]
+    cells = {id(v): [*(of(v) for of in shown.values()), v.reason] for v in verdicts}
     sizes = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(heads[:-1])]
     indent = 2 + sum(sizes) + 2 * len(sizes)
     lines = []
@@ -79,13 +84,13 @@ def target(verdict: Verdict) -> str:
 
 def outcome(verdict: Verdict) -> str:
     """Word the outcome; a dash where only an estimate is given."""
-    return "–" if verdict.outcome == "estimate" else verdict.outcome.replace("_", " ")
+    return NONE if verdict.outcome == "estimate" else verdict.outcome.replace("_", " ")
 
 
 def missing(verdict: Verdict) -> str:
     """Word the number of missing scores with the estimates at their worst and best; a dash if none is missing."""
     if verdict.replication is None or not verdict.replication.n_unscored:
-        return "–"
+        return NONE
     bounds = verdict.criteria.get("bounds", {})
     values = [bounds[name]["value"] for name in ("worst", "best") if "value" in bounds.get(name, {})]
     within = f", {signed(values[0])} to {signed(values[1])}" if len(values) == 2 else ""
@@ -96,7 +101,7 @@ def power(verdict: Verdict) -> str:
     """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is known."""
     found = verdict.criteria.get("power")
     return (
-        f"{percent(found['published']['replicated'], 0)}, {percent(found['half']['replicated'], 0)}" if found else "–"
+        f"{percent(found['published']['replicated'], 0)}, {percent(found['half']['replicated'], 0)}" if found else NONE
     )
 
 

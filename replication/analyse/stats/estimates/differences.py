@@ -142,7 +142,7 @@ def mean_paired_difference(
     subtracted) as the average over all, with the df of a crossed design (run, run x benchmark): with three runs, one
     benchmark alone tells too little. Not covered: benchmarks on which runs spread much more than on the others.
     rare : add two tasks of difference 1 and -1 to the variance of T2 and T3 (Bonett & Price 2012) where fewer than
-    `FEW_TASKS` tasks tell the arms apart, as with scores near 0 or 1. Intervals are then conservative.
+    `FEW_TASKS` tasks tell the arms apart, as with scores near 0 or 1: conservative.
 
     The variances of `paired_difference` are summed over benchmarks (divided by their number squared, Satterthwaite df);
     for T3 tau is that of the run means over benchmarks, because a training run is shared by all of them. Not covered:
@@ -152,8 +152,7 @@ def mean_paired_difference(
         raise AnalysisError("no benchmark to compare the arms on; give at least one pair of score arrays.")
     if target == "T3":
         require_training_runs(pairs)
-    parts = [_parts(pair, unscored, rare) for pair in pairs]
-    n = len(parts)
+    parts, n = [_parts(pair, unscored, rare) for pair in pairs], len(pairs)
     value = float(np.mean([part.value for part in parts]))
     n_trials = min(part.n_trials for part in parts)
 
