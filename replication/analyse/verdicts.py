@@ -17,6 +17,7 @@ import pandas as pd
 
 from replication.analyse.rules.comparable import repeated_contents
 from replication.analyse.rules.data import Rule, RuleResult, StudyData
+from replication.analyse.rules.power import UNREACHABLE
 from replication.analyse.rules.registry import RULES
 from replication.analyse.rules.shared import compared, compared_arms, published_arms, scope_of, summary
 from replication.analyse.stats.estimates.differences import Unscored
@@ -229,10 +230,6 @@ def _sensitivity_note(outcomes: Mapping[str, Json], outcome: Outcome) -> str:
     return "".join(
         f"; with a smallest effect of {points}: {found.replace('_', ' ')}" for points, found in other.items()
     )
-
-
-UNREACHABLE = 0.05
-"""Below this probability under the published effects a rule is said to be out of reach."""
 
 
 def _reach_note(power: Mapping[str, Json]) -> str:

@@ -22,6 +22,7 @@ def report(cfg: settings.Root, plan: Plan) -> str:
             *_precision(cfg, plan),
         ],
         _designs(cfg, plan),
+        *([_reach(plan)] if plan.reach else []),
         ["taken as known", *(f"  {a.name}{': ' if a.value else ''}{a.value}  [{a.origin}]" for a in plan.assumptions)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections)
@@ -79,6 +80,16 @@ def _designs(cfg: settings.Root, plan: Plan) -> list[str]:
         *(name.ljust(WIDTH) + (_option(option, a.unit) if option else absent) for name, option, absent in lines),
         f"  prices: a trial of one task of every benchmark {amount(a.costs.episode)}, a task {amount(a.costs.task)}, "
         f"a training run {amount(a.costs.training_run)} {a.unit}, all scales and scaffolds together",
+    ]
+
+
+def _reach(plan: Plan) -> list[str]:
+    rows = [[r.claim_id, _power(r.published), _power(r.half), r.reason] for r in plan.reach]
+    head = ["claim", "published true", "half of it", ""]
+    return [
+        "what its verdicts can reach: probability of `replicated` at T3, with the precision above, were the published "
+        "effects true, and half of them",
+        *table(head, rows, indent="  "),
     ]
 
 

@@ -15,6 +15,7 @@ from replication.analyse.planning.precision import (
     scales_compared,
     variances,
 )
+from replication.analyse.planning.reach import Reach, reaches
 from replication.analyse.planning.volume import (
     Assumption,
     Counts,
@@ -26,7 +27,9 @@ from replication.analyse.planning.volume import (
     training_volume,
     volumes,
 )
+from replication.analyse.rules.data import StudyData
 from replication.errors import ConfigError
+from replication.records import Claim
 from replication.text import percent, plain
 
 
@@ -47,11 +50,18 @@ class Plan:
     joint_t2: float | None
     joint_t3: float | None
     allocation: Allocation
+    reach: Sequence[Reach]
+    """Of each claim whose arms the study has."""
     assumptions: Sequence[Assumption]
 
 
-def plan(cfg: settings.Root, counts: Counts, measured: Measurements) -> Plan:
-    """Compute the plan of a study; measured quantities replace those assumed in conf/plan."""
+def plan(
+    cfg: settings.Root, counts: Counts, measured: Measurements, claims: Sequence[Claim], published: StudyData
+) -> Plan:
+    """Compute the plan of a study; measured quantities replace those assumed in conf/plan.
+
+    published : the printed table, for what the rules of the claims can reach.
+    """
     assumptions: list[Assumption] = []
     found_rates = rates(cfg, counts, measured, assumptions)
     played, trained = volumes(cfg, counts, found_rates), training_volume(counts, found_rates)
@@ -79,6 +89,7 @@ def plan(cfg: settings.Root, counts: Counts, measured: Measurements) -> Plan:
         joint_t2=joint([precision[name].power_t2 for name in cfg.benchmarks]),
         joint_t3=joint([precision[name].power_t3 for name in cfg.benchmarks]),
         allocation=allocation(cfg, components, found_rates, assumptions),
+        reach=reaches(cfg, claims, published, components),
         assumptions=assumptions,
     )
 

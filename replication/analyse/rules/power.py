@@ -20,6 +20,10 @@ FRACTIONS = {"published": 1.0, "half": 0.5}
 Floats = NDArray[np.float64]
 
 
+UNREACHABLE = 0.05
+"""Below this probability under the published effects a rule is said to be out of reach."""
+
+
 class Decided(NamedTuple):
     """Outcomes of simulated studies, (n_draws,); `replicated` takes precedence."""
 

@@ -1,9 +1,10 @@
 """Rule that compares each environment with the published row that it stands beside."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replication.analyse.rules import power
 from replication.analyse.rules.data import RuleResult, StudyData
@@ -90,13 +91,21 @@ def rows_power(claim: Claim, data: StudyData, target: Target, policy: Unscored, 
     beside = compared(claim, data).pairs
     estimates = list(each_of(rows, target, 1 - alpha, policy, beside=beside).values())
     mean = mean_of(list(rows.values()), target, 1 - alpha, policy)
-    originals = []
-    for cell in _grid(claim, data):
-        of_cell = [_originals(claim, data, cell)[name] for name in rows]
-        originals.append((np.array([o.value for o in of_cell]), np.array([standard_error(o) for o in of_cell])))
+    originals = originals_of(claim, data, rows)
     covariance = power.common_variance(estimates, mean) if target == "T3" else 0.0
     decision = power.rows_decision(originals, alpha, sesoi)
     return power.probabilities(decision, list(originals[0][0]), estimates, covariance, data.settings.simulation_seed)
+
+
+def originals_of(
+    claim: Claim, data: StudyData, names: Iterable[str]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return the published differences of some environments' rows and their standard errors, per cell of the grid."""
+    names, originals = list(names), []
+    for cell in _grid(claim, data):
+        of_cell = [_originals(claim, data, cell)[name] for name in names]
+        originals.append((np.array([o.value for o in of_cell]), np.array([standard_error(o) for o in of_cell])))
+    return originals
 
 
 def _grid(claim: Claim, data: StudyData) -> list[Cell]:

@@ -4,9 +4,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from replication.analyse.stats.estimates.differences import Pair, mean_paired_difference, run_tables
-from replication.analyse.stats.estimates.run_variance import add_run_variance, pooled_components, run_component
+from replication.analyse.stats.estimates.run_variance import (
+    add_run_variance,
+    pooled_components,
+    run_component,
+    spreads_more,
+)
 
 # Three runs on two benchmarks. Two-way table by hand: run means 4, 5, 9; grand mean 6; benchmark means 5, 7.
 TABLE = np.array([[2.0, 6.0], [5.0, 5.0], [8.0, 10.0]])
@@ -109,6 +115,29 @@ def test_scores_at_the_limit_of_the_scale_have_a_conservative_interval(rare):
     treatment[0, 0, :6] = 1  # six tasks tell the arms apart: the interval is that of t
     estimate = mean_paired_difference([Pair(treatment, control)], target="T2", rare=rare)
     assert estimate.se**2 == pytest.approx(np.array([1 / 3] * 6 + [0] * 74).var(ddof=1) / 80)
+
+
+def test_benchmark_on_which_runs_spread_more_is_found_by_the_f_test():
+    own, pooled = [run_component([0.1, 0.5, 0.9])], [run_component([0.40, 0.5, 0.52]), run_component([0.3, 0.35, 0.4])]
+    value = sum(float(c.value) for c in pooled)
+    df = value**2 / sum(float(c.value) ** 2 / 2 for c in pooled)
+    p = stats.f.sf(float(own[0].value) / value, 2, df)
+    assert 0.001 < p < 0.2
+    assert spreads_more(own, pooled, alpha=p * 1.001) and not spreads_more(own, pooled, alpha=p * 0.999)
+    assert not spreads_more(own, [run_component([0.5, 0.5, 0.5])])
+
+
+def test_benchmark_on_which_runs_spread_more_has_the_wider_interval():
+    steady = np.array([[0.50, 0.51, 0.49], [0.51, 0.50, 0.49], [0.49, 0.51, 0.50], [0.5, 0.49, 0.51]]).T
+    wild = np.array([0.1, 0.5, 0.9])
+    treatment = constant(np.column_stack([wild, steady]), n_tasks=40)
+    control = [np.full((3, 1, 40), 0.4) + 0.02 * (np.arange(40) % 3) for _ in treatment]
+    pairs = [Pair(*arms) for arms in zip(treatment, control, strict=True)]
+    alone = mean_paired_difference(pairs[:1], target="T3")
+    beside = mean_paired_difference(pairs[:1], target="T3", beside=pairs)
+    assert (beside.low, beside.high) == (alone.low, alone.high)
+    calm = mean_paired_difference(pairs[1:2], target="T3", beside=pairs)
+    assert calm.se > mean_paired_difference(pairs[1:2], target="T3").se
 
 
 # Coverage. Run effects, half of their variance common to all benchmarks, are added to the tasks' success probabilities.
