@@ -103,7 +103,8 @@ def originals_of(
     """Return the published differences of some environments' rows and their standard errors, per cell of the grid."""
     names, originals = list(names), []
     for cell in _grid(claim, data):
-        of_cell = [_originals(claim, data, cell)[name] for name in names]
+        of_row = _originals(claim, data, cell)
+        of_cell = [of_row[name] for name in names]
         originals.append((np.array([o.value for o in of_cell]), np.array([standard_error(o) for o in of_cell])))
     return originals
 

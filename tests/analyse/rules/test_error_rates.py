@@ -62,7 +62,7 @@ def test_labels_that_mean_nothing_are_decided_wrongly_no_more_often_than_stated(
         assert share <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
-def planted(make_scores, fraction, rng, n_tasks=80, n_runs=3, tau=0.03):
+def planted(fraction, rng, n_tasks=80, n_runs=3, tau=0.03):
     """Draw a study in which every environment has the published gain of its row, times a fraction."""
     beside = rows_beside(CLAIMS.values())
     data = dataclasses.replace(QUICK, beside=beside)
@@ -89,12 +89,12 @@ def planted(make_scores, fraction, rng, n_tasks=80, n_runs=3, tau=0.03):
     )  # fmt: skip
 
 
-def power_of_verdicts(make_scores, n_studies, fraction, claims=("A1", "A2", "A3")):
+def power_of_verdicts(n_studies, fraction, claims=("A1", "A2", "A3")):
     """Per claim: share of studies that are replicated and not_replicated, and the mean of the powers that they print."""
     rng, found = np.random.default_rng(11), {name: [] for name in claims}
     name_of = {1.0: "published", 0.5: "half"}[fraction]
     for _ in range(n_studies):
-        data = dataclasses.replace(QUICK, scores=planted(make_scores, fraction, rng))
+        data = dataclasses.replace(QUICK, scores=planted(fraction, rng))
         for verdict in decide([CLAIMS[name] for name in claims], data):
             if verdict.outcome != "estimate":
                 printed = verdict.criteria["power"][name_of]
@@ -105,10 +105,10 @@ def power_of_verdicts(make_scores, n_studies, fraction, claims=("A1", "A2", "A3"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
-def test_printed_power_is_that_of_simulated_studies(make_scores, fraction):
-    for name, (yes, no, power_yes, power_no) in power_of_verdicts(make_scores, 150, fraction).items():
+def test_printed_power_is_that_of_simulated_studies(fraction):
+    for name, (yes, no, power_yes, power_no) in power_of_verdicts(100, fraction).items():
         print(
             f"{name} x{fraction}: replicated {yes:.3f}, printed {power_yes:.3f}; not {no:.3f}, printed {power_no:.3f}"
         )
         for share, printed in ((yes, power_yes), (no, power_no)):
-            assert printed == pytest.approx(share, abs=0.05 + 2 * np.sqrt(max(share * (1 - share), 0.02) / 150))
+            assert printed == pytest.approx(share, abs=0.05 + 2 * np.sqrt(max(share * (1 - share), 0.02) / 100))
