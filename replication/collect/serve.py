@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import processes, settings
-from replication.collect import build, checkpoints, preflight, runner
+from replication.collect import build, checkpoints, parallel, preflight, runner
 from replication.errors import EngineError
 from replication.store import Store
 
@@ -27,6 +27,23 @@ def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment
         Assignment(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)])
         for model in build.served_models(cfg, only)
     ]  # fmt: skip
+
+
+class Part(NamedTuple):
+    """Checkpoints that engines of one size serve, with the settings of these engines."""
+
+    cfg: settings.Root
+    planned: list[Assignment]
+
+
+def by_parallel_size(cfg: settings.Root, planned: Sequence[Assignment]) -> list[Part]:
+    """Split the checkpoints by the number of GPUs that each needs, the smallest first."""
+    parts: dict[int, Part] = {}
+    for item in planned:
+        of_size = parallel.sized(cfg, item.model.ref.name)
+        size = int(of_size.engine.options.get("llm", {}).get("tensor_parallel_size", 1))
+        parts.setdefault(size, Part(of_size, [])).planned.append(item)
+    return [parts[size] for size in sorted(parts)]
 
 
 def store_of(cfg: settings.Root) -> Store:
