@@ -48,11 +48,13 @@ def _models(cfg: settings.Root, plan: Plan) -> list[list[str]]:
         ]
         for name, one in plan.needs.items()
     ]  # fmt: skip
+    cache_gib = cfg.engine.options.get("kv_cache_gib")
+    where = f"{amount(cfg.plan.gpu_memory_gib)} GiB" if cache_gib is None else f"a cache of {amount(cache_gib)} GiB"
     at_once = min(cfg.engine.concurrency, cfg.engine.options.get("max_num_seqs", cfg.engine.concurrency))
     sections = [
         [
-            f"checkpoints: cache of an episode of {count(cfg.engine.context)} tokens, and how many such fit at once on "
-            f"{amount(cfg.plan.gpu_memory_gib)} GiB; the engine plays up to {count(at_once)}",
+            f"checkpoints: cache of an episode of {count(cfg.engine.context)} tokens, and how many such fit at once in "
+            f"{where}; the engine plays up to {count(at_once)}",
             *table(head, rows, indent="  ", n_left=3),
             *(f"  {line}" for line in _warnings(plan)),
         ]
@@ -98,8 +100,7 @@ def _costs(cfg: settings.Root, plan: Plan) -> list[str]:
     return [
         f"  training     {count(t.n_runs)} runs, {count(t.tokens)} tokens, {hours(plan.training_hours)} of one worker; "
         f"{hours(plan.training_hours / workers)} with {workers} side by side",
-        f"  collecting   {hours(plan.gpu_hours)} of one {device}; "
-        f"{hours(wall)} with {engines} engine(s)",
+        f"  collecting   {hours(plan.gpu_hours)} of one {device}; {hours(wall)} with {engines} engine(s)",
         f"  disk         {amount(plan.disk_gb)} GB, of which downloads "
         f"{amount(sum(one.download_gb for one in plan.needs.values()))} GB",
         f"  cost         {no_price if plan.money is None else f'{money(plan.money)} {cfg.plan.currency}'}",

@@ -24,7 +24,8 @@ class Need(NamedTuple):
     episode_gib: float | None
     """Cache of one episode as long as `engine.context`, per GPU."""
     room: int | None
-    """Episodes of that length that fit at once, in the share of `plan.gpu_memory_gib` that the engine takes."""
+    """Episodes of that length that fit at once: in `engine.options.kv_cache_gib`, or in what the weights leave of the share
+    of `plan.gpu_memory_gib` that the engine takes."""
     is_exact: bool
     """Whether the weights follow from the sizes of a configuration; else from the number of parameters in its name."""
 
@@ -64,13 +65,19 @@ def need(cfg: settings.Root, model: settings.Model) -> Need:
     known = model.architecture
     n_b = parameters_b(known) if known else model.params_b
     weights_gib = n_b * 1e9 * BYTES[cfg.engine.dtype] / gpus / GIB
-    download_gb = n_b * BYTES[model.dtype or "bfloat16"]
+    download_gb = n_b * BYTES[model.dtype or "bfloat16"] if _is_on_hub(model.path) else 0.0
     if known is None:
         return Need(gpus, download_gb, weights_gib, None, None, False)
     parallel = int(llm.get("tensor_parallel_size", 1)) if model.tensor_parallel_size is None else gpus
     episode_gib = cache_bytes_per_token(known, parallel, cfg.engine.dtype) * cfg.engine.context / GIB
-    free_gib = cfg.plan.gpu_memory_gib * float(llm.get("gpu_memory_utilization", 0.92)) - weights_gib
+    free_gib = cfg.engine.options.get("kv_cache_gib")
+    if free_gib is None:
+        free_gib = cfg.plan.gpu_memory_gib * float(llm.get("gpu_memory_utilization", 0.92)) - weights_gib
     return Need(gpus, download_gb, weights_gib, episode_gib, max(int(free_gib / episode_gib), 0), True)
+
+
+def _is_on_hub(path: str) -> bool:
+    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
 
 
 def gpus_of(cfg: settings.Root, model: settings.Model | None) -> int:
