@@ -77,9 +77,9 @@ def test_every_family_and_architecture_is_used_by_a_model():
 
 
 def test_two_pairs_that_bring_one_model_say_what_to_do():
-    with pytest.raises(ConfigError, match=r"appears more than once.*A study has one pair of each general model"):
-        with settings.clear_errors():
-            composed("+pair@pairs.x=arctic_awm_4b", "+pair@pairs.y=envscaler_qwen3_4b_sft")
+    message = r"appears more than once.*A study has one pair of each general model"
+    with pytest.raises(ConfigError, match=message), settings.clear_errors():
+        composed("+pair@pairs.x=arctic_awm_4b", "+pair@pairs.y=envscaler_qwen3_4b_sft")
 
 
 def test_pairs_cover_scales_and_families_and_each_has_a_shared_base_or_says_how_it_differs(pairs):
@@ -193,7 +193,7 @@ def test_a_pair_that_compares_something_else_is_one_error(overrides, message):
 def test_two_pairs_of_one_general_model_are_refused():
     cfg = composed("+pair@pairs.x=arctic_awm_4b", "+model@models.other=envscaler_qwen3_4b_sft")
     cfg.pairs["y"] = dataclasses.replace(cfg.pairs["x"], agent="other")
-    with pytest.raises(ConfigError, match="`pairs.y` and `pairs.x` both have the model 'qwen3_4b'"):
+    with pytest.raises(ConfigError, match=r"`pairs.y` and `pairs.x` both have the model 'qwen3_4b'"):
         check_relations(cfg)
 
 

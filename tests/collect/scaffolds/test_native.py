@@ -157,7 +157,9 @@ def test_each_syntax_is_another_version_and_an_unknown_one_is_named():
 
 @pytest.mark.slow
 @pytest.mark.vllm
-@pytest.mark.parametrize(("syntax", "parser"), [("hermes", "hermes"), ("llama3", "llama3_json"), ("xlam", "xlam"), ("pythonic", "pythonic")],
+@pytest.mark.parametrize(
+    ("syntax", "parser"),
+    [("hermes", "hermes"), ("llama3", "llama3_json"), ("xlam", "xlam"), ("pythonic", "pythonic")],
 )
 def test_calls_are_those_that_vllm_reads(syntax, parser):
     # Its parser for Qwen3-Coder needs a package that the CPU lock does not hold.
