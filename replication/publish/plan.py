@@ -5,7 +5,7 @@ from replication.analyse.planning import memory
 from replication.analyse.planning.designs import Option
 from replication.analyse.planning.plan import Plan
 from replication.analyse.planning.precision import Precision
-from replication.text import amount, count, hours, money, percent, table
+from replication.text import amount, count, hours, money, percent, plain, table
 
 WIDTH = 32
 """Width of the first column of the list of designs."""
@@ -66,7 +66,23 @@ def _models(cfg: settings.Root, plan: Plan) -> list[list[str]]:
         sections.append(
             ["matched pairs, and how they differ besides the tuning", *table(head, rows, indent="  ", n_left=5), *notes]
         )
-    return [*sections, ["licences", *_licences(cfg)]]
+    return [*sections, ["licences", *_licences(cfg)], ["what to know about the checkpoints", *_notes(cfg)]]
+
+
+def _notes(cfg: settings.Root) -> list[str]:
+    of_text: dict[str, list[str]] = {}
+    for name, model in sorted(cfg.models.items()):
+        if model.template_note:
+            of_text.setdefault(model.template_note, []).append(name)
+        if advice := model.sampling_defaults:
+            text = (
+                f"the vendor of the family recommends, and this study does not use, temperature {plain(advice.temperature)}, "
+                f"top_p {plain(advice.top_p)}, top_k {advice.top_k}, repetition penalty "
+                f"{plain(advice.repetition_penalty)}, presence penalty {plain(advice.presence_penalty)} "
+                f"({advice.certainty}: {advice.reference})"
+            )
+            of_text.setdefault(text, []).append(name)
+    return [f"  {', '.join(names)}: {text}" for text, names in of_text.items()] or ["  nothing is stated"]
 
 
 def _warnings(plan: Plan) -> list[str]:
@@ -100,7 +116,8 @@ def _costs(cfg: settings.Root, plan: Plan) -> list[str]:
     return [
         f"  training     {count(t.n_runs)} runs, {count(t.tokens)} tokens, {hours(plan.training_hours)} of one worker; "
         f"{hours(plan.training_hours / workers)} with {workers} side by side",
-        f"  collecting   {hours(plan.gpu_hours)} of one {device}; {hours(wall)} with {engines} engine(s)",
+        f"  collecting   {hours(plan.gpu_hours)} of one {device}, in {hours(plan.engine_hours)} of engines; "
+        f"{hours(wall)} with {engines} of them side by side",
         f"  disk         {amount(plan.disk_gb)} GB, of which downloads "
         f"{amount(sum(one.download_gb for one in plan.needs.values()))} GB",
         f"  cost         {no_price if plan.money is None else f'{money(plan.money)} {cfg.plan.currency}'}",

@@ -424,12 +424,8 @@ class Plan:
     completion_tokens: float = real(0.0, 1e12)  # per episode
     probe_prompt_tokens: float = real(0.0, 1e12)  # per prediction of the probe
     probe_completion_tokens: float = real(0.0, 1e12)  # per prediction of the probe
-    tokens_per_s: float = real(
-        0.0, 1e12, above=True
-    )  # prompt and completion, of one engine; at most, where `flops_per_s`
-    flops_per_s: float | None = real(
-        0.0, 1e20, None, above=True
-    )  # that one GPU reaches; None: all models at `tokens_per_s`
+    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine, at most
+    flops_per_s: float | None = real(0.0, 1e18, None, above=True)  # of a GPU; None: all models at `tokens_per_s`
     gpu_memory_gib: float = real(0.0, 1e6, 80.0, above=True)  # of one GPU
     kib_per_episode: float = real(0.0, 1e9, 8.0)  # that the store keeps
     training_tokens_per_s: float = real(0.0, 1e12, above=True)  # of one training run

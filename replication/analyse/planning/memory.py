@@ -4,6 +4,7 @@ Not covered: activations and CUDA graphs, for which `engine.options.llm.gpu_memo
 weights, and the state of linear attention, which is small beside a cache of thousands of tokens.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 from replication import settings
@@ -49,6 +50,16 @@ def parameters_b(a: settings.Architecture) -> float:
     norms = (2 * a.layers + 1) * a.hidden
     layers = attention_layers * attention + (a.layers - attention_layers) * linear + a.layers * mlp
     return (layers + norms + embeddings) / 1e9 + a.other_b
+
+
+def active_b(model: settings.Model) -> float:
+    """Return the parameters that a token passes, in billions: as stated, or else from the sizes of the experts."""
+    if model.active_b is not None:
+        return model.active_b
+    sizes = model.architecture
+    if sizes is None or not sizes.experts:
+        return model.params_b
+    return parameters_b(dataclasses.replace(sizes, experts=sizes.experts_per_token, other_b=0.0))
 
 
 def cache_bytes_per_token(a: settings.Architecture, tensor_parallel_size: int, dtype: str) -> float:
@@ -99,5 +110,5 @@ def seconds(cfg: settings.Root, model: settings.Model, tokens: float, tokens_per
     by_client = tokens / tokens_per_s
     if cfg.plan.flops_per_s is None:
         return by_client
-    flops = 2e9 * (model.active_b or model.params_b) * tokens
+    flops = 2e9 * active_b(model) * tokens
     return max(by_client, flops / (cfg.plan.flops_per_s * gpus_of(cfg, model)))
