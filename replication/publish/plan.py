@@ -76,7 +76,7 @@ def _notes(cfg: settings.Root) -> list[str]:
             of_text.setdefault(model.template_note, []).append(name)
         if advice := model.sampling_defaults:
             text = (
-                f"the vendor of the family recommends, and this study does not use, temperature {plain(advice.temperature)}, "
+                f"the vendor of the family recommends, without effect here, temperature {plain(advice.temperature)}, "
                 f"top_p {plain(advice.top_p)}, top_k {advice.top_k}, repetition penalty "
                 f"{plain(advice.repetition_penalty)}, presence penalty {plain(advice.presence_penalty)} "
                 f"({advice.certainty}: {advice.reference})"
