@@ -6,6 +6,7 @@ The size changes no run_id: it is one of the options that change speed and memor
 import dataclasses
 
 from replication import settings
+from replication.settings.engine_options import parallel_size
 
 
 def sized(cfg: settings.Root, name: str) -> settings.Root:
@@ -17,8 +18,7 @@ def sized(cfg: settings.Root, name: str) -> settings.Root:
     size = model.tensor_parallel_size if model else None
     if size is None or cfg.engine.kind != "vllm" or cfg.engine.options.get("device") != "cuda":
         return cfg
-    llm = cfg.engine.options.get("llm", {})
-    n_gpus = cfg.engine.processes * int(llm.get("tensor_parallel_size", 1))
-    options = {**cfg.engine.options, "llm": {**llm, "tensor_parallel_size": size}}
+    n_gpus = cfg.engine.processes * parallel_size(cfg.engine)
+    options = {**cfg.engine.options, "llm": {**(cfg.engine.options.get("llm") or {}), "tensor_parallel_size": size}}
     engine = dataclasses.replace(cfg.engine, options=options, processes=max(n_gpus // size, 1))
     return dataclasses.replace(cfg, engine=engine)

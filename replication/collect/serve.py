@@ -11,6 +11,7 @@ from typing import NamedTuple
 from replication import processes, settings
 from replication.collect import build, checkpoints, parallel, preflight, runner
 from replication.errors import EngineError
+from replication.settings.engine_options import parallel_size
 from replication.store import Store
 
 
@@ -41,7 +42,7 @@ def by_parallel_size(cfg: settings.Root, planned: Sequence[Assignment]) -> list[
     parts: dict[int, Part] = {}
     for item in planned:
         of_size = parallel.sized(cfg, item.model.ref.name)
-        size = int(of_size.engine.options.get("llm", {}).get("tensor_parallel_size", 1))
+        size = parallel_size(of_size.engine)
         parts.setdefault(size, Part(of_size, [])).planned.append(item)
     return [parts[size] for size in sorted(parts)]
 

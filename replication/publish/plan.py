@@ -5,6 +5,7 @@ from replication.analyse.planning import memory
 from replication.analyse.planning.designs import Option
 from replication.analyse.planning.plan import Plan
 from replication.analyse.planning.precision import Precision
+from replication.settings.engine_options import positive
 from replication.text import amount, count, hours, money, percent, plain, table
 
 WIDTH = 32
@@ -48,9 +49,9 @@ def _models(cfg: settings.Root, plan: Plan) -> list[list[str]]:
         ]
         for name, one in plan.needs.items()
     ]  # fmt: skip
-    cache_gib = cfg.engine.options.get("kv_cache_gib")
-    where = f"{amount(cfg.plan.gpu_memory_gib)} GiB" if cache_gib is None else f"a cache of {amount(cache_gib)} GiB"
-    at_once = min(cfg.engine.concurrency, cfg.engine.options.get("max_num_seqs", cfg.engine.concurrency))
+    cache_gib = positive(cfg.engine, "kv_cache_gib", 0.0)
+    where = f"a cache of {amount(cache_gib)} GiB" if cache_gib else f"{amount(cfg.plan.gpu_memory_gib)} GiB"
+    at_once = min(cfg.engine.concurrency, positive(cfg.engine, "max_num_seqs", cfg.engine.concurrency))
     sections = [
         [
             f"checkpoints: cache of an episode of {count(cfg.engine.context)} tokens, and how many such fit at once in "

@@ -8,6 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 from replication import settings
+from replication.settings.engine_options import parallel_size, positive
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GIB = 2**30
@@ -71,7 +72,6 @@ def cache_bytes_per_token(a: settings.Architecture, tensor_parallel_size: int, d
 
 def need(cfg: settings.Root, model: settings.Model) -> Need:
     """Return what serving a model with the engine of the study takes."""
-    llm = cfg.engine.options.get("llm", {})
     gpus = gpus_of(cfg, model)
     known = model.architecture
     n_b = parameters_b(known) if known else model.params_b
@@ -79,11 +79,10 @@ def need(cfg: settings.Root, model: settings.Model) -> Need:
     download_gb = n_b * BYTES[model.dtype or "bfloat16"] if _is_on_hub(model.path) else 0.0
     if known is None:
         return Need(gpus, download_gb, weights_gib, None, None, False)
-    parallel = int(llm.get("tensor_parallel_size", 1)) if model.tensor_parallel_size is None else gpus
+    parallel = parallel_size(cfg.engine) if model.tensor_parallel_size is None else gpus
     episode_gib = cache_bytes_per_token(known, parallel, cfg.engine.dtype) * cfg.engine.context / GIB
-    free_gib = cfg.engine.options.get("kv_cache_gib")
-    if free_gib is None:
-        free_gib = cfg.plan.gpu_memory_gib * float(llm.get("gpu_memory_utilization", 0.92)) - weights_gib
+    left_gib = cfg.plan.gpu_memory_gib * positive(cfg.engine, "llm.gpu_memory_utilization", 0.92) - weights_gib
+    free_gib = positive(cfg.engine, "kv_cache_gib", left_gib)
     return Need(gpus, download_gb, weights_gib, episode_gib, max(int(free_gib / episode_gib), 0), True)
 
 
@@ -95,10 +94,9 @@ def gpus_of(cfg: settings.Root, model: settings.Model | None) -> int:
     """Return the GPUs of an engine that serves a model; one engine on the CPU counts as one."""
     if cfg.engine.options.get("device") != "cuda":
         return 1
-    llm = cfg.engine.options.get("llm", {})
     if model is not None and model.tensor_parallel_size is not None:
         return model.tensor_parallel_size
-    return int(llm.get("tensor_parallel_size", 1)) * int(llm.get("pipeline_parallel_size", 1))
+    return parallel_size(cfg.engine) * max(int(positive(cfg.engine, "llm.pipeline_parallel_size", 1)), 1)
 
 
 def seconds(cfg: settings.Root, model: settings.Model, tokens: float, tokens_per_s: float) -> float:

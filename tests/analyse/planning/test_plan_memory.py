@@ -9,6 +9,8 @@ from plan_studies import composed
 
 from replication import settings
 from replication.analyse.planning import memory
+from replication.commands.plan import planned
+from replication.errors import ConfigError
 from replication.settings.conversion import typed
 
 PUBLISHED_B = {
@@ -57,11 +59,13 @@ def test_key_value_heads_are_split_over_gpus_and_copied_where_there_are_fewer():
 
 
 def study(tmp_path, *overrides):
-    return composed(tmp_path, "study=released_4b", "engine.options.llm.gpu_memory_utilization=0.5", *overrides)
+    return composed(tmp_path, "study=released_4b", *overrides)
 
 
 def test_need_is_weights_and_whole_episodes_in_what_is_left(tmp_path):
-    cfg = study(tmp_path, "plan.gpu_memory_gib=80", "engine.context=16384")
+    cfg = study(
+        tmp_path, "plan.gpu_memory_gib=80", "engine.context=16384", "engine.options.llm.gpu_memory_utilization=0.5"
+    )
     found = memory.need(cfg, cfg.models["qwen3_4b"])
     weights_gib = 4.0225 * 2e9 / 2**30
     episode_gib = 2 * 36 * 8 * 128 * 2 * 16384 / 2**30
@@ -75,6 +79,22 @@ def test_need_is_weights_and_whole_episodes_in_what_is_left(tmp_path):
         study(tmp_path, "engine.context=16384", "+engine.options.kv_cache_gib=5"), cfg.models["qwen3_4b"]
     )
     assert exact.room == int(5 / episode_gib) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("engine.options.llm=7", "must have mappings above `llm."),
+        (
+            "engine.options.llm.tensor_parallel_size=two",
+            "`engine.options.llm.tensor_parallel_size` must be a positive number",
+        ),
+        ("+engine.options.kv_cache_gib=-1", "`engine.options.kv_cache_gib` must be a positive number; got '-1'"),
+    ],
+)
+def test_an_option_of_the_engine_that_is_no_number_is_named(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        planned(study(tmp_path, override))
 
 
 def test_a_model_without_sizes_has_weights_by_its_name_and_an_unknown_cache(tmp_path):
@@ -97,8 +117,6 @@ def test_large_models_are_limited_by_compute_and_small_ones_by_the_client(tmp_pa
 
 
 def test_gpu_hours_count_every_gpu_of_an_engine():
-    from replication.commands.plan import planned
-
     settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
         cfg = settings.checked(compose("config", overrides=["study=released", "paths.results=nowhere"]))
