@@ -1,11 +1,13 @@
 """How busy the engine is in a sweep over checkpoints: the share of the time between its first and last step that it steps.
 
-One process loads organisms of one shape in turn, as command `run` does, and each plays all environments. Printed per order of
-the episodes and per concurrency: the share of the time in steps, the time between the pools of two checkpoints, and how full
-the batch was. Where the batch is never full, further engines on the same card fill it: `engine.processes`.
+One process loads organisms of one shape in turn, as command `run` does, and each plays all environments. Printed per order
+of the episodes and per concurrency: the share of the time in steps, the time between the pools of two checkpoints, how full
+the batch was, and the CPU time. Where the batch is seldom full, further engines on the card fill it: `engine.processes`.
 Run: python tests/performance/bench_sweep.py [n_episodes per checkpoint] [n_checkpoints] [cpu or cuda]
 """
 
+import dataclasses
+import itertools
 import os
 import shutil
 import sys
@@ -81,32 +83,42 @@ def configuration(device: str) -> settings.Root:
         return settings.checked(compose("config", overrides=["study=controlled", f"engine={engine}"]))
 
 
-def sweep(engine: VllmEngine, refs: list[ModelRef], n: int, concurrency: int, order: str, steps: list[Step]) -> None:
+def jobs_of(ref: ModelRef, jobs: list[runner.Job]) -> list[runner.Job]:
+    """Return the same jobs for another checkpoint; tasks are generated once, as in `build`."""
+    return [
+        dataclasses.replace(
+            job, spec=dataclasses.replace(job.spec, model=ref.name), labels=dataclasses.replace(job.labels, model=ref.name)
+        )
+        for job in jobs
+    ]  # fmt: skip
+
+
+def sweep(
+    engine: VllmEngine, refs: list[ModelRef], plan: list[runner.Job], concurrency: int, order: str, steps: list[Step]
+):
     """Play all checkpoints and print a line."""
     pools: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as root:
         store = Store(Path(root))
         steps.clear()
+        cpu = time.process_time()
         for ref in refs:
             engine.load(ref)
-            limits = {"max_turns": 12, "max_episode_tokens": 400}
-            jobs = [
-                make_job(name, n_tasks=n // len(suite.NAMES), n_trials=1, seed=5, model=ref.name, **limits)
-                for name in suite.NAMES
-            ]
+            jobs = jobs_of(ref, plan)
             preflight.check(store, engine, jobs)
             sort = ordering.by_length(store) if order == "longest_first" else None
             first = len(steps)
             runner.collect(store, engine, jobs, concurrency=concurrency, title=ref.name, order=sort)
             pools.append((steps[first].start, steps[-1].end))
+    cpu = time.process_time() - cpu
     whole = steps[-1].end - steps[0].start
     in_steps = sum(step.end - step.start for step in steps)
-    between = sum(b[0] - a[1] for a, b in zip(pools, pools[1:], strict=False)) / max(1, len(pools) - 1)
+    between = sum(b[0] - a[1] for a, b in itertools.pairwise(pools)) / max(1, len(pools) - 1)
     full = sum((step.end - step.start) * step.n_requests for step in steps) / in_steps / concurrency
     low = sum(step.end - step.start for step in steps if step.n_requests < concurrency / 2) / in_steps
     busy = in_steps / whole
     print(
-        f"{order:<14} {concurrency:5d} in flight: {whole:6.1f} s, in steps {busy:5.1%} of at least {MIN_BUSY:.0%} on a GPU"
+        f"{order:<14} {concurrency:5d} in flight: {whole:6.1f} s, {cpu:6.1f} CPU s, in steps {busy:5.1%} of {MIN_BUSY:.0%}"
         f"{' <' if busy < MIN_BUSY else ''}, {between:5.2f} s between checkpoints, batch {full:4.0%} full, "
         f"{low:4.0%} of the time less than half"
     )
@@ -119,9 +131,12 @@ def main(n: int, n_checkpoints: int, device: str) -> None:
         refs = organisms(n_checkpoints, Path(folder))
         engine.load(refs[-1])
         steps = note_steps(engine)
+        limits = {"max_turns": 12, "max_episode_tokens": 400}
+        plan = [make_job(name, n_tasks=n // len(suite.NAMES), n_trials=1, seed=5, **limits) for name in suite.NAMES]
+        sweep(engine, refs[:1], plan, cfg.engine.concurrency, "listed", steps)  # warm
         for concurrency in (cfg.engine.concurrency // 2, cfg.engine.concurrency, 2 * cfg.engine.concurrency):
             for order in ("listed", "longest_first"):
-                sweep(engine, refs, n, concurrency, order, steps)
+                sweep(engine, refs, plan, concurrency, order, steps)
     engine.close()
 
 
