@@ -134,9 +134,8 @@ def main(n: int, n_checkpoints: int, device: str) -> None:
         limits = {"max_turns": 12, "max_episode_tokens": 400}
         plan = [make_job(name, n_tasks=n // len(suite.NAMES), n_trials=1, seed=5, **limits) for name in suite.NAMES]
         sweep(engine, refs[:1], plan, cfg.engine.concurrency, "listed", steps)  # warm
-        for concurrency in (cfg.engine.concurrency // 2, cfg.engine.concurrency, 2 * cfg.engine.concurrency):
-            for order in ("listed", "longest_first"):
-                sweep(engine, refs, plan, concurrency, order, steps)
+        for concurrency, order in ((1, "listed"), (1, "longest_first"), (2, "listed")):
+            sweep(engine, refs, plan, concurrency * cfg.engine.options["max_num_seqs"], order, steps)
     engine.close()
 
 
