@@ -85,12 +85,12 @@ def _benchmarks(root: Root) -> None:
 
 
 def _engine(root: Root) -> None:
-    # Twice the batch keeps it full while replies are read; the rest only waits, and its time counts as the episode's.
+    # More than the batch holds only waits in the engine's queue, and that time counts as the episode's (paper/log.md).
     batch = root.engine.options.get("max_num_seqs")
     if isinstance(batch, int) and batch > 0 and root.engine.concurrency > WAITING * batch:
         raise ConfigError(
             f"`engine.concurrency` must be at most {WAITING} times `engine.options.max_num_seqs`, {batch}; got "
-            f"{root.engine.concurrency}: the other episodes would wait in the engine's queue. Lower it to {2 * batch}, or "
+            f"{root.engine.concurrency}: the other episodes would wait in the engine's queue. Lower it to {batch}, or "
             f"raise `max_num_seqs`."
         )
 
