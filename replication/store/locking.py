@@ -31,10 +31,10 @@ class AppendFile(contextlib.AbstractContextManager):
     def append(self, data: bytes) -> None:
         """Append all of `data`, or nothing and raise StoreError."""
         size = self.size()
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self.fd, rest) :]
+            written = os.write(self.fd, data)
+            while written < len(data):
+                written += os.write(self.fd, memoryview(data)[written:])
         except BaseException as error:
             os.ftruncate(self.fd, size)
             if isinstance(error, OSError):
