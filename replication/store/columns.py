@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from replication.records import UNSCORED_REASONS, Task, TaskEntry
+from replication.store import scanned
 from replication.store.lines import Attempt, Grade, Key, Place, read_blocks
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Attempts(NamedTuple):
         """Read the complete lines, in the order of the file; none if there is no file."""
         import numpy as np
 
-        tasks, reasons, parts = TaskCodes(), Codes(), [np.empty(0, _ATTEMPT)]
-        for block in read_blocks(path, run_id, Attempt) if path.exists() else ():
+        tasks, reasons, parts, size = _scanned(path, run_id, np.dtype(_ATTEMPT))
+        for block in read_blocks(path, run_id, Attempt, offset=size, first=1 + len(parts[0])):
             lines = block.records
             rows = np.empty(len(lines), _ATTEMPT)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
@@ -116,6 +117,7 @@ class Graded(NamedTuple):
 class Grades(NamedTuple):
     """Lines of scores.jsonl."""
 
+    tasks: TaskCodes
     graders: Codes
     rows: np.ndarray
     """(n_lines,), a record of `_GRADE` each: codes of task and grader, and the fields of the line; NaN is unscored."""
@@ -128,8 +130,12 @@ class Grades(NamedTuple):
         """
         import numpy as np
 
-        graders, parts = Codes(), [np.empty(0, _GRADE)]
-        for block in read_blocks(path, run_id, Grade) if path.exists() else ():
+        own, graders, parts, size = _scanned(path, run_id, np.dtype(_GRADE))
+        codes = [tasks[task] for task in own]
+        if codes != list(range(len(codes))):
+            parts = [parts[0].copy()]
+            parts[0]["task"] = np.array(codes)[parts[0]["task"]]
+        for block in read_blocks(path, run_id, Grade, offset=size, first=1 + len(parts[0])):
             lines = block.records
             rows = np.empty(len(lines), _GRADE)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
@@ -139,7 +145,7 @@ class Grades(NamedTuple):
             rows["attempt"] = [int(line.attempt, 16) for line in lines]
             rows["offset"] = block.offsets
             parts.append(rows)
-        return cls(graders, np.concatenate(parts))
+        return cls(tasks, graders, np.concatenate(parts))
 
     def by_grader(self, attempts: Attempts) -> dict[str, Graded]:
         """Return by grader the grades of these attempts; failed ones are unscored, and graders without a grade left out.
@@ -167,6 +173,26 @@ class Grades(NamedTuple):
                 row[at[own]] = own  # of several lines the last one is kept
                 found[grader] = Graded(row, int(own[0]), int(own[-1]))
         return found
+
+
+class _Start(NamedTuple):
+    tasks: TaskCodes
+    texts: Codes
+    parts: list[np.ndarray]
+    size: int
+
+
+def _scanned(path: Path, run_id: str, dtype: np.dtype) -> _Start:
+    """Return what an earlier scan of a file found; its lines need not be read again."""
+    import numpy as np
+
+    found = scanned.load(path, run_id, dtype)
+    tasks, texts = TaskCodes(), Codes()
+    if found is None:
+        return _Start(tasks, texts, [np.empty(0, dtype)], 0)
+    tasks.update({task: code for code, task in enumerate(found.tasks)})
+    texts.update({text: code for code, text in enumerate(found.texts)})
+    return _Start(tasks, texts, [found.rows], found.size)
 
 
 class Missing(Sequence[tuple[Task, int]]):

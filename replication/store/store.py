@@ -36,14 +36,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.json"
+SCAN_LINES = 20_000
+"""New lines of a run after which its writer saves what a scan finds."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 class Store:
     """All runs under one folder. Reading needs no lock and may happen while a run is written."""
 
-    def __init__(self, root: Path | str):
+    def __init__(self, root: Path | str, *, scan_lines: int = SCAN_LINES):
         self.root = Path(root)
+        self._scan_lines = scan_lines
         self._parsed: dict[str, tuple[tuple[int, int, int], Attempts]] = {}
         self._manifests: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
 
@@ -72,7 +75,9 @@ class Store:
                 files.remove_temporary(folder)
                 opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
                 episodes, scores, frames = opened
-                writer = RunWriter(spec.run_id, entries, episodes=episodes, scores=scores, frames=frames)
+                writer = RunWriter(
+                    spec.run_id, entries, episodes=episodes, scores=scores, frames=frames, scan_lines=self._scan_lines
+                )
                 self._update_manifest(spec, labels, engine, entries, n_lines=writer.n_lines)
             try:
                 yield writer
@@ -83,6 +88,7 @@ class Store:
                     error.add_note(str(second))
                 raise
             writer.flush()
+            writer.save_scan()
 
     def _update_manifest(
         self,

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Set
 
 from replication.errors import StoreError
 from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
+from replication.store import scanned
 from replication.store.columns import Attempts, Grades
 from replication.store.lines import (
     EPISODE_FIELDS,
     Key,
-    encode,
-    message_record,
+    frame_of,
     read_episodes,
     score_record,
     seal,
@@ -38,6 +38,7 @@ class RunWriter:
         episodes: AppendFile,
         scores: AppendFile,
         frames: AppendFile,
+        scan_lines: int,
     ):
         self.run_id = run_id
         self.n_lines = 0
@@ -53,6 +54,7 @@ class RunWriter:
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
+        self._scan_lines = scan_lines
         self._load()
 
     @property
@@ -87,7 +89,7 @@ class RunWriter:
             raise ValueError(
                 f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
             )
-        frame = zlib.compress(encode([message_record(m) for m in episode.trajectory]))
+        frame = frame_of(episode.trajectory)
         record = {name: getattr(episode, name) for name in EPISODE_FIELDS}
         with self._mutex:
             # everything is serialised before anything is written
@@ -134,6 +136,18 @@ class RunWriter:
             self._dirty = False
         self._synced_s = time.monotonic()
 
+    def save_scan(self) -> None:
+        """Save what a scan of the lines finds, if many are new: the next start is shorter."""
+        path = self._episodes.path
+        if self.n_lines - scanned.n_rows(path) >= self._scan_lines:
+            attempts = Attempts.read(path, self.run_id)
+            self._save_scan(attempts, Grades.read(self._scores.path, self.run_id, attempts.tasks))
+
+    def _save_scan(self, attempts: Attempts, grades: Grades) -> None:
+        for file, (tasks, texts, rows) in ((self._episodes, attempts), (self._scores, grades)):
+            scan = scanned.Scan(list(tasks), list(texts), rows, file.size())
+            scanned.save(file.path, self.run_id, scan)
+
     def _load(self) -> None:
         import numpy as np
 
@@ -159,6 +173,8 @@ class RunWriter:
         self._frames.truncate(int(ends.max(initial=0)))
         for file in (self._episodes, self._scores):
             file.truncate(size_of_complete_lines(file.path))
+        if self.n_lines - scanned.n_rows(self._episodes.path) >= self._scan_lines:
+            self._save_scan(attempts, grades)
 
     def _check_key(self, item: Episode | Score) -> Key:
         key = item.key[1:]

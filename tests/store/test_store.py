@@ -684,7 +684,7 @@ def test_appends_from_many_threads_do_not_mix(store):
 
 
 def test_killed_at_ten_random_moments_the_table_equals_an_undisturbed_run(store, tmp_path):
-    spec, tasks, n_trials = make_spec(), make_tasks(30), 60
+    spec, tasks, n_trials = make_spec(), make_tasks(30), 300
     out = finish(
         child(
             """
@@ -693,7 +693,7 @@ def test_killed_at_ten_random_moments_the_table_equals_an_undisturbed_run(store,
                 size = path.stat().st_size if path.exists() else 0
                 pid = os.fork()
                 if pid == 0:
-                    play(store, spec, tasks, n_trials=60)
+                    play(store, spec, tasks, n_trials=300)
                     os._exit(0)
                 while not path.exists() or path.stat().st_size <= size:
                     time.sleep(0.001)
