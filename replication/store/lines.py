@@ -8,6 +8,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, TypeVar, cast
 
@@ -15,7 +16,7 @@ from msgspec import MsgspecError, Raw, Struct, convert
 from msgspec.json import Decoder, Encoder
 
 from replication.errors import StoreError
-from replication.records import Call, Episode, Json, Message, Score, to_json
+from replication.records import Call, Episode, Json, Message, Score, canonical_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,7 @@ Key = tuple[str, str, int]
 
 EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "trajectory")
 _SCORE_FIELDS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "details")
+_episode_values, _score_values = attrgetter(*EPISODE_FIELDS), attrgetter(*_SCORE_FIELDS)
 BLOCK = 1 << 23
 """Bytes that are read at once."""
 LEVEL = 1
@@ -105,32 +107,30 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 
 def encode(value: Json) -> bytes:
-    """Return a value as JSON bytes; lone surrogates are kept."""
-    return _encoder.encode(value).encode("utf-8", "surrogatepass")
+    """Return a value as JSON bytes; lone surrogates, NaN and large integers are kept."""
+    fast = _encode_finite(value)
+    return _encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
 
 
-def _encode_known(value: Json) -> bytes:
-    """Return a value of texts, integers, finite floats and `Raw` as JSON bytes, in less time than `encode`."""
+def _encode_finite(value: Json) -> bytes | None:
+    """Return a value without NaN as JSON bytes; None if it has lone surrogates, large integers or unknown types."""
     try:
         return _fast_encoder.encode(value)
-    except (UnicodeEncodeError, OverflowError, TypeError):  # lone surrogates; integers of more than 64 bits; of numpy
-        return encode(_without_raw(value))
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        return None
 
 
-def _without_raw(value: Json) -> Json:
-    if isinstance(value, Raw):
-        return _json(bytes(value))
-    if isinstance(value, list):
-        return [_without_raw(inner) for inner in value]
-    return {key: _without_raw(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+def _encode_any(value: Json) -> bytes:
+    return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
 def seal(record: Mapping[str, Json]) -> Sealed:
     """Return the line of a record, with its checksum at the end, and that checksum.
 
-    Values of any type are encoded before, as `Raw`.
+    A value that may hold NaN is encoded before, as `Raw`.
     """
-    body = _encode_known(record)[:-1]
+    fast = _encode_finite(record)
+    body = (_encode_any({k: _plain(v) for k, v in record.items()}) if fast is None else fast)[:-1]
     crc = zlib.crc32(body)
     return Sealed(b'%s,"crc":"%08x"}\n' % (body, crc), crc)
 
@@ -253,14 +253,23 @@ def size_of_complete_lines(path: Path) -> int:
     return 0
 
 
+def _plain(value: Json) -> Json:
+    return _json(bytes(value)) if isinstance(value, Raw) else value
+
+
+def episode_record(episode: Episode) -> dict[str, Json]:
+    """Return the record of an episode without its trajectory."""
+    return dict(zip(EPISODE_FIELDS, _episode_values(episode), strict=True))
+
+
 def score_record(score: Score, attempt: int) -> dict[str, Json]:
     """Return the record of a score of the attempt with this checksum; ValueError if its value is out of range."""
-    record = {name: getattr(score, name) for name in _SCORE_FIELDS}
+    record: dict[str, Json] = dict(zip(_SCORE_FIELDS, _score_values(score), strict=True))
     if score.value is not None:
         record["value"] = float(score.value)
         if not 0 <= record["value"] <= 1:  # also false for NaN
             raise ValueError(f"`Score.value` must be in [0, 1] or None for unscored; got {score.value!r}.")
-    record["details"] = Raw(encode(to_json(score.details))) if score.details else {}
+    record["details"] = Raw(canonical_json(score.details).encode("utf-8", "surrogatepass")) if score.details else {}
     record["attempt"] = f"{attempt:08x}"
     return record
 
@@ -302,11 +311,7 @@ def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]
 
 def frame_of(trajectory: Sequence[Message]) -> bytes:
     """Return the frame of an episode's messages."""
-    records = [message_record(message) for message in trajectory]
-    for record in records:
-        if "calls" in record:
-            record["calls"] = Raw(encode(record["calls"]))
-    return zlib.compress(_encode_known(records), LEVEL)
+    return zlib.compress(encode([message_record(message) for message in trajectory]), LEVEL)
 
 
 def message_record(message: Message) -> dict[str, Json]:

@@ -13,8 +13,8 @@ from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
 from replication.store import scanned
 from replication.store.columns import Attempts, Grades
 from replication.store.lines import (
-    EPISODE_FIELDS,
     Key,
+    episode_record,
     frame_of,
     read_episodes,
     score_record,
@@ -90,7 +90,7 @@ class RunWriter:
                 f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
             )
         frame = frame_of(episode.trajectory)
-        record = {name: getattr(episode, name) for name in EPISODE_FIELDS}
+        record = episode_record(episode)
         with self._mutex:
             # everything is serialised before anything is written
             record["frame"] = [self._frames.size(), len(frame), zlib.crc32(frame)]
