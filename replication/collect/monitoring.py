@@ -18,6 +18,7 @@ from replication.errors import ConfigError, EngineError, StoreError
 from replication.files import write_json
 from replication.records import Json, stable_hash
 from replication.store import Store
+from replication.store.locking import as_store_error
 
 Scores = Mapping[str, list[list[float]]]
 """By run_id: per task, in the order of the task list, the scores of its trials."""
@@ -309,4 +310,5 @@ def _record_looks(record: dict[str, Json], name: str, looks: list[dict[str, Json
             )
     if len(looks) > len(stored):
         record["groups"][name]["looks"] = [*stored, *looks[len(stored) :]]
-        write_json(path, record)
+        with as_store_error(path):
+            write_json(path, record)

@@ -13,6 +13,7 @@ from replication.masking import masked
 from replication.records import Json, Manifest, RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
 from replication.settings.limits import PATTERNS, RULES
+from replication.store.locking import as_store_error
 from replication.store.reader import read_record
 from replication.store.store import Store
 
@@ -103,7 +104,9 @@ def index_path(results: Path, study: str) -> Path:
 
 def write_index(results: Path, index: StudyIndex) -> Path:
     """Write the index of a study."""
-    return write_json(index_path(results, index.study), to_json(index))
+    path = index_path(results, index.study)
+    with as_store_error(path):
+        return write_json(path, to_json(index))
 
 
 def read_index(results: Path, study: str) -> StudyIndex:

@@ -90,6 +90,13 @@ class Store:
             writer.flush()
             writer.save_scan()
 
+    def require_unlocked(self, run_id: str) -> None:
+        """Raise StoreError if another process is writing this run; asked before an engine is started for it."""
+        folder = self._folder(run_id)
+        if folder.exists():
+            with as_store_error(folder), locked(folder):
+                pass
+
     def _update_manifest(
         self,
         spec: RunSpec,
