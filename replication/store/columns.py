@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 COUNTS = ("n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens")
-_ATTEMPT = [
+ATTEMPT = [
     ("task", "i4"), ("reason", "i1"), ("trial", "i8"), *((name, "i8") for name in COUNTS), ("frame", "i8", 3),
     ("number", "i8"), ("offset", "i8"), ("checksum", "u4"),
 ]  # fmt: skip
-_GRADE = [("task", "i4"), ("grader", "i4"), ("trial", "i8"), ("value", "f8"), ("attempt", "u4"), ("offset", "i8")]
+GRADE = [("task", "i4"), ("grader", "i4"), ("trial", "i8"), ("value", "f8"), ("attempt", "u4"), ("offset", "i8")]
 
 
 class Codes(dict[str, int]):
@@ -43,17 +43,17 @@ class Attempts(NamedTuple):
     tasks: TaskCodes
     reasons: Codes
     rows: np.ndarray
-    """(n_lines,), a record of `_ATTEMPT` each: codes of task and stop reason, and the fields of the line."""
+    """(n_lines,), a record of `ATTEMPT` each: codes of task and stop reason, and the fields of the line."""
 
     @classmethod
     def read(cls, path: Path, run_id: str) -> Attempts:
         """Read the complete lines, in the order of the file; none if there is no file."""
         import numpy as np
 
-        tasks, reasons, parts, size = _scanned(path, run_id, np.dtype(_ATTEMPT))
+        tasks, reasons, parts, size = _scanned(path, run_id, np.dtype(ATTEMPT))
         for block in read_blocks(path, run_id, Attempt, offset=size, first=1 + len(parts[0])):
             lines = block.records
-            rows = np.empty(len(lines), _ATTEMPT)
+            rows = np.empty(len(lines), ATTEMPT)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
             rows["reason"] = [reasons[line.stop_reason] for line in lines]
             for name in ("trial", *COUNTS, "frame"):
@@ -120,7 +120,7 @@ class Grades(NamedTuple):
     tasks: TaskCodes
     graders: Codes
     rows: np.ndarray
-    """(n_lines,), a record of `_GRADE` each: codes of task and grader, and the fields of the line; NaN is unscored."""
+    """(n_lines,), a record of `GRADE` each: codes of task and grader, and the fields of the line; NaN is unscored."""
 
     @classmethod
     def read(cls, path: Path, run_id: str, tasks: TaskCodes) -> Grades:
@@ -130,14 +130,14 @@ class Grades(NamedTuple):
         """
         import numpy as np
 
-        own, graders, parts, size = _scanned(path, run_id, np.dtype(_GRADE))
+        own, graders, parts, size = _scanned(path, run_id, np.dtype(GRADE))
         codes = [tasks[task] for task in own]
         if codes != list(range(len(codes))):
             parts = [parts[0].copy()]
             parts[0]["task"] = np.array(codes)[parts[0]["task"]]
         for block in read_blocks(path, run_id, Grade, offset=size, first=1 + len(parts[0])):
             lines = block.records
-            rows = np.empty(len(lines), _GRADE)
+            rows = np.empty(len(lines), GRADE)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
             rows["grader"] = [graders[line.grader] for line in lines]
             rows["trial"] = [line.trial for line in lines]

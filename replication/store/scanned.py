@@ -60,7 +60,7 @@ def load(path: Path, run_id: str, dtype: np.dtype) -> Scan | None:
     """Read the scan of a file of lines; None if there is none, or the file has changed other than at its end."""
     import numpy as np
 
-    with contextlib.suppress(FileNotFoundError), scan_path(path).open("rb") as file:
+    with contextlib.suppress(OSError), scan_path(path).open("rb") as file:
         header = _header(file.readline(), run_id, dtype)
         if header is None or header.size > path.stat().st_size or _crc(path, header.size) != header.crc:
             return None
@@ -72,7 +72,7 @@ def load(path: Path, run_id: str, dtype: np.dtype) -> Scan | None:
 
 def n_rows(path: Path) -> int:
     """Return how many lines the scan of a file has; 0 if there is none."""
-    with contextlib.suppress(FileNotFoundError, MsgspecError, UnicodeDecodeError), scan_path(path).open("rb") as file:
+    with contextlib.suppress(OSError, MsgspecError, UnicodeDecodeError), scan_path(path).open("rb") as file:
         return Decoder(Header).decode(file.readline()).n_rows
     return 0
 
