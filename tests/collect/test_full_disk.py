@@ -15,6 +15,8 @@ from replication.collect import runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.store import Store
 
+ROOT = Path(__file__).parents[2]
+
 CHILD = """
 import resource, sys
 sys.path.insert(0, {tests!r})
@@ -41,7 +43,7 @@ def limited(n_bytes: int | None):
 def command(*arguments: str, n_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "replication", *arguments], capture_output=True, text=True,
-        cwd=Path(__file__).parents[2], preexec_fn=limited(n_bytes),
+        cwd=ROOT, preexec_fn=limited(n_bytes),
     )  # fmt: skip
 
 
@@ -86,6 +88,17 @@ def test_commands_on_a_full_disk_end_with_one_error_and_resume(small, tmp_path):
     pd.testing.assert_frame_equal(Store(tmp_path / "store").score_table(), table)
 
 
+def test_a_file_that_does_not_fit_is_named_and_the_old_one_is_kept(tmp_path):
+    path = tmp_path / "study.monitor.json"
+    path.write_text("{}")
+    code = f"from pathlib import Path; from replication.files import write_json; write_json(Path({str(path)!r}), 'x' * 999)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, preexec_fn=limited(500)
+    )
+    assert done.stderr.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{path}'"
+    assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("name", ["run", "replicate"])
 def test_the_second_process_on_a_run_ends_with_the_process_to_wait_for(small, tmp_path, name):  # noqa: F811
     assert command("run", *small).returncode == 0
@@ -94,8 +107,6 @@ def test_the_second_process_on_a_run_ends_with_the_process_to_wait_for(small, tm
     for path in (tmp_path / "store" / run_id).glob("*.jsonl"):
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))  # an episode is missing
     before = (tmp_path / "store" / run_id / "episodes.jsonl").read_bytes()
-    from replication.store.locking import locked
-
     with locked(tmp_path / "store" / run_id):
         done = command(name, *small)
     assert f"is being written by process {os.getpid()} on `{os.uname().nodename}`" in error_of(done)
