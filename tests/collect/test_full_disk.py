@@ -14,6 +14,7 @@ from test_multirun import small  # noqa: F401  # a fixture
 from replication.collect import runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.store import Store
+from replication.store.locking import locked
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +26,7 @@ from replication.collect import runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.errors import StoreError
 from replication.store import Store
+from replication.store.locking import locked
 job = make_job(n_tasks=60, n_trials=2)
 for limit in {limits!r}:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
