@@ -127,6 +127,9 @@ class _Player:
 
     def play_part(self, jobs: list[runner.Job]) -> int:
         """Play the missing episodes of these jobs, the loaded checkpoint first; returns the number played."""
+        if self._engine is None:
+            for job in jobs:
+                self._store.require_unlocked(job.spec.run_id)
         engine = self._engine = self._engine or build.engine(self._cfg)
         requested, n_played = {job.spec.run_id: job for job in jobs}, 0
         for model, own in sorted(self._work, key=lambda item: item.model.ref != self._loaded):

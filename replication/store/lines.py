@@ -32,7 +32,7 @@ _episode_values, _score_values = attrgetter(*EPISODE_FIELDS), attrgetter(*_SCORE
 BLOCK = 1 << 23
 """Bytes that are read at once."""
 LEVEL = 1
-"""Of compression: higher ones take more time than all else of an append, and save a tenth of the bytes at most."""
+"""Of compression; zlib's own, 6, takes 1.4 times as long for frames that are 6 % smaller."""
 _TAIL = len(b',"crc":"00000000"}')
 _NEWLINE = ord("\n")
 _RECOVERY = {

@@ -148,8 +148,9 @@ def _scores(
         offset[has] = grades.rows["offset"][graded.row[has]]
     columns = {"value": value, "grader": names}
     if details:
-        kept = ([one.get(name) for name in details] for one in store.details(run_id, offset.tolist()))
-        found = np.array(list(kept), np.float64).reshape(n, len(details))
+        read = store.details(run_id, offset.tolist()) if graded is not None else ()
+        kept = [[one.get(name) for name in details] for one in read]
+        found = np.array(kept, np.float64) if kept else np.full((n, len(details)), np.nan)
         columns |= {name: found[:, at] for at, name in enumerate(details)}
     return columns
 
