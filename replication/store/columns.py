@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -56,8 +58,10 @@ class Attempts(NamedTuple):
             rows = np.empty(len(lines), ATTEMPT)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
             rows["reason"] = [reasons[line.stop_reason] for line in lines]
-            for name in ("trial", *COUNTS, "frame"):
-                rows[name] = [getattr(line, name) for line in lines]
+            for name in ("trial", *COUNTS):
+                rows[name] = np.fromiter(map(attrgetter(name), lines), np.int64, len(lines))
+            frames = itertools.chain.from_iterable(map(attrgetter("frame"), lines))
+            rows["frame"] = np.fromiter(frames, np.int64, 3 * len(lines)).reshape(-1, 3)
             rows["number"] = np.arange(block.first, block.first + len(lines))
             rows["offset"], rows["checksum"] = block.offsets, block.checksums
             parts.append(rows)
@@ -140,9 +144,9 @@ class Grades(NamedTuple):
             rows = np.empty(len(lines), GRADE)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
             rows["grader"] = [graders[line.grader] for line in lines]
-            rows["trial"] = [line.trial for line in lines]
+            rows["trial"] = np.fromiter(map(attrgetter("trial"), lines), np.int64, len(lines))
             rows["value"] = np.array([line.value for line in lines], np.float64)
-            rows["attempt"] = [int(line.attempt, 16) for line in lines]
+            rows["attempt"] = np.fromiter([int(line.attempt, 16) for line in lines], np.uint32, len(lines))
             rows["offset"] = block.offsets
             parts.append(rows)
         return cls(tasks, graders, np.concatenate(parts))
