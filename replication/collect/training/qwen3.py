@@ -242,7 +242,7 @@ class Qwen3:
         if queries.at is None:
             d_output.addmm_(dq, w.q)
         else:
-            d_output.index_add_(0, queries.at, dq @ w.q)
+            d_output.index_copy_(0, queries.at, torch.addmm(queries.of(d_output), dq, w.q))
             dx = torch.zeros_like(d_output).index_copy_(0, queries.at, dx)
         _norm_backward(d_output, made.first, w.norms[0], g.norms[0], dx)
         return dx
