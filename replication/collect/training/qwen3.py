@@ -161,8 +161,8 @@ class Qwen3:
             d_logits[torch.arange(len(batch.targets)), batch.targets] -= 1
             d_logits /= len(batch.targets)
             torch.mm(d_logits.T, normed.output, out=self.gradients.embeddings)
-            dx = torch.zeros_like(x)
-            _norm_backward(d_logits @ weights.embeddings, normed, weights.norm, self.gradients.norm, dx)
+            d_normed = _norm_backward(d_logits @ weights.embeddings, normed, weights.norm, self.gradients.norm)
+            dx = d_normed.mul_(normed.scale)
             for layer, gradients, made in zip(
                 reversed(weights.layers), reversed(self.gradients.layers), reversed(passes), strict=True
             ):
@@ -180,13 +180,8 @@ class Qwen3:
         q, q_unit = self._rotated(selected @ w.q.T, w.head_norms[0], queries.of(cos), queries.of(sin))
         k, v = (first.output @ w.kv.T).unflatten(1, (2, -1)).unbind(1)
         k, k_unit = self._rotated(k, w.head_norms[1], cos, sin)
-        shared = self._heads // self._kv_heads
         keys, values = (
-            part.reshape(n_documents, -1, self._kv_heads, 1, self._head_dim)
-            .expand(-1, -1, -1, shared, -1)
-            .flatten(2, 3)
-            .transpose(1, 2)
-            for part in (k, v)
+            part.reshape(n_documents, -1, self._kv_heads, self._head_dim).transpose(1, 2) for part in (k, v)
         )
         placed = _place(q, queries, n_documents).transpose(1, 2)
         result, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -220,7 +215,7 @@ class Qwen3:
         torch.mul(d_product, made.gate, out=d_up)
         torch.ops.aten.silu_backward.grad_input(d_product.mul_(up), raw, grad_input=d_raw)
         torch.mm(d_gate_up.T, made.second.output, out=g.gate_up)
-        _norm_backward(d_gate_up @ w.gate_up, made.second, w.norms[1], g.norms[1], dx)
+        dx.addcmul_(_norm_backward(d_gate_up @ w.gate_up, made.second, w.norms[1], g.norms[1]), made.second.scale)
 
         torch.mm(dx.T, made.attended, out=g.out)
         placed, keys, values, result, sums = made.attention
@@ -230,9 +225,7 @@ class Qwen3:
             d_result, placed, keys, values, result, sums, 0.0, queries.mask is None, attn_mask=queries.mask
         )
         dq = _collect(dq.transpose(1, 2), queries)
-        dk, dv = (
-            part.transpose(1, 2).unflatten(2, (self._kv_heads, -1)).sum(3).flatten(0, 1) for part in (dk, dv)
-        )  # (n_tokens, kv_heads, head_dim)
+        dk, dv = (part.transpose(1, 2).flatten(0, 1) for part in (dk, dv))  # (n_tokens, kv_heads, head_dim)
         dq = self._rotated_backward(dq, made.q_unit, w.head_norms[0], g.head_norms[0], queries.of(cos), queries.of(sin))
         dk = self._rotated_backward(dk, made.k_unit, w.head_norms[1], g.head_norms[1], cos, sin)
         d_kv = torch.cat([dk, dv.flatten(1)], dim=1)
@@ -244,8 +237,7 @@ class Qwen3:
         else:
             d_output.index_copy_(0, queries.at, torch.addmm(queries.of(d_output), dq, w.q))
             dx = torch.zeros_like(d_output).index_copy_(0, queries.at, dx)
-        _norm_backward(d_output, made.first, w.norms[0], g.norms[0], dx)
-        return dx
+        return dx.addcmul_(_norm_backward(d_output, made.first, w.norms[0], g.norms[0]), made.first.scale)
 
     def _rotated(
         self, x: "torch.Tensor", weight: "torch.Tensor", cos: "torch.Tensor", sin: "torch.Tensor"
@@ -259,13 +251,10 @@ class Qwen3:
         self, dy: "torch.Tensor", normed: _Normed, weight: "torch.Tensor", gradient: "torch.Tensor",
         cos: "torch.Tensor", sin: "torch.Tensor",
     ) -> "torch.Tensor":  # fmt: skip
-        import torch
-
         d_output = (dy * cos).add_(_exchanged(dy * sin))
-        dx = torch.zeros_like(d_output)
-        flat = _Normed(normed.output, normed.unit.flatten(0, 1), normed.scale.flatten(0, 1))
-        _norm_backward(d_output.flatten(0, 1), flat, weight, gradient, dx.view(-1, self._head_dim))
-        return dx.flatten(1)
+        flat = _Normed(normed.output, normed.unit.flatten(0, 1), normed.scale)
+        dx = _norm_backward(d_output.flatten(0, 1), flat, weight, gradient)
+        return dx.view_as(dy).mul_(normed.scale).flatten(1)
 
 
 def _norm(x: "torch.Tensor", weight: "torch.Tensor", eps: float) -> _Normed:
@@ -278,15 +267,15 @@ def _norm(x: "torch.Tensor", weight: "torch.Tensor", eps: float) -> _Normed:
 
 
 def _norm_backward(
-    dy: "torch.Tensor", normed: _Normed, weight: "torch.Tensor", gradient: "torch.Tensor", dx: "torch.Tensor"
-) -> None:
-    """Write the gradient of the weight, and add that of the input to `dx`; all (n, width)."""
+    dy: "torch.Tensor", normed: _Normed, weight: "torch.Tensor", gradient: "torch.Tensor"
+) -> "torch.Tensor":
+    """Write the gradient of the weight and return that of the input, before its scale; all (n, width)."""
     import torch
 
     products = dy * normed.unit
     torch.sum(products, dim=0, out=gradient)
-    along = torch.mv(products, weight).div_(-len(weight))
-    dx.addcmul_((dy * weight).addcmul_(normed.unit, along[:, None]), normed.scale)
+    along = torch.mv(products, weight)
+    return (dy * weight).addcmul_(normed.unit, along[:, None], value=-1 / len(weight))
 
 
 def _exchanged(x: "torch.Tensor") -> "torch.Tensor":
