@@ -348,7 +348,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+        self.model.zero_grad()
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:

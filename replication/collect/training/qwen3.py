@@ -118,7 +118,8 @@ class Qwen3:
                 f"`training.implementation=transformers`, or `training.device=cpu`."
             )
         self._model, self._eps, self._head_dim = model, config.rms_norm_eps, config.head_dim
-        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._heads = config.num_attention_heads
+        self._kv_heads = config.num_key_value_heads or self._heads
         self.weights, self.gradients = _parameters(model), _parameters(model)
         positions = torch.arange(config.max_position_embeddings)[None]
         cos, sin = model.model.rotary_emb(torch.zeros(1), positions)
@@ -141,6 +142,9 @@ class Qwen3:
         """Return the mean cross-entropy of the targets and overwrite `gradients` with its gradients."""
         import torch
 
+        if not len(batch.targets):  # as by transformers: a mean of nothing, and nothing to learn
+            self.gradients.flat.zero_()
+            return torch.tensor(torch.nan)
         with torch.no_grad():
             n_documents, n_positions = batch.ids.shape
             cos, sin = (
@@ -318,10 +322,11 @@ def _parameters(model: "Qwen3ForCausalLM") -> Parameters:
 
     c = model.config
     n, width = c.num_hidden_layers, c.hidden_size
-    q, kv = (heads * c.head_dim for heads in (c.num_attention_heads, c.num_key_value_heads))
-    others = [(c.vocab_size, width), (width,), (n, 2, width), (n, 2, c.head_dim)]
-    matrices = [(n, q, width), (2 * n, kv, width), (n, width, q), (2 * n, c.intermediate_size, width)]
-    matrices.append((n, width, c.intermediate_size))
+    heads = c.num_attention_heads
+    q, kv = heads * c.head_dim, (c.num_key_value_heads or heads) * c.head_dim
+    others: list[tuple[int, ...]] = [(c.vocab_size, width), (width,), (n, 2, width), (n, 2, c.head_dim)]
+    matrices: list[tuple[int, ...]] = [(n, q, width), (2 * n, kv, width), (n, width, q)]
+    matrices += [(2 * n, c.intermediate_size, width), (n, width, c.intermediate_size)]
     sizes = [int(np.prod(shape)) for shape in others + matrices]
     flat = torch.zeros(sum(sizes))
     ends = list(itertools.accumulate(sizes))

@@ -30,7 +30,9 @@ def make(shape):
     model = make_model(shape, make_tokenizer(["some text"], 300), 0)
     with torch.no_grad():
         for parameter in model.parameters():  # norms of 1 and small weights would hide errors
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
     return model
 
 
@@ -66,6 +68,19 @@ def test_loss_and_every_gradient_are_those_of_transformers(name, lengths):
     for parameter, gradient in pairs:
         atol = 1e-4 * float(parameter.grad.abs().max()) + 1e-7  # a token that sees only itself has none for its query
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=atol)
+
+
+def test_batch_without_a_token_in_the_loss_has_no_gradient_as_by_transformers():
+    model, batch = make(SHAPE), make_batch(SHAPE, [20])
+    batch.labels[:] = supervised.IGNORED
+    given = tensors(batch)
+    theirs = supervised._loss(model, torch.from_numpy(batch.inputs), (given.rows, given.columns), given.targets)
+    theirs.backward()
+    ours = qwen3.Qwen3(model)
+    ours.loss(tensors(make_batch(SHAPE, [20])))
+    assert ours.gradients.flat.any()
+    assert np.isnan(theirs.item()) and torch.isnan(ours.loss(given)) and not ours.gradients.flat.any()
+    assert not any(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
 
 
 def test_weights_return_to_transformers_as_they_were_read():
