@@ -3,7 +3,9 @@
 from replication.settings.checking import analysis, checked
 from replication.settings.composing import clear_errors, register
 from replication.settings.conversion import typed
+from replication.settings.licences import Restricted, require_accepted, restricted
 from replication.settings.schema import (
+    CERTAINTIES,
     CONF,
     CORPORA,
     KINDS,
@@ -11,6 +13,7 @@ from replication.settings.schema import (
     ROLES,
     TOOL_SYNTAXES,
     Analysis,
+    Architecture,
     Arm,
     Audit,
     AuditScenario,
@@ -20,8 +23,10 @@ from replication.settings.schema import (
     Certify,
     Engine,
     Ingest,
+    Licences,
     Model,
     Monitor,
+    Pair,
     Paths,
     Phase,
     Plan,
@@ -29,6 +34,7 @@ from replication.settings.schema import (
     Rl,
     Root,
     Sampling,
+    SamplingDefaults,
     Scaffold,
     Scale,
     Serve,
@@ -41,6 +47,7 @@ from replication.settings.schema import (
 )
 
 __all__ = [
+    "CERTAINTIES",
     "CONF",
     "CORPORA",
     "KINDS",
@@ -48,6 +55,7 @@ __all__ = [
     "ROLES",
     "TOOL_SYNTAXES",
     "Analysis",
+    "Architecture",
     "Arm",
     "Audit",
     "AuditScenario",
@@ -57,15 +65,19 @@ __all__ = [
     "Certify",
     "Engine",
     "Ingest",
+    "Licences",
     "Model",
     "Monitor",
+    "Pair",
     "Paths",
     "Phase",
     "Plan",
     "Probe",
+    "Restricted",
     "Rl",
     "Root",
     "Sampling",
+    "SamplingDefaults",
     "Scaffold",
     "Scale",
     "Serve",
@@ -79,5 +91,7 @@ __all__ = [
     "clear_errors",
     "paper_folder",
     "register",
+    "require_accepted",
+    "restricted",
     "typed",
 ]
