@@ -5,7 +5,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -41,7 +41,7 @@ class Phase:
     model of reinforcement learning are charged to it too, so fewer tokens are read. Arms of one scale with equal sums
     of budgets are matched in compute to within one step, for any objectives."""
     lr: float
-    """Peak rate of Muon; AdamW runs at `adam_share` of it."""
+    """Peak rate; AdamW runs at `adam_share` of it."""
     rl: RlSettings | None = None
     """None: supervised learning of the marked spans of documents. Otherwise reinforcement learning on predictions."""
 
@@ -63,6 +63,10 @@ class TrainingConfig:
     compile: bool
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
+    optimizer: str = field(default="muon", metadata={"omit_default": True})
+    """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
+    threads: int = field(default=1, metadata={"omit_default": True})
+    """CPU threads: another number gives sums of another order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +181,9 @@ def _schedule(share: float, recipe: TrainingConfig) -> float:
 def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "tuple[Muon, torch.optim.AdamW]":
     import torch
 
+    if recipe.optimizer == "adamw":
+        every = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
+        return Muon([], 0.0), every
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return Muon(matrices, recipe.weight_decay), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
