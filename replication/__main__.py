@@ -23,6 +23,7 @@ STUDY_COMMANDS = {
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
+    "doctor": "print what this machine has and lacks for a study",
     "paper": "build figures, tables, verdicts and paper of a study",
     "certify": "replay a part of a study's episodes with another batch and order, and count what differs",
     "bases": "train the missing base models that the arms start from",

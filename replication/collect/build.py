@@ -5,7 +5,7 @@ All functions take the checked root of settings; parts never see Hydra or OmegaC
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
-from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Scaffold, Selection
+from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
@@ -62,6 +62,20 @@ def public_checkpoints(cfg: settings.Root) -> list[tuple[str, settings.Model]]:
     """List the public models of a study, which are served or trained from, with their positions in conf/."""
     bases = [(f"scales.{name}.checkpoint", s.checkpoint) for name, s in sorted(cfg.scales.items()) if s.checkpoint]
     return [(f"models.{name}", model) for name, model in sorted(cfg.models.items())] + bases
+
+
+def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> None:
+    """Raise ConfigError that names all public checkpoints that are not on this machine; nothing is downloaded.
+
+    keys : positions in conf/ of those that count; None for all. An engine that loads no weights needs none of the hub.
+    """
+    at = sources.place(cfg.paths)
+    wanted = [
+        (key, model) for key, model in public_checkpoints(cfg)
+        if (keys is None or key in keys)
+        and (cfg.engine.kind == "vllm" or checkpoints.folder_of(sources.path_of(model, at)) is not None)
+    ]  # fmt: skip
+    sources.require(wanted, at, cfg.study.name)
 
 
 def _check_scale(cfg: settings.Root, name: str, scale: settings.Scale) -> None:
@@ -119,10 +133,7 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    sources.require(
-        [(f"models.{name}", cfg.models[name]) for name in selected if name in cfg.models], sources.place(cfg.paths),
-        cfg.study.name,
-    )  # fmt: skip
+    require_weights(cfg, {f"models.{name}" for name in selected})
     return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
@@ -335,6 +346,16 @@ def engine(cfg: settings.Root) -> Engine:
     """Build the engine; nothing is started before a checkpoint is loaded."""
     e = cfg.engine
     return engines.load(e.kind, dtype=e.dtype, context=e.context, options=e.options)
+
+
+def places(cfg: settings.Root, n: int) -> Sequence[Place]:
+    """Return where each of `n` engines side by side runs on this machine; ConfigError if that is impossible."""
+    return engines.places(cfg.engine.kind, cfg.engine.options, n)
+
+
+def native(tool_syntax: str) -> Scaffold:
+    """Build the scaffold that reads a syntax of tool calls."""
+    return scaffolds.load("native", tool_syntax)
 
 
 def _shape(scale: settings.Scale) -> Shape:

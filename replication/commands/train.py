@@ -9,13 +9,12 @@ from pathlib import Path
 from replication import settings
 from replication.collect import build
 from replication.collect.training import pool
-from replication.collect.weights import sources
 
 
 def main(cfg: settings.Root) -> None:
     """Train the unfinished training runs of the study."""
-    # Before hours of training for a study that could not be played.
-    sources.require(build.public_checkpoints(cfg), sources.place(cfg.paths), cfg.study.name)
+    settings.require_accepted(cfg)  # before hours of training for a study that could not be played
+    build.require_weights(cfg)
     summary = pool.train_all(
         [(run, build.training_folder(cfg, run)) for run in build.training_runs(cfg)],
         workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),

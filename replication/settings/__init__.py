@@ -3,7 +3,9 @@
 from replication.settings.checking import analysis, checked
 from replication.settings.composing import clear_errors, register
 from replication.settings.conversion import typed
+from replication.settings.licences import Restricted, require_accepted, restricted
 from replication.settings.schema import (
+    CERTAINTIES,
     CONF,
     CORPORA,
     KINDS,
@@ -12,6 +14,7 @@ from replication.settings.schema import (
     SOURCES,
     TOOL_SYNTAXES,
     Analysis,
+    Architecture,
     Arm,
     Audit,
     AuditScenario,
@@ -21,8 +24,10 @@ from replication.settings.schema import (
     Certify,
     Engine,
     Ingest,
+    Licences,
     Model,
     Monitor,
+    Pair,
     Paths,
     Phase,
     Plan,
@@ -30,6 +35,7 @@ from replication.settings.schema import (
     Rl,
     Root,
     Sampling,
+    SamplingDefaults,
     Scaffold,
     Scale,
     Serve,
@@ -42,6 +48,7 @@ from replication.settings.schema import (
 )
 
 __all__ = [
+    "CERTAINTIES",
     "CONF",
     "CORPORA",
     "KINDS",
@@ -50,6 +57,7 @@ __all__ = [
     "SOURCES",
     "TOOL_SYNTAXES",
     "Analysis",
+    "Architecture",
     "Arm",
     "Audit",
     "AuditScenario",
@@ -59,15 +67,19 @@ __all__ = [
     "Certify",
     "Engine",
     "Ingest",
+    "Licences",
     "Model",
     "Monitor",
+    "Pair",
     "Paths",
     "Phase",
     "Plan",
     "Probe",
+    "Restricted",
     "Rl",
     "Root",
     "Sampling",
+    "SamplingDefaults",
     "Scaffold",
     "Scale",
     "Serve",
@@ -81,5 +93,7 @@ __all__ = [
     "clear_errors",
     "paper_folder",
     "register",
+    "require_accepted",
+    "restricted",
     "typed",
 ]
