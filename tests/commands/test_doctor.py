@@ -42,7 +42,9 @@ def test_weights_in_a_folder_are_found_and_an_empty_folder_is_named(tmp_path, of
     assert f"into `{folder}`" in lacking(cfg)["weights smollm2_135m_agent"].remedy
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_text("{}")
-    assert set(lacking(cfg)) & {"weights smollm2_135m", "weights smollm2_135m_agent"} == {"weights smollm2_135m_agent"}
+    assert "weights smollm2_135m_agent" not in lacking(cfg)
+    cfg.paths.weights = str(tmp_path / "none")
+    assert "make weights STUDY=released_small" in lacking(cfg)["weights smollm2_135m"].remedy
 
 
 def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):
