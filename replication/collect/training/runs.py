@@ -171,7 +171,9 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = _initial(run, start)
     curriculum = loop.Curriculum(
-        phases=[_phase(run, plan, tokenizer) for plan in run.phases], recipe=run.recipe, training_seed=run.training_seed
+        phases=[_phase(plan, tokenizer if run.public else None) for plan in run.phases],
+        recipe=run.recipe,
+        training_seed=run.training_seed,
     )
     # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
@@ -212,10 +214,14 @@ def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, P
     return organism.make_model(run.shape, tokenizer, run.training_seed), tokenizer
 
 
-def _phase(run: TrainingRun, plan: PhasePlan, tokenizer: "PreTrainedTokenizerFast") -> loop.Phase:
+def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> loop.Phase:
+    """Return a phase with its corpus.
+
+    public : tokenizer of a public base, in whose chat format the texts are.
+    """
     corpus = corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",))
-    if run.public:
-        corpus = public_bases.rendered(corpus, tokenizer)
+    if public is not None:
+        corpus = public_bases.rendered(corpus, public)
     return loop.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
 
 
