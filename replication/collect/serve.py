@@ -76,6 +76,8 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     if not todo:
         print(f"run: all {sum(len(jobs) for _, jobs in planned)} runs are complete")
         return
+    for job in [job for _, jobs in todo for job in jobs]:
+        store.require_unlocked(job.spec.run_id)
     started = time.monotonic()
     # Sorted so that weights are swapped within one engine before another is started.
     todo.sort(key=lambda item: checkpoints.group(item.model.ref.path))
