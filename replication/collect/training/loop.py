@@ -5,7 +5,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -43,7 +43,7 @@ class Phase:
     model of reinforcement learning are charged to it too, so fewer tokens are read. Arms of one scale with equal sums
     of budgets are matched in compute to within one step, for any objectives."""
     lr: float
-    """Peak rate of Muon; AdamW runs at `adam_share` of it."""
+    """Peak rate; AdamW runs at `adam_share` of it."""
     rl: RlSettings | None = None
     """None: supervised learning of the marked spans of documents. Otherwise reinforcement learning on predictions."""
 
@@ -65,15 +65,21 @@ class TrainingConfig:
     compile: bool
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
-    implementation: str = "transformers"
+    implementation: str = field(default="transformers", metadata={"omit_default": True})
     """Of supervised steps: transformers, or `written_out` (float32 on a CPU): faster, other roundings; see qwen3.py."""
+    optimizer: str = field(default="muon", metadata={"omit_default": True})
+    """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
+    threads: int = field(default=1, metadata={"omit_default": True})
+    """CPU threads: another number gives sums of another order."""
 
     def __post_init__(self) -> None:
         """Reject what the written-out implementation cannot do."""
-        if self.implementation == "written_out" and (self.compile or self.precision != "float32"):
+        is_other = self.compile or self.precision != "float32" or self.optimizer != "muon"
+        if self.implementation == "written_out" and is_other:
             raise ConfigError(
-                f"`training.implementation` is `written_out`, which computes in float32 and is not compiled; got precision "
-                f"{self.precision}, compile {self.compile}. Use `training.implementation=transformers`."
+                f"`training.implementation` is `written_out`, which computes in float32 with Muon and is not compiled; got "
+                f"precision {self.precision}, optimizer {self.optimizer}, compile {self.compile}. Use "
+                f"`training.implementation=transformers`."
             )
 
 
@@ -190,6 +196,9 @@ def _schedule(share: float, recipe: TrainingConfig) -> float:
 def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "tuple[Muon, torch.optim.AdamW]":
     import torch
 
+    if recipe.optimizer == "adamw":
+        every = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
+        return Muon([], 0.0), every
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return Muon(matrices, recipe.weight_decay), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
