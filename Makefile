@@ -23,7 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run ingest gather plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate weights train run ingest gather plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -42,6 +42,9 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
 	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
 
+weights: $(full) ## Have the weights of STUDY's public models here, or of MODEL (a file of conf/model): download, convert
+	$(PY) -m replication weights $(if $(MODEL),study=reanalysis +model@models.$(MODEL)=$(MODEL),study=$(STUDY)) $(ARGS)
+
 train: $(full) ## Train the organisms of STUDY
 	$(PY) -m replication train study=$(STUDY) $(ARGS)
 
@@ -56,6 +59,9 @@ gather: $(any) ## Write the index of STUDY after several jobs or machines collec
 
 plan: $(any) ## Print the cost of STUDY, what it could detect, and the best use of its budget
 	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
+
+doctor: $(any) ## Print what this machine has and lacks for STUDY
+	@$(PY) -m replication doctor study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(ARGS)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 STUDY_COMMANDS = {
+    "weights": "have the weights of a study's public models on this machine: download, convert, check",
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
     "serve": "start vLLM as an OpenAI-compatible server for one checkpoint of a study",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
+    "doctor": "print what this machine has and lacks for a study",
     "paper": "build figures, tables, verdicts and paper of a study",
     "certify": "replay a part of a study's episodes with another batch and order, and count what differs",
     "bases": "train the missing base models that the arms start from",

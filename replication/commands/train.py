@@ -13,6 +13,8 @@ from replication.collect.training import pool
 
 def main(cfg: settings.Root) -> None:
     """Train the unfinished training runs of the study."""
+    settings.require_accepted(cfg)  # before hours of training for a study that could not be played
+    build.require_weights(cfg)
     summary = pool.train_all(
         [(run, build.training_folder(cfg, run)) for run in build.training_runs(cfg)],
         workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replication.analyse.rules import collected, cost, groups, published, rows, shared
+from replication.analyse.rules import collected, cost, groups, literature, published, rows, shared
 from replication.analyse.rules.data import Power, Rule, StudyData
 from replication.analyse.rules.published import not_published
 from replication.errors import AnalysisError
@@ -80,5 +80,9 @@ RULES: Mapping[str, DecisionRule] = {
     ),
     "cheaper": DecisionRule(
         parameters=("alpha",), published=not_published(published.needs_costs), collected=cost.cheaper,
+    ),
+    "literature_mean": DecisionRule(
+        parameters=("alpha", "sesoi", "unstated_tasks"), published=literature.literature_mean,
+        collected=literature.not_collected, published_targets=("T3",),
     ),
 }  # fmt: skip
