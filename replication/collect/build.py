@@ -370,7 +370,8 @@ def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
     return loop.TrainingConfig(
         batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
         decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
-        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, optimizer=t.optimizer, threads=t.threads,
+        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,
+        optimizer=t.optimizer, threads=t.threads,
     )  # fmt: skip
 
 

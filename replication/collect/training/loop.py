@@ -16,6 +16,8 @@ from replication.collect.training.costs import StepResult, flop_counter
 from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.rl import RlSettings
+from replication.collect.training.written_out import WrittenOut
+from replication.errors import ConfigError
 from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
@@ -63,10 +65,23 @@ class TrainingConfig:
     compile: bool
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
+    implementation: str = "transformers"
+    """Of supervised steps: transformers, or `written_out` (float32 on a CPU): faster, other roundings; see qwen3.py."""
     optimizer: str = field(default="muon", metadata={"omit_default": True})
     """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
     threads: int = field(default=1, metadata={"omit_default": True})
     """CPU threads: another number gives sums of another order."""
+
+    def __post_init__(self) -> None:
+        """Reject what the written-out implementation cannot do."""
+        if self.implementation == "written_out" and (
+            self.compile or self.precision != "float32" or self.optimizer != "muon"
+        ):
+            raise ConfigError(
+                f"`training.implementation` is `written_out`, which computes in float32 and is not compiled, with Muon; got "
+                f"precision {self.precision}, compile {self.compile}, optimizer {self.optimizer}. Use "
+                f"`training.implementation=transformers`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +181,7 @@ def train(
         except KeyboardInterrupt:
             _save_state(state_file, run.state())
             raise
+        run.finish()
     model.eval()
     return run.trained()
 
@@ -216,12 +232,21 @@ class _Run:
         self.n_steps, self.start_flops = 0, self.flops
         self.counts: Counts = {}
         self.documents.append(self.counts)
-        self.optimizers = _optimizers(self.model, self.curriculum.recipe)
+        recipe = self.curriculum.recipe
+        written_out = recipe.implementation == "written_out" and self.phase.rl is None
+        self.written_out = WrittenOut(self.model, recipe.weight_decay, recipe.clip) if written_out else None
+        self.optimizers = self.written_out.optimizers if self.written_out else _optimizers(self.model, recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
+
+    def finish(self) -> None:
+        """Give the model the weights of now."""
+        if self.written_out:
+            self.written_out.write()
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes; `torch.save` can write it."""
         self._read_losses()
+        self.finish()
         return {
             "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
             "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens,
@@ -234,6 +259,8 @@ class _Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Return to a saved state within the current phase."""
         self.model.load_state_dict(state["model"])
+        if self.written_out:
+            self.written_out.read()
         if self.reference:
             self.reference.load_state_dict(state["reference"])
         muon, adamw = self.optimizers
@@ -262,6 +289,8 @@ class _Run:
                 tokenizer=self.tokenizer, seed=seed, counts=self.counts,
             )  # fmt: skip
             stream = itertools.islice(stream, self.n_steps, None)
+            if self.written_out:
+                return self.written_out.learn(stream)
             return supervised.learn(self.model, stream, recipe.precision, self._update)
         assert self.reference is not None  # `begin` creates one for every phase with `rl`
         predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
@@ -329,7 +358,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+        self.model.zero_grad()
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
