@@ -78,7 +78,7 @@ class TrainingConfig:
             self.compile or self.precision != "float32" or self.optimizer != "muon"
         ):
             raise ConfigError(
-                f"`training.implementation` is `written_out`, which computes in float32 and is not compiled, with Muon; got "
+                f"`training.implementation` is `written_out`, which uses Muon, computes in float32 and is not compiled; got "
                 f"precision {self.precision}, compile {self.compile}, optimizer {self.optimizer}. Use "
                 f"`training.implementation=transformers`."
             )
