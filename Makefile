@@ -23,7 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run ingest gather plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate train run ingest sweep status gather wandb-sync plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -50,6 +50,16 @@ run: $(full) ## Play the missing episodes of STUDY into the store
 
 ingest: $(any) ## Store the results of official harnesses that STUDY names
 	$(PY) -m replication ingest study=$(STUDY) $(ARGS)
+
+LAUNCHER ?= local
+sweep: $(full) ## Start the unfinished jobs of STUDY, one per checkpoint: LAUNCHER=slurm, ray or local
+	$(PY) -m replication sweep study=$(STUDY) launcher=$(LAUNCHER) $(ARGS)
+
+status: $(any) ## List the jobs of STUDY: state, episodes, time left, failures; with the ARGS of its sweep
+	@$(PY) -m replication status study=$(STUDY) $(ARGS)
+
+wandb-sync: $(full) ## Log tables and figures of STUDY to wandb and upload what was logged offline
+	@$(PY) -m replication wandb_sync study=$(STUDY) $(ARGS)
 
 gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
 	$(PY) -m replication gather study=$(STUDY) $(ARGS)
