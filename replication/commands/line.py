@@ -7,8 +7,10 @@ any number of times: what is finished is kept.
 
 from pathlib import Path
 
+from replication import processes
 from replication.collect.launch import line as lines
 from replication.collect.launch import manifest as manifests
+from replication.collect.launch import slurm
 from replication.errors import LaunchError
 
 
@@ -23,7 +25,12 @@ def main(arguments: list[str]) -> int:
         )
     manifest, line = manifests.read_line(Path(arguments[0]), int(arguments[1]))
     cfg = lines.compose(line)
-    code = lines.run_line(manifest, line, cfg)
+    slurm.interrupt_before_the_end()
+    try:
+        code = lines.run_line(manifest, line, cfg)
+    except KeyboardInterrupt:
+        slurm.requeue(processes.exit_code())
+        raise
     if not code:
         log_job(cfg, line.checkpoint, manifest.folder_of(line))
     return code

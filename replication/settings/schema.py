@@ -156,11 +156,11 @@ class Launcher:
     memory_gib: int | None = whole(1, 100_000, None)  # of a job; null: the cluster's default
     time_min: int | None = whole(1, 10_000_000, None)  # limit of a job of SLURM; null: the partition's
     partition: str | None = limited(None)  # of SLURM; null: its default
-    requeue: bool = True  # SLURM queues a preempted job again
+    requeue: bool = True  # SLURM queues a job again that was preempted, reached its time limit or lost its node
     setup: list[str] = limited(list)  # shell lines before a job of SLURM, such as `module load cuda`
     options: list[str] = limited(list)  # more options of sbatch
     address: str | None = limited(None)  # of a running Ray; null: the one on this machine, else one is started
-    retries: int = whole(0, 1_000, 3)  # of a task of Ray whose machine was lost
+    retries: int = whole(0, 1_000, 10)  # of a job that its time limit, a preemption or a lost machine ended
 
 
 @dataclass

@@ -90,8 +90,8 @@ def upload(cfg: settings.Root) -> str:
     n_left = len(waiting(results))
     if n_left:
         raise LaunchError(
-            f"{n_left} of {len(folders)} runs could not be uploaded to wandb: {said[-1]}. Nothing is lost; check the network "
-            f"and the key, and repeat the command."
+            f"{n_left} of {len(folders)} runs could not be uploaded to wandb: {said[-1]}. Nothing is lost; check the "
+            f"network and the key, and repeat the command."
         )
     return f"{len(folders)} runs uploaded"
 

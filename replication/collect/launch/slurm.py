@@ -1,12 +1,14 @@
 """Submit lines of a manifest as one array job of SLURM, and read its queue.
 
 sbatch itself, not Hydra's launcher for it: nothing has to live on the login node until the last job ends, the exit code
-of a line becomes the state of its job, and SLURM's own requeueing starts the same command again, which resumes.
+of a line becomes the state of its job, and a requeued job is the same command, which resumes.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ from replication.files import write_text
 
 JOBS = "slurm.txt"
 """File of the ids of the array jobs that were submitted for a manifest."""
+REQUEUES = "REPLICATION_REQUEUES"
+"""Environment variable of a job: how often it may queue itself again."""
 _WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SUSPENDED", "RUNNING", "COMPLETING")
 
 
@@ -38,7 +42,7 @@ def _sbatch(asked: settings.Launcher, manifest: Manifest, lines: Sequence[Line])
         "job-name": manifest.folder.name, "array": ",".join(str(line.line) for line in lines) + limit, "output": str(log),
         "open-mode": "append", "cpus-per-task": asked.cpus, "gres": f"gpu:{asked.gpus}" if asked.gpus else None,
         "mem": f"{asked.memory_gib}G" if asked.memory_gib else None, "time": asked.time_min, "partition": asked.partition,
-        "signal": "B:TERM@60",  # a minute before the time limit: engines are closed and the attempt is recorded
+        "signal": "B:USR1@60",  # a minute before the time limit; some sites send it before they preempt a job, too
     }  # fmt: skip
     options = [f"--{key}={value}" for key, value in chosen.items() if value is not None]
     return ["sbatch", "--parsable", "--requeue" if asked.requeue else "--no-requeue", *options, *asked.options]
@@ -46,8 +50,32 @@ def _sbatch(asked: settings.Launcher, manifest: Manifest, lines: Sequence[Line])
 
 def _script(asked: settings.Launcher, manifest: Manifest) -> str:
     run = shlex.join(command(manifest, "N")[:-1])
-    # exec: the command itself gets the signals of SLURM.
-    return "\n".join(["#!/bin/sh", *asked.setup, f'exec {run} "$SLURM_ARRAY_TASK_ID"', ""])
+    return "\n".join(
+        [
+            "#!/bin/sh", *asked.setup,
+            f"export {REQUEUES}={asked.retries if asked.requeue else 0}",
+            "trap '' USR1",  # until the command can record it
+            f'exec {run} "$SLURM_ARRAY_TASK_ID"',  # exec: the command itself gets the signals of SLURM
+            "",
+        ]
+    )  # fmt: skip
+
+
+def interrupt_before_the_end() -> None:
+    """Let the signal that SLURM sends before it ends a job interrupt this process, as SIGTERM does."""
+    if REQUEUES in os.environ:
+        signal.signal(signal.SIGUSR1, signal.getsignal(signal.SIGTERM))
+
+
+def requeue(exit_code: int) -> None:
+    """Queue this job again if that signal ended it: SLURM does so itself only with jobs that it had to kill.
+
+    After `launcher.retries` requeues it is not: a time limit may be too short for any progress.
+    """
+    job, most = os.environ.get("SLURM_JOB_ID"), int(os.environ.get(REQUEUES, "0"))
+    if exit_code == 128 + signal.SIGUSR1 and job and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < most:
+        print(f"line: SLURM is about to end job {job}, which is queued again", flush=True)
+        _call(["scontrol", "requeue", job])
 
 
 def queue(manifest: Manifest) -> dict[int, Waiting]:

@@ -14,8 +14,8 @@ from replication.collect.launch.manifest import Attempt, Line, Manifest, Waiting
 from replication.errors import ConfigError, ReplicationError, StoreError, one_line
 from replication.store import index
 
-INTERRUPTED = (129, 130, 143)
-"""Exit codes after SIGHUP, SIGINT and SIGTERM."""
+INTERRUPTED = (129, 130, 138, 143)
+"""Exit codes after SIGHUP, SIGINT, SIGUSR1 and SIGTERM."""
 OPEN = ("not started", "interrupted", "killed", "failed", "incomplete")
 """States of a line that a sweep starts again; the others are queued, running and done."""
 
@@ -170,13 +170,10 @@ def left(found: list[Row]) -> float | None:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    for unit, size in (("s", 1), ("min", 60)):
+        if seconds < 120 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def require_trained(cfg: settings.Root) -> None:
