@@ -120,9 +120,11 @@ LINKS ?= $(TORCH_CPU_INDEX)/torch
 flags := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --annotation-style line --no-emit-find-links --no-emit-index-url
 lock_cpu := uv pip compile cpu.in --override cpu.overrides.txt $(flags) -o cpu.lock
 lock_gpu := uv pip compile gpu.in $(flags) -o gpu.lock
+lock_cluster := uv pip compile cluster.in -c cpu.lock -c gpu.lock $(flags) -o cluster.lock
 lock: ## Recompile requirements/*.lock after a change of *.in (needs uv)
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cpu) --find-links <local wheel folder>" $(lock_cpu) -q --find-links "$(LINKS)"
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_gpu)" $(lock_gpu) -q
+	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cluster)" $(lock_cluster) -q
 
 clean: ## Remove figures, paper.pdf and caches; results/ (the store), paper/data and .venv stay
 	rm -rf outputs multirun wandb paper/figures paper/tables paper/paper.pdf paper/.build.json

@@ -131,8 +131,8 @@ def _log_paper(cfg: settings.Root, paper: Path, names: Sequence[Path]) -> None:
 
 def _log(cfg: settings.Root, name: str, kind: str, config: Mapping[str, Json], log: Callable[[Any], None]) -> None:
     results = Path(cfg.paths.results)
-    isolate(results)
     try:
+        isolate(results)
         import wandb
 
         with wandb.init(

@@ -95,7 +95,7 @@ def test_a_sweep_survives_preemption_time_limit_a_killed_and_a_failing_job(slurm
     assert "6 lines, 6 to start" in sweep.start()
 
     killed = sweep.trains(0)
-    sweep.trains(1)
+    ending = sweep.trains(1)
     found = sweep.states()
     assert [found[n] for n in range(6)] == ["running"] * 2 + ["queued"] * 4
     assert "6 lines, 0 to start" in sweep.start()  # nothing is submitted twice
@@ -103,7 +103,7 @@ def test_a_sweep_survives_preemption_time_limit_a_killed_and_a_failing_job(slurm
     os.kill(killed, signal.SIGKILL)
     until(lambda: sweep.states()[0] == "killed", "the end of line 0")
 
-    call(slurm, "scancel", "--batch", "--signal=USR1", sweep.attempt(1).job)  # as a minute before the time limit
+    os.kill(ending, signal.SIGUSR1)  # as SLURM does a minute before the time limit
     until(lambda: sweep.attempt(1).exit_code == 138, "the end of line 1")
     until(lambda: sweep.states()[1] == "queued", "the requeue of line 1")
 
@@ -135,7 +135,7 @@ def test_a_sweep_survives_preemption_time_limit_a_killed_and_a_failing_job(slurm
         done = command(stage, *local)
         assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(scores(tmp_path / "results", overrides), scores(tmp_path / "local", local))
-    assert scores(tmp_path / "local", local)["training_run"].nunique() == 6
+    assert scores(tmp_path / "local", local)["unit"].nunique() == 6
 
 
 def test_a_multirun_of_hydra_runs_through_its_launcher_for_slurm(slurm, tmp_path):
