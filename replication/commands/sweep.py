@@ -10,11 +10,13 @@ from replication import multirun, settings
 from replication.collect.launch import local, queue, ray_tasks, slurm, status
 from replication.collect.launch import manifest as manifests
 from replication.collect.launch.manifest import Line, Manifest
+from replication.collect.training import tracking
 from replication.errors import LaunchError
 
 
 def main(cfg: settings.Root) -> None:
     """Start the jobs that are neither done nor on their way."""
+    tracking.check(cfg.tracking)  # every job would end with the same error
     manifest = manifests.plan(cfg, multirun.overrides())
     manifests.write(manifest)
     rows = status.rows(cfg, manifest, queue.read(manifest))

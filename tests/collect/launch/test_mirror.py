@@ -6,7 +6,8 @@ from test_end_to_end import pretend_trained
 
 from replication.collect import build
 from replication.collect.launch import mirror
-from replication.commands import run, wandb_sync
+from replication.commands import run, sweep, wandb_sync
+from replication.errors import ConfigError
 
 NAME = "organism/agent_sft/xs/s0"
 
@@ -43,6 +44,13 @@ def test_disabled_tracking_logs_nothing_and_a_failure_of_wandb_is_a_warning(cfg,
     (tmp_path / "results/wandb").write_text("a file where wandb needs a folder")
     mirror.log_job(cfg, NAME, folder)
     assert "tracking: WARNING, not logged to wandb: " in capsys.readouterr().err and not list(folder.iterdir())
+
+
+def test_a_sweep_that_would_log_online_without_a_key_is_refused_before_anything_is_written(cfg, tmp_path):
+    cfg.tracking.mode = "online"
+    with pytest.raises(ConfigError, match="`tracking.mode` is online, but there is no key"):
+        sweep.main(cfg)
+    assert not (tmp_path / "results/sweeps").exists()
 
 
 @pytest.mark.slow
