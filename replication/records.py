@@ -40,8 +40,8 @@ UNSCORED_REASONS = (
 Target = Literal["T1", "T2", "T3"]
 """Target of inference of an interval: T1 these tasks, T2 tasks like these, T3 the training method."""
 
-Proposition = Literal["A", "B", "C", "D", "E", "P"]
-"""Propositions under test; P is about the published table itself."""
+Proposition = Literal["A", "B", "C", "D", "E", "L", "P"]
+"""Propositions under test; P is about the published table itself, L about what other papers found."""
 
 Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
 

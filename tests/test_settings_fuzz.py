@@ -112,7 +112,7 @@ def stages(root):
         labels=Labels(model="m", revision="r", arm="a", scale=scale, params_b=0.001, training_seed=0),
     )
     return [
-        lambda: [to_json(run) for run in build.training_runs(root)][:1], lambda: build.training_runs(root)[0].name,
+        lambda: [(run.name, to_json(run)) for run in build.training_runs(root)][:1],
         lambda: build.bases(root), lambda: build.served_models(root, ["m"]), lambda: build.served_models(root),
         lambda: [job.spec.run_id for job in build.jobs(root, model)],
         lambda: [job.spec.run_id for job in build.probe_jobs(root, model)],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from replication.analyse import evidence
+from replication.analyse import evidence, synthesis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.stats.families import trend
@@ -50,6 +50,8 @@ class Reanalysis(NamedTuple):
     attempts: pd.DataFrame
     drift: pd.DataFrame
     unspecified: pd.DataFrame
+    literature: synthesis.Synthesis | None
+    """None where no claim is about the literature."""
 
 
 def table_grid(claims: Iterable[Claim], settings: AnalysisSettings) -> Grid:
@@ -59,17 +61,24 @@ def table_grid(claims: Iterable[Claim], settings: AnalysisSettings) -> Grid:
 
 def study_data(claims: Iterable[Claim], settings: AnalysisSettings) -> StudyData:
     """Return the packaged evidence as the data of study `reanalysis`; a collected study adds its scores to it."""
+    claims = list(claims)
     scores, benchmarks = evidence.load_scores(), evidence.load_benchmarks()
     return StudyData(
         study="reanalysis", kind="reanalysis", model_pairs=evidence.load_pairs(), settings=settings,
+        literature=synthesis.load(claims, settings),
         published=PublishedTable(scores, benchmarks, table_grid(claims, settings), settings),
     )  # fmt: skip
 
 
-def analyse(audit: TableAudit, published: pd.DataFrame, settings: AnalysisSettings) -> Reanalysis:
+def analyse(
+    audit: TableAudit,
+    published: pd.DataFrame,
+    settings: AnalysisSettings,
+    literature: synthesis.Literature | None = None,
+) -> Reanalysis:
     """Compute every table.
 
-    audit : of the published table. published : the score table that it comes from.
+    audit : of the published table. published : the score table that it comes from. literature : what other papers found.
     """
     options: dict[str, Any] = {
         "icc": settings.icc, "rho": settings.rho, "unstated_runs": settings.unstated_runs, "level": settings.level,
@@ -91,6 +100,7 @@ def analyse(audit: TableAudit, published: pd.DataFrame, settings: AnalysisSettin
         attempts=evidence.load_attempts(),
         drift=evidence.load_drift(),
         unspecified=evidence.load_unspecified(),
+        literature=None if literature is None else synthesis.synthesise(literature, audit, settings),
     )
 
 
@@ -106,4 +116,5 @@ def tables(r: Reanalysis) -> dict[str, pd.DataFrame]:
             [table.assign(leaderboard=name) for name, table in r.sensitivity.items()], ignore_index=True
         ),
         "pairs_band": r.band, "newer_general": r.newer,
+        **({} if r.literature is None else synthesis.tables(r.literature)),
     }  # fmt: skip

@@ -70,7 +70,7 @@ def analyse(
         secondary = run_secondary_analyses(claims, data, frozen, pairs)
     return Results(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
-        reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings),
+        reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings, published.literature),
         sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
     )  # fmt: skip
 

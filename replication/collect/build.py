@@ -15,7 +15,7 @@ from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
-from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Scaffold, Selection
+from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
@@ -316,6 +316,16 @@ def engine(cfg: settings.Root) -> Engine:
     """Build the engine; nothing is started before a checkpoint is loaded."""
     e = cfg.engine
     return engines.load(e.kind, dtype=e.dtype, context=e.context, options=e.options)
+
+
+def places(cfg: settings.Root, n: int) -> Sequence[Place]:
+    """Return where each of `n` engines side by side runs on this machine; ConfigError if that is impossible."""
+    return engines.places(cfg.engine.kind, cfg.engine.options, n)
+
+
+def native(tool_syntax: str) -> Scaffold:
+    """Build the scaffold that reads a syntax of tool calls."""
+    return scaffolds.load("native", tool_syntax)
 
 
 def _shape(scale: settings.Scale) -> Shape:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -149,6 +149,7 @@ def collect(
     limit: FailureLimit = FailureLimit(),
     prices: Prices | None = None,
     is_shared: bool = False,
+    order: Callable[[Sequence[Item]], list[Item]] | None = None,
 ) -> Played:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns their counts.
 
@@ -159,6 +160,7 @@ def collect(
     position : row of the progress bar among those of other processes.
     prices : for the cost in the manifests; None: no cost.
     is_shared : whether other engines of this command may be on the same cards.
+    order : sorts the episodes before they start; None: trials within tasks within jobs, as listed.
     """
     require_room(store, engine, jobs)
     description = engine.describe()
@@ -174,6 +176,7 @@ def collect(
             for job in jobs
         }
         items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
+        items = items if order is None else order(items)
         _grade_ungraded(jobs, writers)
         account.start()
         pool = _Pool(engine, writers, account, limit)

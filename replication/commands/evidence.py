@@ -28,6 +28,10 @@ COLUMNS = {
     "attempts": "attempt date benchmark value comparator comparator_value unit n_tasks finding note",
     "drift": "id claim paper press outlet drift needed exists",
     "unspecified": "benchmark setting stated known nearest certainty note",
+    "world_models": "paper model benchmark treatment treatment_percent control_percent n_tasks design pool certainty",
+    "run_spreads": "paper benchmark model training level runs sd_points certainty",
+    "tuned_pairs": "agent base benchmark agent_percent base_percent n_tasks domain certainty",
+    "independent_tests": "comparator benchmark role metric unit value comparator_value n_tasks certainty",
 }
 """Columns that are printed of each table; the files have all."""
 

@@ -86,6 +86,25 @@ def _pairs(results: Results) -> dict[str, Figure]:
     return {"pairs": pairs.draw(results.reanalysis.gaps["bfcl_v3"], results.reanalysis.band)}
 
 
+def _literature(results: Results) -> dict[str, Figure]:
+    from replication.analyse.synthesis import CLASSES, NAMES, OTHER
+    from replication.publish.figures import literature
+
+    found = results.reanalysis.literature
+    if found is None:
+        return {}
+    classes = {name: NAMES[name] for name in CLASSES if name in set(found.effects["set"])}
+    fitted = found.leave_one_out.rename(columns={"mean": "value"})
+    left_out = {name: NAMES[name] for name in dict.fromkeys(fitted["set"]) if name not in (OTHER, "in")}
+    return {
+        "literature_forest": literature.draw_forest(
+            found.papers, found.effects, found.means, found.published, classes
+        ),
+        "literature_funnel": literature.draw_funnel(found.effects, found.published, classes),
+        "literature_left_out": literature.draw_leave_one_out(fitted, left_out),
+    }  # fmt: skip
+
+
 def _forests(results: Results) -> dict[str, Figure]:
     from replication.publish.figures import forest
 
@@ -167,6 +186,10 @@ OUTPUTS: tuple[Output, ...] = (
     FigureOutput(
         path="figures/pairs.svg", title="Agent-tuned against general models, by size",
         module="publish/figures/pairs.py", draw=_pairs,
+    ),
+    FigureOutput(
+        path="figures/literature_<figure>.svg", title="What other papers found: forest, funnel, each paper left out",
+        module="publish/figures/literature.py", draw=_literature,
     ),
     TableOutput(
         path="data/reanalysis/<table>.csv", title="Every table of the reanalysis",

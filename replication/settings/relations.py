@@ -10,10 +10,13 @@ from replication.settings.schema import CONF, ROLES, Root, Scale
 RESERVED = {"study": ("audit",), "scaffolds": ("probe",)}
 """outputs/audit has the audits of tables; the probe's runs are planned by `probe.n_tasks`."""
 
+WAITING = 4
+"""Most episodes in flight per request of a batch."""
+
 
 def check_relations(root: Root) -> None:
     """Check what no single setting can violate; raises ConfigError."""
-    for check in (_names, _arms, _scales, _models, _benchmarks, _tokens, _training, _analysis, _calibration):
+    for check in (_names, _arms, _scales, _models, _benchmarks, _engine, _tokens, _training, _analysis, _calibration):
         check(root)
 
 
@@ -79,6 +82,17 @@ def _benchmarks(root: Root) -> None:
     for name, choice in root.benchmarks.items():
         if choice.split != "evaluation":
             raise ConfigError(f"`benchmarks.{name}.split` is {choice.split!r}; a study is played on `evaluation` only.")
+
+
+def _engine(root: Root) -> None:
+    # More than the batch holds only waits in the engine's queue, and that time counts as the episode's (paper/log.md).
+    batch = root.engine.options.get("max_num_seqs")
+    if isinstance(batch, int) and batch > 0 and root.engine.concurrency > WAITING * batch:
+        raise ConfigError(
+            f"`engine.concurrency` must be at most {WAITING} times `engine.options.max_num_seqs`, {batch}; got "
+            f"{root.engine.concurrency}: the other episodes would wait in the engine's queue. Lower it to {batch}, or "
+            f"raise `max_num_seqs`."
+        )
 
 
 def _tokens(root: Root) -> None:

@@ -177,8 +177,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes`, `episode_s`, `max_failed`, `min_failures` and the options that the kind lists
-    as `speed_only`; the run's manifest has those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `order`, `episode_s`, `max_failed`, `min_failures` and the options that the
+    kind lists as `speed_only`; the run's manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -186,6 +186,7 @@ class Engine:
     context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
     concurrency: int = whole(1, 100_000)  # episodes in flight
     processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
+    order: str = one_of(("listed", "longest_first"), "listed")  # in which a checkpoint's episodes start
     episode_s: float | None = real(0.0, 1e9, None, above=True)  # time limit of an episode, which is then unscored
     max_failed: float = fraction(0.5)  # share of the episodes played that may fail; above it the run stops
     min_failures: int = whole(0, 1_000_000, 10)  # so many never stop a run

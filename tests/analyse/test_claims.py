@@ -31,7 +31,7 @@ def changed(tmp_path, **changes):
 
 def test_every_proposition_has_a_claim_with_a_full_source():
     claims = load_claims(FOLDER)
-    assert {claim.proposition for claim in claims} == {"P", "A", "B", "C", "D", "E"}
+    assert {claim.proposition for claim in claims} == {"P", "A", "B", "C", "D", "E", "L"}
     for claim in claims:
         assert set(claim.source) == {"reference", "place", "url", "date_read"}
         assert claim.unspecified

@@ -26,7 +26,13 @@ from replication.store.locking import locked
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
 SCALES = (("s", 0.0015), ("xs", 0.0005))
-PUBLISHED_FIGURES = {f"{name}.svg" for name in ("forest_published", "fragility", "tipping", "grim", "pairs")}
+PUBLISHED_FIGURES = {
+    f"{name}.svg"
+    for name in (
+        "forest_published", "fragility", "tipping", "grim", "pairs",
+        "literature_forest", "literature_funnel", "literature_left_out",
+    )
+}  # fmt: skip
 ARMS = {"base": 0.1, "agent_sft": 0.4, "lwm_then_sft": 0.6, "sft_then_lwm_rl": {"xs": 0.5}}
 
 
@@ -149,6 +155,7 @@ def test_reanalysis_needs_no_store_and_says_that_nothing_was_run(folder):
     assert {"data/verdicts.json", "data/published.csv", "data/numbers.json", "paper.pdf"} <= written
     assert {
         "data/reanalysis/pairs.csv",
+        "data/reanalysis/literature_means.csv",
         "data/reanalysis/audit_tipping.csv",
         "data/reanalysis/fragility_map.csv",
     } <= written

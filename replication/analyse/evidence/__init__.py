@@ -11,11 +11,22 @@ do not belong here.
 `attempts.csv`          measurements and reports by others
 `drift.csv`             sentences of the paper as the press retold them
 `unspecified.csv`       settings that the paper does not state, per benchmark
+`world_models.csv`      what training on next observations did to agents in other papers
+`run_spreads.csv`       standard deviations between runs in other papers
+`tuned_pairs.csv`       agent-tuned models against their bases in other papers, in and outside of their domain
+`independent_tests.csv` tests of the released model by others, with a comparator
 
 `python -m replication evidence` prints them. A table of a user is read by the same loaders: `load_scores(Path("mine.csv"))`.
 Not checked: whether a source supports its row; that is for a reader.
 """
 
+from replication.analyse.evidence.literature import (
+    DOMAINS,
+    load_spreads,
+    load_tests,
+    load_tuned_pairs,
+    load_world_models,
+)
 from replication.analyse.evidence.reading import TextTable
 from replication.analyse.evidence.tables import (
     FOLDER,
@@ -32,6 +43,7 @@ from replication.analyse.evidence.tables import (
 )
 
 __all__ = [
-    "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_general", "load_pairs",
-    "load_public", "load_scores", "load_tables", "load_unspecified",
+    "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_general",
+    "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests", "load_tuned_pairs",
+    "load_unspecified", "load_world_models",
 ]  # fmt: skip

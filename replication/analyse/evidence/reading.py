@@ -21,6 +21,9 @@ class TextTable(NamedTuple):
     cells: pd.DataFrame
 
 
+CERTAINTIES = ("read", "inferred")
+
+
 def name_of(source: Path | TextTable) -> str:
     """Return the name of a table in error messages."""
     return source.name
@@ -166,3 +169,7 @@ def date(cell: str) -> str:
         return datetime.date.fromisoformat(cell).isoformat()
     except ValueError:
         raise ValueError("must be a date YYYY-MM-DD") from None
+
+
+ORIGIN: Mapping[str, Convert] = {"source": text, "date_read": date, "certainty": one_of(CERTAINTIES), "note": str}
+"""The last columns of every table."""

@@ -6,8 +6,9 @@ from typing import get_args
 
 import pandas as pd
 
+from replication.analyse.evidence.literature import load_spreads, load_tests, load_tuned_pairs, load_world_models
 from replication.analyse.evidence.reading import (
-    Convert,
+    ORIGIN,
     TextTable,
     count,
     date,
@@ -28,16 +29,12 @@ from replication.records import Proposition
 FOLDER = Path(__file__).parent
 
 SCORE_TYPES = ("binary", "bounded", "composite")
-CERTAINTIES = ("read", "inferred")
 BASES = ("read", "inferred", "alternative", "unknown")
 """Evidence that the general model of a pair is the base of the agent-tuned one: `alternative` is a second candidate,
 `unknown` none."""
 
 STATED = ("yes", "partly", "no")
 DRIFTS = ("kept", "widened", "changed", "mixed up", "reversed", "invented")
-
-_ORIGIN: Mapping[str, Convert] = {"source": text, "date_read": date, "certainty": one_of(CERTAINTIES), "note": str}
-"""The last columns of every table."""
 
 
 def load_scores(source: Path | TextTable = FOLDER / "published_scores.csv") -> pd.DataFrame:
@@ -64,7 +61,7 @@ def load_scores(source: Path | TextTable = FOLDER / "published_scores.csv") -> p
             "table": text, "arm": text, "params_b": or_missing(positive), "benchmark": text, "metric": text,
             "score_type": one_of(SCORE_TYPES), "value_percent": percent, "n_tasks": count,
             "n_clusters": or_missing(count), "runs": or_missing(count), "weight": or_missing(positive),
-            **_ORIGIN,
+            **ORIGIN,
         },
     )  # fmt: skip
     return _with_fractions(table, {"value_percent": "value"})
@@ -77,7 +74,7 @@ def load_benchmarks(source: Path | TextTable = FOLDER / "benchmarks.csv") -> pd.
         key=["id"],
         columns={
             "id": text, "name": text, "n_tasks": count, "primary_metric": text, "runs_in_paper": or_missing(count),
-            "resources_in_paper": str, "judge": str, **_ORIGIN,
+            "resources_in_paper": str, "judge": str, **ORIGIN,
         },
     )  # fmt: skip
 
@@ -93,7 +90,7 @@ def load_tables(source: Path | TextTable = FOLDER / "paper_tables.csv") -> pd.Da
         columns={
             "table": text, "experiment": text, "start": str, "arm": text, "benchmark": text, "metric": text,
             "value_percent": percent, "n_tasks": or_missing(count), "n_clusters": or_missing(count),
-            "runs": or_missing(count), **_ORIGIN,
+            "runs": or_missing(count), **ORIGIN,
         },
     )  # fmt: skip
     return _with_fractions(table, {"value_percent": "value"})
@@ -112,7 +109,7 @@ def load_public(source: Path | TextTable = FOLDER / "public_scores.csv") -> pd.D
             "model": text, "benchmark": text, "metric": text, "value_percent": percent,
             "sft_percent": or_empty(percent), "lwm_rl_percent": or_empty(percent), "n_tasks": count,
             "runs": or_missing(count),
-            "published_in": text, **_ORIGIN,
+            "published_in": text, **ORIGIN,
         },
     )  # fmt: skip
     return _with_fractions(table, {"value_percent": "value", "sft_percent": "sft", "lwm_rl_percent": "lwm_rl"})
@@ -144,7 +141,7 @@ def load_pairs(source: Path | TextTable = FOLDER / "pairs.csv") -> pd.DataFrame:
             "base_identity": one_of(BASES), "params_b": positive, "active_b": or_missing(positive), "licence": str,
             "benchmark": text, "metric": text, "agent_percent": or_empty(percent), "general_percent": or_empty(percent),
             "n_tasks": or_missing(count), "n_clusters": or_missing(count), "runs": or_missing(count),
-            "agent_date": or_empty(date), "general_date": or_empty(date), "measured_by": text, **_ORIGIN,
+            "agent_date": or_empty(date), "general_date": or_empty(date), "measured_by": text, **ORIGIN,
         },
     )  # fmt: skip
     empty = (table["agent_percent"] == "") & (table["general_percent"] == "")
@@ -168,7 +165,7 @@ def load_general(source: Path | TextTable = FOLDER / "general.csv") -> pd.DataFr
         columns={
             "model": text, "family": text, "params_b": positive, "active_b": or_missing(positive), "mode": str,
             "measured_by": text, "date": or_empty(date), "benchmark": text, "metric": text, "value_percent": percent,
-            "n_tasks": count, "n_clusters": count, "runs": or_missing(count), "licence": str, **_ORIGIN,
+            "n_tasks": count, "n_clusters": count, "runs": or_missing(count), "licence": str, **ORIGIN,
         },
     )  # fmt: skip
     return _with_fractions(table, {"value_percent": "value"})
@@ -186,7 +183,7 @@ def load_attempts(source: Path | TextTable = FOLDER / "attempts.csv") -> pd.Data
         columns={
             "attempt": text, "date": str, "model": str, "setup": text, "benchmark": str, "value": or_empty(number),
             "comparator": str, "comparator_value": or_empty(number), "unit": str, "n_tasks": or_missing(count),
-            "runs": or_missing(count), "replicates_table9": one_of(("yes", "no")), "finding": text, **_ORIGIN,
+            "runs": or_missing(count), "replicates_table9": one_of(("yes", "no")), "finding": text, **ORIGIN,
         },
     )  # fmt: skip
 
@@ -202,7 +199,7 @@ def load_drift(source: Path | TextTable = FOLDER / "drift.csv") -> pd.DataFrame:
         key=["id"],
         columns={
             "id": text, "claim": one_of(get_args(Proposition)), "paper": text, "press": text, "outlet": text,
-            "drift": one_of(DRIFTS), "needed": str, "exists": text, **_ORIGIN,
+            "drift": one_of(DRIFTS), "needed": str, "exists": text, **ORIGIN,
         },
     )  # fmt: skip
 
@@ -213,7 +210,7 @@ def load_unspecified(source: Path | TextTable = FOLDER / "unspecified.csv") -> p
         source,
         key=["benchmark", "setting"],
         columns={
-            "benchmark": text, "setting": text, "stated": one_of(STATED), "known": str, "nearest": str, **_ORIGIN,
+            "benchmark": text, "setting": text, "stated": one_of(STATED), "known": str, "nearest": str, **ORIGIN,
         },
     )  # fmt: skip
 
@@ -237,5 +234,9 @@ TABLES: Mapping[str, tuple[str, Callable[..., pd.DataFrame]]] = {
     "attempts": ("attempts.csv", load_attempts),
     "drift": ("drift.csv", load_drift),
     "unspecified": ("unspecified.csv", load_unspecified),
+    "world_models": ("world_models.csv", load_world_models),
+    "run_spreads": ("run_spreads.csv", load_spreads),
+    "tuned_pairs": ("tuned_pairs.csv", load_tuned_pairs),
+    "independent_tests": ("independent_tests.csv", load_tests),
 }
 """Every table by name: its file in this folder and its loader."""

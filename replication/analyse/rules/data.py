@@ -8,6 +8,7 @@ import pandas as pd
 
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.stats.estimates.differences import Unscored
+from replication.analyse.synthesis import Literature
 from replication.analyse.table_audit import PublishedTable
 from replication.analyse.tables.prepared import PreparedScores
 from replication.errors import AnalysisError
@@ -26,6 +27,8 @@ class StudyData:
     published: PublishedTable
     model_pairs: pd.DataFrame | None = None
     """Published scores of agent-tuned models and general ones of the same base."""
+    literature: Literature | None = None
+    """What other papers found."""
     scores: pd.DataFrame | None = None
     """None in a reanalysis."""
     training: pd.DataFrame | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replication.analyse.rules import collected, published, shared
+from replication.analyse.rules import collected, literature, published, shared
 from replication.analyse.rules.data import Rule, StudyData
 from replication.analyse.rules.published import not_published
 from replication.errors import AnalysisError
@@ -75,5 +75,9 @@ RULES: Mapping[str, DecisionRule] = {
     ),
     "cheaper": DecisionRule(
         parameters=("alpha",), published=not_published(published.needs_costs), collected=collected.cheaper,
+    ),
+    "literature_mean": DecisionRule(
+        parameters=("alpha", "sesoi", "unstated_tasks"), published=literature.literature_mean,
+        collected=literature.not_collected, published_targets=("T3",),
     ),
 }  # fmt: skip

@@ -123,7 +123,9 @@ def _execute_in_order(
 def _check(future: Future, run: TrainingRun) -> None:
     try:
         future.result()
-    except (ReplicationError, OSError):
+    except ReplicationError as error:
+        raise type(error)(f"training run `{run.name}` failed: {error}") from error
+    except OSError:
         raise
     except BrokenProcessPool:
         raise TrainingError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from replication import __version__
 from replication.publish.numbers.collected import collected
+from replication.publish.numbers.literature import literature
 from replication.publish.numbers.published import published
 from replication.publish.numbers.reanalysis import reanalysis
 from replication.publish.numbers.verdicts import verdicts
@@ -43,4 +44,5 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
         "published": published(results),
         "collected": collected(results, figures),
         "reanalysis": reanalysis(results.reanalysis, settings) | {"figures": sorted(figures)},
+        "literature": literature(results.reanalysis.literature),
     }  # fmt: skip

@@ -16,8 +16,12 @@ from replication.analyse.evidence import (  # fmt: skip
     load_pairs,
     load_public,
     load_scores,
+    load_spreads,
     load_tables,
+    load_tests,
+    load_tuned_pairs,
     load_unspecified,
+    load_world_models,
 )
 from replication.commands.evidence import WIDTH, main, page
 from replication.errors import EvidenceError
@@ -102,6 +106,27 @@ def test_no_attempt_repeats_table_9():
     assert len(attempts) == 18 and set(attempts["replicates_table9"]) == {"no"}
 
 
+def test_literature_holds_the_counts_that_its_reading_found():
+    table = load_world_models()
+    primary = table[table["pool"] == "primary"]
+    assert len(primary) == 75 and primary["paper"].nunique() == 12 and int((primary["value"] > 0).sum()) == 62
+    assert 100 * primary["value"].median() == pytest.approx(3.3)
+    assert primary["matched_control"].value_counts().to_dict() == {"partly": 41, "yes": 27, "no": 7}
+    assert not (primary["placebo_control"] == "yes").any()
+    only_difference = table[table["treatment_percent"] == ""]
+    assert (100 * only_difference["value"]).round(6).tolist() == [3.8, 10.0, 5.2, -3.9]
+
+
+def test_spreads_and_pairs_of_other_papers_are_fractions():
+    assert load_spreads()["sd"].between(0.001, 0.1).all()
+    pairs = load_tuned_pairs().set_index("row")
+    assert pairs.loc["042", "value"] == pytest.approx(-0.82) and pairs.loc["042", "domain"] == "in"
+
+
+def test_no_independent_test_repeats_table_9():
+    assert set(load_tests()["replicates_table9"]) == {"no"}
+
+
 def test_drift_names_claims_and_every_benchmark_has_open_settings():
     assert set(load_drift()["claim"]) == {"A", "B", "C", "D", "E", "P"}
     assert set(load_scores()["benchmark"]) < set(load_unspecified()["benchmark"])
@@ -150,6 +175,18 @@ def test_row_without_its_origin_does_not_load(tmp_path, name, column):
         ("drift", cell("claim", "Z"), "row 5, column `claim`: must be one of A, B"),
         ("drift", cell("drift", "false"), "row 5, column `drift`: must be one of kept, widened"),
         ("drift", lambda t: t.drop(columns="needed"), "column `needed` is missing"),
+        ("world_models", cell("design", "alone"), "row 5, column `design`: must be one of standalone, warmup"),
+        ("world_models", cell("pool", "best"), "row 5, column `pool`: must be one of primary"),
+        ("world_models", cell("treatment_percent", ""), "row 5, columns `treatment_percent`, .*both are needed"),
+        ("world_models", cell("spread_kind", ""), "row 5, column `spread_kind`: is needed where an SD is given"),
+        ("world_models", cell("runs", "three"), "row 5, column `runs`: must be a number"),
+        ("world_models", lambda t: pd.concat([t, t.iloc[[0]]]), "row 130, columns `row`: repeats an earlier row"),
+        ("run_spreads", cell("sd_points", "0"), "row 5, column `sd_points`: must be a finite number above 0"),
+        ("run_spreads", cell("level", "seed"), "row 5, column `level`: must be one of evaluation, training"),
+        ("tuned_pairs", cell("domain", "yes"), "row 5, column `domain`: must be one of in, near, held_out"),
+        ("tuned_pairs", cell("base_percent", "0.3"), "row 5, column `base_percent`: .* looks like a fraction"),
+        ("independent_tests", cell("role", "judge"), "row 5, column `role`: must be one of agent, simulator"),
+        ("independent_tests", cell("value", ""), "row 5, column `value`: must be a finite number"),
         ("unspecified", cell("stated", "maybe"), "row 5, column `stated`: must be one of yes, partly, no"),
         ("unspecified", lambda t: pd.concat([t, t.iloc[[0]]]), "row 38, columns .*: repeats an earlier row"),
     ],

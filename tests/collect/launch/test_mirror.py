@@ -48,7 +48,7 @@ def test_disabled_tracking_logs_nothing_and_a_failure_of_wandb_is_a_warning(cfg,
 
 def test_a_sweep_that_would_log_online_without_a_key_is_refused_before_anything_is_written(cfg, tmp_path):
     cfg.tracking.mode = "online"
-    with pytest.raises(ConfigError, match="`tracking.mode` is online, but there is no key"):
+    with pytest.raises(ConfigError, match=r"`tracking\.mode` is online, but there is no key"):
         sweep.main(cfg)
     assert not (tmp_path / "results/sweeps").exists()
 

@@ -8,7 +8,7 @@ from test_training import arm_run, base_run
 
 from replication import settings
 from replication.collect.training import loop, pool, runs
-from replication.errors import TrainingError
+from replication.errors import ConfigError
 
 OFF = settings.Tracking(mode="disabled")
 
@@ -46,10 +46,10 @@ def test_study_without_training_runs_trains_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_failed_run_is_named_and_the_others_are_cancelled(base, tmp_path):
-    broken = runs.PhasePlan(corpus="episodes", benchmarks=(("calling", (99,)),), n_tokens=3_000, lr=0.005)
+    broken = runs.PhasePlan(corpus="no_such_corpus", benchmarks=(), n_tokens=3_000, lr=0.005)
     failing = arm_run(base, arm="failing", phases=(broken,))
     later = arm_run(base, arm="later", phases=(runs.PhasePlan(corpus="general", benchmarks=(), n_tokens=1, lr=0.005),))
-    with pytest.raises(TrainingError, match=rf"training run `{failing.name}` failed: "):
+    with pytest.raises(ConfigError, match=rf"training run `{failing.name}` failed: .*no_such_corpus"):
         train([(failing, tmp_path / "failing"), (later, tmp_path / "later")], tmp_path, workers=1)
     assert runs.read_finished(failing, tmp_path / "failing") is None
     assert runs.read_finished(later, tmp_path / "later") is None
