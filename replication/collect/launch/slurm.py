@@ -84,7 +84,7 @@ def queue(manifest: Manifest) -> dict[int, Waiting]:
     if not jobs:
         return {}
     found: dict[int, Waiting] = {}
-    for text in _call(["squeue", "-h", "-r", "-o", "%F|%K|%T|%r"]).splitlines():
+    for text in _call(["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%F|%K|%T|%r"]).splitlines():
         job, task, state, reason = text.split("|", 3)
         if job in jobs and task.isdigit() and state in _WAITS:
             note = f"job {job}_{task} {state.lower()}" + (f", {reason}" if reason != "None" else "")
