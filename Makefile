@@ -23,7 +23,11 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
+<<<<<<< HEAD
 .PHONY: help install test replicate train run ingest sweep status gather wandb-sync plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+=======
+.PHONY: help install test replicate train run ingest gather plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+>>>>>>> main
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -66,6 +70,9 @@ gather: $(any) ## Write the index of STUDY after several jobs or machines collec
 
 plan: $(any) ## Print the cost of STUDY, what it could detect, and the best use of its budget
 	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
+
+doctor: $(any) ## Print what this machine has and lacks for STUDY
+	@$(PY) -m replication doctor study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(ARGS)

@@ -24,6 +24,7 @@ STUDY_COMMANDS = {
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
+    "doctor": "print what this machine has and lacks for a study",
     "paper": "build figures, tables, verdicts and paper of a study",
     "wandb_sync": "log tables and figures of a study to wandb and upload what was logged offline",
     "certify": "replay a part of a study's episodes with another batch and order, and count what differs",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import processes, settings
-from replication.collect import build, checkpoints, ordering, preflight, runner
+from replication.collect import build, checkpoints, ordering, parallel, preflight, runner
 from replication.collect.interfaces import Place
 from replication.errors import EngineError
+from replication.settings.engine_options import parallel_size
 from replication.store import Store
 
 
@@ -29,6 +30,23 @@ def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment
         Assignment(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)])
         for model in build.served_models(cfg, only)
     ]  # fmt: skip
+
+
+class Part(NamedTuple):
+    """Checkpoints that engines of one size serve, with the settings of these engines."""
+
+    cfg: settings.Root
+    planned: list[Assignment]
+
+
+def by_parallel_size(cfg: settings.Root, planned: Sequence[Assignment]) -> list[Part]:
+    """Split the checkpoints by the number of GPUs that each needs, the smallest first."""
+    parts: dict[int, Part] = {}
+    for item in planned:
+        of_size = parallel.sized(cfg, item.model.ref.name)
+        size = parallel_size(of_size.engine)
+        parts.setdefault(size, Part(of_size, [])).planned.append(item)
+    return [parts[size] for size in sorted(parts)]
 
 
 def store_of(cfg: settings.Root) -> Store:
@@ -58,6 +76,8 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     if not todo:
         print(f"run: all {sum(len(jobs) for _, jobs in planned)} runs are complete")
         return
+    for job in [job for _, jobs in todo for job in jobs]:
+        store.require_unlocked(job.spec.run_id)
     started = time.monotonic()
     # Sorted so that weights are swapped within one engine before another is started.
     todo.sort(key=lambda item: checkpoints.group(item.model.ref.path))

@@ -3,7 +3,9 @@
 from replication.settings.checking import analysis, checked
 from replication.settings.composing import clear_errors, register
 from replication.settings.conversion import typed
+from replication.settings.licences import Restricted, require_accepted, restricted
 from replication.settings.schema import (
+    CERTAINTIES,
     CONF,
     CORPORA,
     KINDS,
@@ -11,6 +13,7 @@ from replication.settings.schema import (
     ROLES,
     TOOL_SYNTAXES,
     Analysis,
+    Architecture,
     Arm,
     Audit,
     AuditScenario,
@@ -20,9 +23,14 @@ from replication.settings.schema import (
     Certify,
     Engine,
     Ingest,
+<<<<<<< HEAD
     Launcher,
+=======
+    Licences,
+>>>>>>> main
     Model,
     Monitor,
+    Pair,
     Paths,
     Phase,
     Plan,
@@ -30,6 +38,7 @@ from replication.settings.schema import (
     Rl,
     Root,
     Sampling,
+    SamplingDefaults,
     Scaffold,
     Scale,
     Serve,
@@ -42,6 +51,7 @@ from replication.settings.schema import (
 )
 
 __all__ = [
+    "CERTAINTIES",
     "CONF",
     "CORPORA",
     "KINDS",
@@ -49,6 +59,7 @@ __all__ = [
     "ROLES",
     "TOOL_SYNTAXES",
     "Analysis",
+    "Architecture",
     "Arm",
     "Audit",
     "AuditScenario",
@@ -58,16 +69,23 @@ __all__ = [
     "Certify",
     "Engine",
     "Ingest",
+<<<<<<< HEAD
     "Launcher",
+=======
+    "Licences",
+>>>>>>> main
     "Model",
     "Monitor",
+    "Pair",
     "Paths",
     "Phase",
     "Plan",
     "Probe",
+    "Restricted",
     "Rl",
     "Root",
     "Sampling",
+    "SamplingDefaults",
     "Scaffold",
     "Scale",
     "Serve",
@@ -81,5 +99,7 @@ __all__ = [
     "clear_errors",
     "paper_folder",
     "register",
+    "require_accepted",
+    "restricted",
     "typed",
 ]

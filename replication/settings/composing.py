@@ -64,6 +64,11 @@ def message(error: BaseException) -> str:
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}..."
+    if re.search(r"@models\.\S+ appears more than once", text):
+        text += (
+            ". A study has one pair of each general model: leave one out, or plan it as another study; runs that both have "
+            "are played once"
+        )
     if isinstance(error, KeyValidationError) or isinstance(cause, KeyValidationError):
         text += ". A key that YAML reads as a number, true, false or null must be quoted."
     return f"the settings cannot be composed: {text}"

@@ -16,7 +16,10 @@ WAITING = 4
 
 def check_relations(root: Root) -> None:
     """Check what no single setting can violate; raises ConfigError."""
-    for check in (_names, _arms, _scales, _models, _benchmarks, _engine, _tokens, _training, _analysis, _calibration):
+    checks = (
+        _names, _arms, _scales, _models, _pairs, _benchmarks, _engine, _tokens, _training, _analysis, _calibration,
+    )  # fmt: skip
+    for check in checks:
         check(root)
 
 
@@ -75,6 +78,36 @@ def _models(root: Root) -> None:
         if model.active_b is not None and model.active_b > model.params_b:
             raise ConfigError(
                 f"`models.{name}.active_b` must be at most `params_b`, {model.params_b}; got {model.active_b}."
+            )
+        if root.engine.kind == "vllm" and model.context is not None and root.engine.context > model.context:
+            raise ConfigError(
+                f"`engine.context` {root.engine.context} is more than `models.{name}.context`, {model.context}, the longest "
+                f"that its vendor states. Lower it, or leave the model out."
+            )
+
+
+def _pairs(root: Root) -> None:
+    seen: dict[str, str] = {}
+    for name, pair in root.pairs.items():
+        for side, roles in (("general", ("general",)), ("agent", tuple(role for role in ROLES if role != "general"))):
+            model = getattr(pair, side)
+            _known(f"pairs.{name}.{side}", model, root.models)
+            role = root.models[model].role
+            if role not in roles:
+                raise ConfigError(f"`pairs.{name}.{side}` {model!r} has role {role!r}; allowed: {', '.join(roles)}.")
+            if (other := seen.setdefault(model, name)) != name:
+                raise ConfigError(
+                    f"`pairs.{name}` and `pairs.{other}` both have the model {model!r}, whose scores would count twice. "
+                    f"Leave one pair out, or plan them as two studies: runs that both have are played once."
+                )
+        general, agent = root.models[pair.general], root.models[pair.agent]
+        if general.scale != agent.scale:
+            raise ConfigError(
+                f"`pairs.{name}` has models of the scales {general.scale!r} and {agent.scale!r}; a pair needs one scale."
+            )
+        if pair.base is None and pair.differs is None:
+            raise ConfigError(
+                f"`pairs.{name}` states neither the `base` that both share nor how they differ (`differs`)."
             )
 
 

@@ -17,10 +17,12 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 """The configuration beside the package: the project is used from its checkout."""
 KINDS = ("reanalysis", "controlled", "released")
 """Kinds of study; a claim names those that can answer it."""
-ROLES = ("general", "agent_specific")
+ROLES = ("general", "agent_specific", "world_model")
 """Roles of public checkpoints in comparisons."""
+CERTAINTIES = ("read", "inferred")
+"""Of a fact: read at its source, or concluded from others."""
 CORPORA = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
-TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3")
+TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3", "xlam", "pythonic")
 DEVICES = ("cpu", "cuda")
 LAUNCHERS = ("local", "slurm", "ray")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -91,13 +93,53 @@ class Scale:
 
 
 @dataclass
+class Architecture:
+    """Sizes in the published configuration of a checkpoint, from which the plan computes its memory."""
+
+    layers: int = whole(1, 10_000)
+    attention_layers: int | None = whole(1, 10_000, None)  # with a KV cache; None: all, the others are linear attention
+    hidden: int = whole(1, 1_000_000)
+    heads: int = whole(1, 10_000)
+    kv_heads: int = whole(1, 10_000)
+    head_dim: int = whole(1, 10_000)
+    gated_attention: bool = False  # the query projection has an output gate of its own size
+    intermediate: int = whole(1, 10_000_000)  # of the MLP, or of one expert
+    experts: int = whole(0, 100_000, 0)  # 0: a dense model
+    experts_per_token: int = whole(0, 100_000, 0)
+    shared_intermediate: int = whole(0, 10_000_000, 0)  # of the expert that every token passes
+    linear_key_heads: int = whole(0, 10_000, 0)  # of linear attention
+    linear_value_heads: int = whole(0, 10_000, 0)
+    linear_head_dim: int = whole(1, 10_000, 128)
+    vocabulary: int = whole(1, 10_000_000)
+    tied: bool = False  # one matrix for input and output embedding
+    other_b: float = real(
+        0.0, 100_000.0, 0.0
+    )  # parameters outside the language model, such as a vision tower, billions
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING  # where the sizes are stated
+
+
+@dataclass
+class SamplingDefaults:
+    """Sampling that the vendor of a checkpoint recommends: for information, `sampling` of the study is used."""
+
+    temperature: float = real(0.0, 2.0)
+    top_p: float = real(1e-6, 1.0, 1.0)
+    top_k: int = whole(-1, 10_000_000, -1)
+    repetition_penalty: float = real(0.0, 10.0, 1.0, above=True)
+    presence_penalty: float = real(-2.0, 2.0, 0.0)
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING
+
+
+@dataclass
 class Model:
     """A public checkpoint on the hub, or a folder."""
 
     path: str = located()
     revision: str | None = None  # commit on the hub; of a folder: null, or the hash of its files, which is then checked
     role: str = one_of(ROLES)  # takes the place of the arm
-    pair: str | None = None  # matched pair that it belongs to
+    pair: str | None = None  # matched pair that it belongs to; `pairs` sets it
     base: str | None = None  # checkpoint that its training started from
     family: str | None = None
     scale: str = named()
@@ -106,6 +148,37 @@ class Model:
     tool_syntax: str = one_of(TOOL_SYNTAXES, "hermes")  # of calls in scaffold native
     reasoning_parser: str | None = None  # of vLLM, with the tags of the model's thinking; None if it does not think
     template_options: dict[str, Any] = field(default_factory=dict)  # of the chat template, such as enable_thinking
+    template_note: str | None = None  # what to know about its chat template and its calls
+    tensor_parallel_size: int | None = whole(1, 1_000, None)  # GPUs that serve it; None: as in `engine.options.llm`
+    dtype: str | None = one_of(DTYPES, None)  # of the published weights
+    context: int | None = whole(2, 100_000_000, None)  # longest context that the vendor states, tokens
+    architecture: Architecture | None = None  # None: its memory is unknown to the plan
+    sampling_defaults: SamplingDefaults | None = None
+    licence: str | None = (
+        None  # SPDX identifier or name; `unknown` if nobody read it; None: not stated, such as of a folder
+    )
+    gated: bool = False  # the hub gives the weights to accounts only that accepted the licence
+    certainty: str | None = one_of(CERTAINTIES, None)  # of these facts
+    reference: str | None = None  # where they are stated
+
+
+@dataclass
+class Pair:
+    """A matched pair of public checkpoints: a general one and one that was tuned further."""
+
+    general: str = named()  # of `models`
+    agent: str = named()  # of `models`, role agent_specific or world_model
+    base: str | None = None  # checkpoint that both were trained from, or that the agent was trained from
+    differs: str | None = None  # how the two differ besides the tuning; required where they share no base
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING
+
+
+@dataclass
+class Licences:
+    """Licences that the user has read and accepts."""
+
+    accepted: list[str] = limited(list, distinct=True)  # as `models.NAME.licence` states them
 
 
 @dataclass
@@ -371,11 +444,14 @@ class Plan:
     completion_tokens: float = real(0.0, 1e12)  # per episode
     probe_prompt_tokens: float = real(0.0, 1e12)  # per prediction of the probe
     probe_completion_tokens: float = real(0.0, 1e12)  # per prediction of the probe
-    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine
+    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine, at most
+    flops_per_s: float | None = real(0.0, 1e18, None, above=True)  # of a GPU; None: all models at `tokens_per_s`
+    gpu_memory_gib: float = real(0.0, 1e6, 80.0, above=True)  # of one GPU
+    kib_per_episode: float = real(0.0, 1e9, 8.0)  # that the store keeps
     training_tokens_per_s: float = real(0.0, 1e12, above=True)  # of one training run
     hours_per_task: float = real(0.0, 1e12)  # to write one more task of one benchmark
     currency: str = MISSING
-    price_per_hour: float = real(0.0, 1e12)  # of an engine or a training run
+    price_per_hour: float = real(0.0, 1e12)  # of a GPU, of an engine on the CPU, or of a training run
     price_per_million_prompt_tokens: float = real(0.0, 1e12)
     price_per_million_completion_tokens: float = real(0.0, 1e12)
     budget: float | None = real(0.0, 1e12, None, above=True)  # hours, or money if priced; None: that of both arms
@@ -411,6 +487,8 @@ class Root:
     arms: dict[str, Arm] = field(default_factory=dict)
     scales: dict[str, Scale] = field(default_factory=dict)
     models: dict[str, Model] = limited(dict, keys="model")
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    licences: Licences = field(default_factory=Licences)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
     ingest: dict[str, Ingest] = field(default_factory=dict)

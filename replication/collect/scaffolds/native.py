@@ -3,14 +3,18 @@
     hermes       <tool_call>{"name": "grep", "arguments": {"word": "kavo"}}</tool_call>         Hermes, Qwen2.5, Qwen3
     qwen3_coder  <tool_call><function=grep><parameter=word>kavo</parameter></function></tool_call>   Qwen3-Coder, Qwen3.5
     llama3       {"name": "grep", "parameters": {"word": "kavo"}}; {"name": ...}                Llama 3.1 to 3.3
+    xlam         [{"name": "grep", "arguments": {"word": "kavo"}}, {"name": ...}]               xLAM-2, Hammer
+    pythonic     [grep(word="kavo"), ls()]                                                      ToolACE, watt-tool
 
 A message without a call is the final answer. A call of one of the task's tools in another syntax is malformed and no answer:
 the model is told the right syntax. Its own messages are shown to it unchanged, and results as role `tool`. Calls inside the
 thinking are not executed.
 """
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -170,6 +174,63 @@ def _write_llama3(calls: Sequence[Call]) -> str:
     return "; ".join(_json({"name": c.name, "parameters": c.arguments}) for c in calls)
 
 
+# --- xLAM, whose list of objects the reader of Llama 3 takes one by one -----------------------------------------------
+
+
+def _write_xlam(calls: Sequence[Call]) -> str:
+    return _json([{"name": c.name, "arguments": c.arguments} for c in calls])
+
+
+# --- Python's call syntax --------------------------------------------------------------------------------------------
+
+_LIST = re.compile(r"\[\s{0,9}([A-Za-z_]\w{0,99})\s{0,9}\(")
+
+
+def _read_pythonic(text: str, task: Task) -> Iterator[Call]:
+    tools = {tool.name for tool in task.tools}
+    # A list of another name is a call only where it is the whole reply; elsewhere it is code in an answer.
+    whole = text.endswith("]") and _LIST.match(text)
+    start = next((found for found in _LIST.finditer(text) if found[1] in tools), whole)
+    if not start:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in strings, which are the model's
+            tree = ast.parse(text[start.start() : text.rfind("]") + 1], mode="eval").body
+        if not isinstance(tree, ast.List) or not all(_is_call(node) for node in tree.elts):
+            raise Malformed("error: a reply with calls must be a list of calls with named arguments")
+        read = [
+            (node.func.id, {str(word.arg): ast.literal_eval(word.value) for word in node.keywords})  # type: ignore[attr-defined]
+            for node in tree.elts
+        ]
+        # By way of JSON: other types, and numbers beyond its range, are no arguments.
+        decoded = [(name, decode(json.dumps(values)).value) for name, values in read]
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise Malformed(f"error: bad list of calls: {type(error).__name__}") from None
+    for name, arguments in decoded:
+        yield call(name, arguments, task)
+
+
+def _is_call(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and not node.args
+        and all(word.arg is not None for word in node.keywords)
+    )
+
+
+def _write_pythonic(calls: Sequence[Call]) -> str:
+    return f"[{', '.join(f'{c.name}({_keywords(c)})' for c in calls)}]"
+
+
+def _keywords(one: Call) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in one.arguments.items())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def _from_object(value: Json, task: Task) -> Call:
     if not isinstance(value, dict):
         raise Malformed("error: a call must be a JSON object with name and arguments")
@@ -195,6 +256,10 @@ SYNTAXES = {
     "llama3": Syntax(
         read=_read_llama3, write=_write_llama3, between="\n", form='{"name": "NAME", "parameters": {...}}',
     ),
+    "xlam": Syntax(
+        read=_read_llama3, write=_write_xlam, between="\n", form='[{"name": "NAME", "arguments": {...}}]',
+    ),
+    "pythonic": Syntax(read=_read_pythonic, write=_write_pythonic, between="\n", form="[NAME(argument=...)]"),
 }  # fmt: skip
 
 
