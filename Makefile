@@ -23,11 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-<<<<<<< HEAD
-.PHONY: help install test replicate train run ingest sweep status gather wandb-sync plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
-=======
-.PHONY: help install test replicate train run ingest gather plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
->>>>>>> main
+.PHONY: help install test replicate train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables

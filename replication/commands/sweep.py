@@ -16,7 +16,8 @@ from replication.errors import LaunchError
 
 def main(cfg: settings.Root) -> None:
     """Start the jobs that are neither done nor on their way."""
-    tracking.check(cfg.tracking)  # every job would end with the same error
+    settings.require_accepted(cfg)  # every job would end with the same error
+    tracking.check(cfg.tracking)
     manifest = manifests.plan(cfg, multirun.overrides())
     manifests.write(manifest)
     rows = status.rows(cfg, manifest, queue.read(manifest))

@@ -13,12 +13,9 @@ from replication.collect.training import pool
 
 def main(cfg: settings.Root) -> None:
     """Train the unfinished training runs of the study."""
-<<<<<<< HEAD
+    settings.require_accepted(cfg)  # before hours of training for a study that could not be played
     only = cfg.serve.only
     runs = [run for run in build.training_runs(cfg) if not only or build.organism_name(run) in only]
-=======
-    settings.require_accepted(cfg)  # before hours of training for a study that could not be played
->>>>>>> main
     summary = pool.train_all(
         [(run, build.training_folder(cfg, run)) for run in runs],
         workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),

@@ -23,11 +23,8 @@ from replication.settings.schema import (
     Certify,
     Engine,
     Ingest,
-<<<<<<< HEAD
     Launcher,
-=======
     Licences,
->>>>>>> main
     Model,
     Monitor,
     Pair,
@@ -69,11 +66,8 @@ __all__ = [
     "Certify",
     "Engine",
     "Ingest",
-<<<<<<< HEAD
     "Launcher",
-=======
     "Licences",
->>>>>>> main
     "Model",
     "Monitor",
     "Pair",

@@ -101,7 +101,7 @@ def _safely(task: Callable[..., None], *arguments: Any) -> bool:
         with processes.workers(1) as pool:
             pool.submit(processes.call, task, *arguments).result(2 * START_S)
         return True
-    except (Unavailable, TimeoutError, BrokenProcessPool) as error:
+    except (Unavailable, OSError, BrokenProcessPool) as error:  # OSError: a full disk, or the time limit
         reason = mask_text(str(error)) or "it took too long or was ended"
         print(f"tracking: WARNING, not logged to wandb: {reason}", file=sys.stderr)
         return False

@@ -53,16 +53,12 @@ def log_unlogged(tracking: settings.Tracking, results: Path, folders: Sequence[P
     try:
         with processes.workers(1) as pool:
             pool.submit(processes.call, _log, tracking, results, todo).result(START_S + PER_RUN_S * len(todo))
-<<<<<<< HEAD
-    except (Unavailable, TrainingError, TimeoutError, BrokenProcessPool) as error:
-=======
     except (
-        _Unavailable,
+        Unavailable,
         TrainingError,
         OSError,
         BrokenProcessPool,
     ) as error:  # OSError: a full disk, or the time limit
->>>>>>> main
         n_left = sum((folder / UNLOGGED).exists() for folder in todo)
         reason = mask_text(str(error)) or "it took too long or was ended"
         print(
