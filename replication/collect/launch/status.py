@@ -63,9 +63,9 @@ def progress(cfg: settings.Root, checkpoint: str) -> Progress:
         stored = set(store.runs())
         planned = [index.planned_run(job.spec, job.tasks, job.n_trials) for job in jobs]
         for run in planned:
-            n_done += len(run.keys & store.finished(run.run_id))
+            n_done += len(run.tasks) * run.n_trials - len(store.missing(run.run_id, run.tasks, run.n_trials))
             if run.run_id in stored:
-                n_failed += sum(line.failed for line in store.current_lines(run.run_id).values())
+                n_failed += int(store.current_attempts(run.run_id).failed().sum())
     except ReplicationError as error:
         return Progress(n_planned=n_planned, problem=one_line(error))
     try:
@@ -73,7 +73,7 @@ def progress(cfg: settings.Root, checkpoint: str) -> Progress:
         complete = True
     except StoreError:
         complete = False
-    n_planned = sum(len(run.keys) for run in planned)
+    n_planned = sum(len(run.tasks) * run.n_trials for run in planned)
     return Progress(n_planned=n_planned, n_done=n_done, n_failed=n_failed, complete=complete)
 
 
