@@ -8,14 +8,18 @@ import sys
 import time
 
 import pytest
+from parts import prompt_of
 from sweeps import command, composed, planned, states, study
 from test_end_to_end import pretend_trained
 
+from replication.collect import build, serve
+from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.launch import line as lines
 from replication.collect.launch import manifest as manifests
 from replication.collect.launch import queue, ray_tasks, slurm, status
 from replication.collect.launch.manifest import Attempt, Waiting
-from replication.errors import ConfigError, LaunchError, StoreError
+from replication.commands import run
+from replication.errors import ConfigError, EngineError, LaunchError, StoreError
 
 
 @pytest.fixture
@@ -173,3 +177,27 @@ def test_a_local_sweep_runs_what_is_missing_and_resumes_after_an_interruption(sm
     again = command("sweep", *small)
     assert again.returncode == 0 and "2 lines, 0 to start" in again.stdout
     assert command("gather", *small).returncode == 0
+
+
+def test_episodes_that_the_set_up_ended_are_counted_as_failed_and_not_as_done(small, monkeypatch):
+    cfg = composed(small)
+    pretend_trained(cfg)
+    name = "organism/agent_sft/xs/s0"
+    cfg.serve.only, cfg.engine.processes = [name], 1
+    _, jobs = serve.assignments(cfg, [name])[0]
+    (bad,) = {task.prompt for task in jobs[0].tasks[:1]}
+
+    def reply(request):
+        if prompt_of(request) == bad:
+            raise EngineError("out of memory.")
+        return "answer no"
+
+    monkeypatch.setattr(build, "engine", lambda cfg: ScriptedEngine(reply))
+    with pytest.raises(EngineError, match="1 of 12 episodes failed"):
+        run.main(cfg)
+    counted = status.progress(cfg, name)
+    assert (counted.n_planned, counted.n_done, counted.n_failed, counted.complete) == (12, 11, 1, False)
+    bad = ""
+    run.main(cfg)
+    counted = status.progress(cfg, name)
+    assert (counted.n_done, counted.n_failed, counted.complete) == (12, 0, True)
