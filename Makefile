@@ -23,7 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate weights train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -41,6 +41,9 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
 	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
+
+weights: $(full) ## Have the weights of STUDY's public models here, or of MODEL (a file of conf/model): download, convert
+	$(PY) -m replication weights $(if $(MODEL),study=reanalysis +model@models.$(MODEL)=$(MODEL),study=$(STUDY)) $(ARGS)
 
 train: $(full) ## Train the organisms of STUDY
 	$(PY) -m replication train study=$(STUDY) $(ARGS)

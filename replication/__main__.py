@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 STUDY_COMMANDS = {
+    "weights": "have the weights of a study's public models on this machine: download, convert, check",
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
     "serve": "start vLLM as an OpenAI-compatible server for one checkpoint of a study",

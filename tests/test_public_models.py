@@ -59,7 +59,7 @@ def pairs(hydra_conf):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_states_its_facts_and_their_certainty(models, name):
     model = models[name]
-    assert model.revision is None or re.fullmatch("[0-9a-f]{40}", model.revision)
+    assert model.revision is None or re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", model.revision)
     assert model.scale == f"{model.params_b:g}B" or model.params_b < 0.2
     assert model.licence in EVERY and model.reference
     assert model.certainty in settings.CERTAINTIES and model.context and model.dtype

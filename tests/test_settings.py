@@ -290,7 +290,7 @@ def test_the_home_folder_is_expanded_in_every_path(checked, base, monkeypatch):
     home = "/home/someone"
     assert (root.paths.results, root.paths.paper) == (home, f"{home}/paper")
     assert (root.models["m"].path, root.ingest["b"].folder) == (f"{home}/weights", f"{home}/f")
-    assert build.base_folder(root.scales["xs"]) == Path(home, "base")
+    assert build.base_folder(root, "xs") == Path(home, "base")
     with pytest.raises(ConfigError, match=r"`paths.results` is '~no_such_user_/x', but there is no such home folder"):
         checked(paths={"results": "~no_such_user_/x"})
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from replication import settings
 from replication.collect import build, checkpoints, gpus
+from replication.collect.weights import sources
 
 HUB_S = 5.0
 """Time limit of the question to the hub."""
@@ -39,7 +40,7 @@ def examined(cfg: settings.Root, download_gb: Mapping[str, float]) -> list[Findi
 
     download_gb : published size of each public checkpoint.
     """
-    weights = {name: _weights(name, model) for name, model in sorted(cfg.models.items())}
+    weights = {name: _weights(cfg, name, model) for name, model in sorted(cfg.models.items())}
     missing_gb = sum(download_gb[name] for name, found in weights.items() if found.remedy and found.value == "not here")
     return [
         *_hardware(cfg),
@@ -152,8 +153,8 @@ def _licences(cfg: settings.Root) -> list[Finding]:
 def _organisms(cfg: settings.Root) -> list[Finding]:
     found = []
     for name, scale in sorted(cfg.scales.items()) if cfg.arms else []:
-        has = (build.base_folder(scale) / "config.json").is_file()
-        remedy = "" if has else f"run `make bases STUDY={cfg.study.name}`"
+        has = (build.base_folder(cfg, name) / "config.json").is_file()
+        remedy = "" if has else f"run `make {'weights' if scale.checkpoint else 'bases'} STUDY={cfg.study.name}`"
         found.append(Finding(f"base {name}", "here" if has else "not here", remedy))
     runs = build.training_runs(cfg)
     trained = sum((build.training_folder(cfg, run) / "training.json").is_file() for run in runs)
@@ -163,8 +164,14 @@ def _organisms(cfg: settings.Root) -> list[Finding]:
     return found
 
 
-def _weights(name: str, model: settings.Model) -> Finding:
-    folder = checkpoints.folder_of(model.path)
+def _weights(cfg: settings.Root, name: str, model: settings.Model) -> Finding:
+    at = sources.place(cfg.paths)
+    path = sources.path_of(model, at)
+    if path != model.path:
+        lacks = sources.missing(model, f"models.{name}", at)
+        remedy = f"run `make weights STUDY={cfg.study.name}`; {lacks}" if lacks else ""
+        return Finding(f"weights {name}", "not here" if lacks else f"at `{path}`", remedy)
+    folder = checkpoints.folder_of(path)
     if folder is not None:
         has = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
         remedy = f"put its config.json, tokenizer and *.safetensors into `{folder}`, or set `models.{name}.path`"

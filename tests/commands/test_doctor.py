@@ -38,11 +38,13 @@ def test_missing_weights_cards_disk_and_licences_are_named_with_their_remedies(t
 def test_weights_in_a_folder_are_found_and_an_empty_folder_is_named(tmp_path, offline):
     folder = tmp_path / "weights"
     folder.mkdir()
-    cfg = composed(tmp_path, "study=released_small", f"models.smollm2_135m.path={folder}")
-    assert f"into `{folder}`" in lacking(cfg)["weights smollm2_135m"].remedy
+    cfg = composed(tmp_path, "study=released_small", f"models.smollm2_135m_agent.path={folder}")
+    assert f"into `{folder}`" in lacking(cfg)["weights smollm2_135m_agent"].remedy
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_text("{}")
-    assert set(lacking(cfg)) & {"weights smollm2_135m", "weights smollm2_135m_agent"} == {"weights smollm2_135m_agent"}
+    assert "weights smollm2_135m_agent" not in lacking(cfg)
+    cfg.paths.weights = str(tmp_path / "none")
+    assert "make weights STUDY=released_small" in lacking(cfg)["weights smollm2_135m"].remedy
 
 
 def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):

@@ -122,7 +122,7 @@ def against_a_batch(n: int, rounds: int) -> None:
     with initialize_config_dir(str(settings.CONF), version_base=None):
         cfg = settings.checked(compose("config", overrides=["study=controlled"]))
     engine = build.engine(cfg)
-    base = ModelRef(name="base", path=str(build.base_folder(cfg.scales["xs"])), revision="r")
+    base = ModelRef(name="base", path=str(build.base_folder(cfg, "xs")), revision="r")
     engine.load(base)
     jobs = jobs_of_all_environments(n)
     noting = Noting(engine)
