@@ -65,7 +65,7 @@ class TrainingConfig:
     compile: bool
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
-    implementation: str = "transformers"
+    implementation: str = field(default="transformers", metadata={"omit_default": True})
     """Of supervised steps: transformers, or `written_out` (float32 on a CPU): faster, other roundings; see qwen3.py."""
     optimizer: str = field(default="muon", metadata={"omit_default": True})
     """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
@@ -74,12 +74,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Reject what the written-out implementation cannot do."""
-        if self.implementation == "written_out" and (
-            self.compile or self.precision != "float32" or self.optimizer != "muon"
-        ):
+        is_other = self.compile or self.precision != "float32" or self.optimizer != "muon"
+        if self.implementation == "written_out" and is_other:
             raise ConfigError(
-                f"`training.implementation` is `written_out`, which uses Muon, computes in float32 and is not compiled; got "
-                f"precision {self.precision}, compile {self.compile}, optimizer {self.optimizer}. Use "
+                f"`training.implementation` is `written_out`, which computes in float32 with Muon and is not compiled; got "
+                f"precision {self.precision}, optimizer {self.optimizer}, compile {self.compile}. Use "
                 f"`training.implementation=transformers`."
             )
 

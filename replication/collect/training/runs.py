@@ -77,7 +77,7 @@ class TrainingRun:
                 "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
                 "base": self._base_sha256() if self.base else None, **public,
-                "recipe": _settings_of_recipe(self.recipe), "corpora": corpora.VERSION,
+                "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
             },
             12,
@@ -104,12 +104,6 @@ class TrainingRun:
 def _settings_of(phase: PhasePlan) -> dict[str, Json]:
     # Settings that do not apply are left out, so that new optional settings do not change existing identities.
     return {name: value for name, value in to_json(phase).items() if value is not None}
-
-
-def _settings_of_recipe(recipe: loop.TrainingConfig) -> dict[str, Json]:
-    settings = to_json(replace(recipe, save_every_s=0.0))
-    # Likewise: the first implementation is not named.
-    return {name: value for name, value in settings.items() if (name, value) != ("implementation", "transformers")}
 
 
 def base_record(folder: Path) -> TrainingRecord:
