@@ -27,6 +27,7 @@ DEVICES = ("cpu", "cuda")
 SOURCES = ("hub", "folder", "lora", "gguf", "package")
 """Sources of weights."""
 OPTIMIZERS = ("muon", "adamw")
+LAUNCHERS = ("local", "slurm", "ray")
 DTYPES = ("float32", "bfloat16", "float16")
 POLICIES = ("exclude", "fail", "best", "worst")
 """Policies for missing scores."""
@@ -224,6 +225,24 @@ class Serve:
     host: str = "127.0.0.1"  # command `serve`: the address to listen at; 0.0.0.0 for other machines
     port: int = whole(0, 65_535, 0)  # 0: a free one
     start_s: float = real(0.0, 1e6, 900.0, above=True)  # time limit until the server answers
+
+
+@dataclass
+class Launcher:
+    """Where the jobs of a sweep run, one per checkpoint, and what each asks for; changes no result."""
+
+    kind: str = one_of(LAUNCHERS, "local")
+    parallel: int = whole(0, 100_000, 1)  # jobs side by side; 0: no limit of ours
+    cpus: int = whole(1, 10_000, 1)  # of a job
+    gpus: int = whole(0, 1_000, 0)  # of a job
+    memory_gib: int | None = whole(1, 100_000, None)  # of a job; null: the cluster's default
+    time_min: int | None = whole(1, 10_000_000, None)  # limit of a job of SLURM; null: the partition's
+    partition: str | None = limited(None)  # of SLURM; null: its default
+    requeue: bool = True  # SLURM queues a job again that was preempted, reached its time limit or lost its node
+    setup: list[str] = limited(list)  # shell lines before a job of SLURM, such as `module load cuda`
+    options: list[str] = limited(list)  # more options of sbatch
+    address: str | None = limited(None)  # of a running Ray; null: the one on this machine, else one is started
+    retries: int = whole(0, 1_000, 10)  # of a job that its time limit, a preemption or a lost machine ended
 
 
 @dataclass
@@ -492,6 +511,7 @@ class Root:
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
     serve: Serve = field(default_factory=Serve)
+    launcher: Launcher = field(default_factory=Launcher)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)

@@ -205,6 +205,11 @@ def execute(
 
 def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]":
     if run.base and run.public:
+        if run.recipe.implementation != "transformers":
+            raise TrainingError(
+                f"a public base is trained by transformers; got `training.implementation` {run.recipe.implementation}. Use "
+                f"training=public."
+            )
         return public_bases.load(Path(run.base), run.shape, start)
     if run.base:
         base = Path(run.base)

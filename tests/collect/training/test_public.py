@@ -208,3 +208,9 @@ def test_batches_have_the_replies_in_the_loss(base):
     batch = next(supervised.batches(corpus, "e", batch_tokens=1000, context=1024, tokenizer=tokenizer, seed=0))
     shown = tokenizer.decode(batch.inputs[0][batch.labels[0] != supervised.IGNORED])
     assert "<|im_end|>" in shown and "reply with commands" not in shown and "<|im_start|>" not in shown
+
+
+def test_the_written_out_implementation_is_refused(base, tmp_path):
+    recipe = dataclasses.replace(RECIPE, optimizer="muon", implementation="written_out")
+    with pytest.raises(TrainingError, match=r"a public base is trained by transformers; got .* written_out"):
+        runs.execute(run_of(base, recipe=recipe), tmp_path, lambda p: None)

@@ -159,7 +159,9 @@ def test_implementation_is_part_of_the_identity_only_where_it_is_not_the_first(b
 
 def test_bfloat16_compiling_and_other_devices_are_rejected():
     for change in ({"precision": "bfloat16"}, {"compile": True}):
-        with pytest.raises(ConfigError, match=r"float32 and is not compiled; got .*implementation=transformers"):
+        with pytest.raises(
+            ConfigError, match=r"float32 with Muon and is not compiled; got .*implementation=transformers"
+        ):
             dataclasses.replace(WRITTEN_OUT, **change)
     with pytest.raises(ConfigError, match=r"computes on a CPU; got device meta"):
         qwen3.Qwen3(make_model(SHAPE, make_tokenizer(["some text"], 300), 0).to("meta"))
