@@ -89,8 +89,9 @@ def probabilities(
     result: dict[str, Json] = {}
     for name, fraction in FRACTIONS.items():
         draws = Draws(fraction * np.asarray(effects, float), estimates, covariance, np.random.default_rng(seed))
-        yes, no = decide(draws)
-        result[name] = {"replicated": float(yes.mean()), "not_replicated": float((no & ~yes).mean())}
+        found = decide(draws)
+        refuted = found.not_replicated & ~found.replicated
+        result[name] = {"replicated": float(found.replicated.mean()), "not_replicated": float(refuted.mean())}
     return result
 
 
