@@ -23,7 +23,7 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate train run ingest gather plan paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+.PHONY: help install test replicate weights train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -42,6 +42,9 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
 	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
 
+weights: $(full) ## Have the weights of STUDY's public models here, or of MODEL (a file of conf/model): download, convert
+	$(PY) -m replication weights $(if $(MODEL),study=reanalysis +model@models.$(MODEL)=$(MODEL),study=$(STUDY)) $(ARGS)
+
 train: $(full) ## Train the organisms of STUDY
 	$(PY) -m replication train study=$(STUDY) $(ARGS)
 
@@ -51,11 +54,24 @@ run: $(full) ## Play the missing episodes of STUDY into the store
 ingest: $(any) ## Store the results of official harnesses that STUDY names
 	$(PY) -m replication ingest study=$(STUDY) $(ARGS)
 
+LAUNCHER ?= local
+sweep: $(full) ## Start the unfinished jobs of STUDY, one per checkpoint: LAUNCHER=slurm, ray or local
+	$(PY) -m replication sweep study=$(STUDY) launcher=$(LAUNCHER) $(ARGS)
+
+status: $(any) ## List the jobs of STUDY: state, episodes, time left, failures; with the ARGS of its sweep
+	@$(PY) -m replication status study=$(STUDY) $(ARGS)
+
+wandb-sync: $(full) ## Log tables and figures of STUDY to wandb and upload what was logged offline
+	@$(PY) -m replication wandb_sync study=$(STUDY) $(ARGS)
+
 gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
 	$(PY) -m replication gather study=$(STUDY) $(ARGS)
 
 plan: $(any) ## Print the cost of STUDY, what it could detect, and the best use of its budget
 	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
+
+doctor: $(any) ## Print what this machine has and lacks for STUDY
+	@$(PY) -m replication doctor study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(ARGS)
@@ -110,9 +126,11 @@ LINKS ?= $(TORCH_CPU_INDEX)/torch
 flags := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --annotation-style line --no-emit-find-links --no-emit-index-url
 lock_cpu := uv pip compile cpu.in --override cpu.overrides.txt $(flags) -o cpu.lock
 lock_gpu := uv pip compile gpu.in $(flags) -o gpu.lock
+lock_cluster := uv pip compile cluster.in -c cpu.lock -c gpu.lock $(flags) -o cluster.lock
 lock: ## Recompile requirements/*.lock after a change of *.in (needs uv)
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cpu) --find-links <local wheel folder>" $(lock_cpu) -q --find-links "$(LINKS)"
 	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_gpu)" $(lock_gpu) -q
+	cd requirements && UV_CUSTOM_COMPILE_COMMAND="$(lock_cluster)" $(lock_cluster) -q
 
 clean: ## Remove figures, paper.pdf and caches; results/ (the store), paper/data and .venv stay
 	rm -rf outputs multirun wandb paper/figures paper/tables paper/paper.pdf paper/.build.json

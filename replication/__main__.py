@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 STUDY_COMMANDS = {
+    "weights": "have the weights of a study's public models on this machine: download, convert, check",
     "train": "train the missing organisms of a study",
     "run": "play the missing episodes of a study into the store, then write its index",
     "serve": "start vLLM as an OpenAI-compatible server for one checkpoint of a study",
+    "sweep": "submit or run the unfinished jobs of a study, one per checkpoint",
+    "status": "list the jobs of a study: state, episodes, time left, failures",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
     "plan": "print the cost and the precision of a study before it is run",
+    "doctor": "print what this machine has and lacks for a study",
     "paper": "build figures, tables, verdicts and paper of a study",
+    "wandb_sync": "log tables and figures of a study to wandb and upload what was logged offline",
     "certify": "replay a part of a study's episodes with another batch and order, and count what differs",
     "bases": "train the missing base models that the arms start from",
     "calibrate": "choose the levels of a study per scale on the calibration split",
@@ -31,6 +36,7 @@ STUDY_COMMANDS = {
 
 OTHER_COMMANDS = {
     "replicate": "run a study from start to verdicts: train, run, paper",
+    "line": "run one job of a sweep: results/sweeps/NAME/lines.jsonl NUMBER",
     "audit": "audit a table of published scores: TABLE.csv [treatment control]",
     "diff": "list what differs between two runs or two studies: A B",
     "evidence": "print or check the tables of published numbers",
@@ -43,7 +49,7 @@ OTHER_COMMANDS = {
 COMMANDS = STUDY_COMMANDS | OTHER_COMMANDS
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("study", "engine", "training", "sampling", "analysis", "plan", "monitor")
+GROUPS = ("study", "engine", "training", "sampling", "analysis", "plan", "monitor", "launcher")
 """Groups of conf/ from which a command line selects one file each."""
 
 

@@ -63,6 +63,10 @@ class TrainingError(ReplicationError):
     """A training run cannot start or its result is unusable."""
 
 
+class LaunchError(ReplicationError):
+    """A job of a sweep cannot be submitted, or a line of its manifest failed."""
+
+
 class AnalysisError(ReplicationError):
     """The data cannot support the requested estimate."""
 

@@ -36,8 +36,10 @@ def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write to a full disk fails without it
         raise
     if fsync:
         for folder in (path.parent, path.parent.parent):

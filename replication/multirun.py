@@ -14,8 +14,9 @@ from replication.settings import Root
 from replication.settings.limits import MAX_NAME
 
 _SAME_STUDY = re.compile(
-    r"(hydra|paths|serve|tracking|certify)[./]|hydra$"
-    r"|(study|training|engine\.(processes|concurrency|max_failed|min_failures)|training\.(workers|save_every_s)|paths\.\w+)$"
+    r"(hydra|paths|serve|launcher|tracking|certify)[./]|hydra$"
+    r"|(study|launcher|training|engine\.(processes|concurrency|max_failed|min_failures)|training\.(workers|save_every_s)"
+    r"|paths\.\w+)$"
 )
 """Overrides that say where, by whom or how fast a study is made; `study=NAME` is in its name already."""
 _MAX = 80
@@ -50,12 +51,17 @@ def is_job() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _apart(cfg: Root) -> Root:
+def overrides() -> list[str]:
+    """Return the overrides that composed the settings of this job, without Hydra's own."""
     from hydra.core.hydra_config import HydraConfig
 
-    overrides = list(HydraConfig.get().overrides.task)
-    parts = suffix(overrides)
-    if not any(text.lstrip("+").startswith("study.name=") for text in overrides):
+    return list(HydraConfig.get().overrides.task)
+
+
+def _apart(cfg: Root) -> Root:
+    given = overrides()
+    parts = suffix(given)
+    if not any(text.lstrip("+").startswith("study.name=") for text in given):
         name = "-".join([cfg.study.name, *parts])
         if len(name) > MAX_NAME:
             name = f"{name[: MAX_NAME - 9]}-{stable_hash(name, 8)}"

@@ -43,7 +43,11 @@ Target = Literal["T1", "T2", "T3"]
 Proposition = Literal["A", "B", "C", "D", "E", "L", "P"]
 """Propositions under test; P is about the published table itself, L about what other papers found."""
 
-Outcome = Literal["replicated", "not_replicated", "inconclusive", "not_testable"]
+Outcome = Literal[
+    "replicated", "not_replicated", "inconclusive", "not_testable", "established", "not_established", "estimate"
+]  # fmt: skip
+"""Of new data: the first three. Of what a published table itself shows: established or not. estimate: the target is not the
+claim's own, so nothing is decided at it."""
 
 
 def canonical_json(value: Json) -> str:
@@ -545,9 +549,9 @@ class Verdict:
     """Models, scales, benchmarks and tasks that the answer applies to."""
     target: Target
     outcome: Outcome
-    overall: Outcome
-    """The common outcome of all targets of the claim in this study, else inconclusive."""
     reason: str
+    condition: str = ""
+    """What the target is conditional on: one base, where every arm of a scale starts from the same one."""
     original: Estimate | None = None
     replication: Estimate | None = None
     criteria: Mapping[str, Json] = field(default_factory=dict)

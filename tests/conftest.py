@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import functools
 import os
 import signal
 
@@ -21,6 +22,20 @@ def pytest_configure() -> None:
     # A shell that starts the tests in the background makes them, and all that they start, ignore Ctrl-C.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
+def pytest_runtest_setup(item) -> None:
+    """Skip tests that need a GPU where torch finds none."""
+    if item.get_closest_marker("gpu") and not has_gpu():
+        pytest.skip("needs an NVIDIA GPU with the packages of DEVICE=gpu; torch finds none here")
+
+
+@functools.cache
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
 """The jobs of a Hydra multirun keep their studies apart, and a job that fails is not hidden."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from test_end_to_end import pretend_trained
 
 from replication import settings
@@ -22,6 +24,7 @@ from replication.multirun import suffix
         (["engine=scripted", "+engine.options.reply=ok"], ["engine-scripted", "engine.options.reply-ok"]),
         (["~arms.placebo=null", "study.seed=1"], ["study.seed-1", "f4987b61"]),
         (["study=a", "paths.results=/x", "serve.only=[a]", "training.workers=3", "tracking.mode=disabled"], []),
+        (["launcher=slurm", "launcher.gpus=2", "study.seed=1"], ["study.seed-1"]),
         (["engine.processes=1", "engine.concurrency=4", "hydra.verbose=true", "hydra/launcher=basic"], []),
     ],
 )
@@ -90,6 +93,22 @@ def test_a_failing_job_gives_an_exit_code_and_its_message():
     unused = replication("calibrate", "-m", "study=controlled_tiny", "study.seed=0,1")
     assert unused.returncode == 2
     assert unused.stderr.startswith("error (ConfigError): `calibrate` writes conf/levels/<scale>.yaml, the same file")
+
+
+def test_the_schema_reaches_the_process_of_a_job_as_the_same_classes():
+    settings.register()
+    node = ConfigStore.instance().load("root.yaml").node
+    code = """
+import pickle, sys
+node = pickle.load(sys.stdin.buffer)
+from replication import settings
+from replication.settings.composing import _as_written
+assert node._metadata.object_type is _as_written(settings.Root)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(node), capture_output=True, cwd=settings.CONF.parent
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -198,6 +198,8 @@ def test_one_list_of_each_kind_of_thing():
     [
         ({"engine": {"concurrency": 0}}, r"`engine.concurrency` must be in \[1, 100000\]; got 0"),
         ({"engine": {"processes": 0}}, r"`engine.processes` must be in \[1"),
+        ({"engine": {"order": "shortest"}}, "`engine.order` is 'shortest'; allowed: listed, longest_first"),
+        ({"engine": {"concurrency": 513}}, "at most 4 times `engine.options.max_num_seqs`, 128; got 513: .* to 128"),
         ({"engine": {"dtype": "float8"}}, "`engine.dtype` is 'float8'; allowed: float32, bfloat16, float16"),
         ({"scaffolds": {"compact": {"max_turns": 0}}}, r"`scaffolds.compact.max_turns` must be in \[1"),
         ({"scaffolds": {"compact": {"max_episode_tokens": 0}}}, r"`scaffolds.compact.max_episode_tokens` must be in"),
@@ -288,7 +290,7 @@ def test_the_home_folder_is_expanded_in_every_path(checked, base, monkeypatch):
     home = "/home/someone"
     assert (root.paths.results, root.paths.paper) == (home, f"{home}/paper")
     assert (root.models["m"].path, root.ingest["b"].folder) == (f"{home}/weights", f"{home}/f")
-    assert build.base_folder(root.scales["xs"]) == Path(home, "base")
+    assert build.base_folder(root, "xs") == Path(home, "base")
     with pytest.raises(ConfigError, match=r"`paths.results` is '~no_such_user_/x', but there is no such home folder"):
         checked(paths={"results": "~no_such_user_/x"})
 

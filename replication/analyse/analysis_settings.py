@@ -51,6 +51,10 @@ class AnalysisSettings:
     """Policies that an outcome must survive."""
     bounds: tuple[Unscored, ...]
     """Policies whose outcome is reported in addition."""
+    floor: float
+    """Mean score at which an arm is at the floor of a benchmark; 1 - floor: at the ceiling."""
+    sesois: tuple[float, ...]
+    """Smallest effects of interest at which every verdict is repeated."""
     n_simulations: int
     """Of the A/A check."""
     simulation_seed: int
@@ -75,6 +79,7 @@ def from_conf(analysis: settings.Analysis) -> AnalysisSettings:
     return AnalysisSettings(
         **{
             **chosen, "unscored": tuple(analysis.unscored), "bounds": tuple(analysis.bounds),
+            "sesois": tuple(analysis.sesois),
             "audit": AuditSettings(**grids),
         }
     )  # fmt: skip

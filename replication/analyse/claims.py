@@ -9,6 +9,7 @@ from typing import Any, get_args
 import yaml
 
 from replication.analyse.rules.registry import RULES
+from replication.analyse.rules.shared import LIKE_THESE, THESE
 from replication.errors import ClaimError
 from replication.records import Claim, Proposition, Target
 from replication.settings import CONF, KINDS
@@ -52,6 +53,7 @@ def load_claim(path: Path, kinds: Sequence[str] | None = None) -> Claim:
     for study in content["studies"]:
         _check_choice(path, "studies", study, study_kinds() if kinds is None else kinds)
     _check_all_present(path, "parameters.", content.get("parameters", {}), RULES[content["rule"]].parameters)
+    _check_mean(path, content.get("parameters", {}).get("mean"))
     compare = content.get("compare", {})
     _check_keys(path, "compare.", compare, allowed=COMPARE_KEYS)
     _check_present(path, "compare.", compare, required=("treatment", "control"))
@@ -93,6 +95,16 @@ def _check_source(path: Path, source: object) -> None:
     if not isinstance(source, dict):
         raise ClaimError(f"{path.name}: `source` must have {', '.join(SOURCE_KEYS)}; got {source!r}.")
     _check_all_present(path, "source.", source, SOURCE_KEYS)
+
+
+def _check_mean(path: Path, mean: object) -> None:
+    """Check which mean over benchmarks decides, and that the claim says why."""
+    if mean is None:
+        return
+    if not isinstance(mean, dict):
+        raise ClaimError(f"{path.name}: `parameters.mean` must have `over` and `because`; got {mean!r}.")
+    _check_all_present(path, "parameters.mean.", mean, ("over", "because"))
+    _check_choice(path, "parameters.mean.over", mean["over"], (THESE, LIKE_THESE))
 
 
 def _check_all_present(path: Path, prefix: str, given: Mapping[str, Any], keys: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from replication.analyse import reanalysis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
+from replication.analyse.tables.arms import shared_phases
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
@@ -84,5 +85,5 @@ def _collected(published: StudyData, study: str, kind: str, frozen: Frozen) -> S
     return dataclasses.replace(
         published, study=study, kind=kind, scope=about.scope, deviations=about.deviations,
         scores=scores, training=frozen.training,
-        comparisons=about.comparisons,
+        comparisons=about.comparisons, shared_phases=shared_phases(frozen.curves),
     )  # fmt: skip

@@ -352,6 +352,7 @@ def _checks(sets: Mapping[str, pd.DataFrame], level: float) -> pd.DataFrame:
                 "slope_high": egger.slope.high, "slope_df": egger.slope.df, "slope_p": egger.slope.p_two_sided,
                 "at_zero": egger.at_zero.value, "n_significant": excess.observed,
                 "expected_significant": excess.expected, "p_significant": excess.p_binomial,
+                "p_significant_chi2": excess.p_chi2,
                 "expected_positive": signs.expected, "p_positive": signs.p,
             }
         )  # fmt: skip

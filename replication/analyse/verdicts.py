@@ -1,10 +1,11 @@
 """Answer each claim in one study by the rule that its file names.
 
 A rule takes a claim, the data, a target of inference (T1 these tasks, T2 tasks like these, T3 the training method) and a
-policy for unscored episodes, and returns replicated, not_replicated or inconclusive with all criteria it used. A claim that
-the data cannot support is `not_testable`, with a reason computed from the data. Outcomes that differ between policies are
-`inconclusive`. A claim has one target; the other targets are answered too, and where targets disagree the claim is
-`inconclusive` overall. Every record has the outcome with missing scores at their worst and at their best.
+policy for unscored episodes. New data give replicated, not_replicated or inconclusive, a published table what it establishes
+by itself, each with all criteria used; the rule decides at the claim's own target only, and other targets have estimates. A
+claim that the data cannot support is `not_testable`, with a reason computed from the data. An outcome that differs between
+policies, or within the bounds of the missing scores, is `inconclusive`. Beside each outcome are those at other smallest
+effects of interest, and the probability of each outcome were the published effects true, or half of them.
 """
 
 import dataclasses
@@ -14,15 +15,18 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from replication.analyse.rules.comparable import repeated_contents
 from replication.analyse.rules.data import Rule, RuleResult, StudyData
+from replication.analyse.rules.power import UNREACHABLE
 from replication.analyse.rules.registry import RULES
-from replication.analyse.rules.shared import compared_arms, published_arms, scope_of, summary
+from replication.analyse.rules.shared import compared, compared_arms, published_arms, scope_of, summary
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.table_audit import TableAudit
 from replication.analyse.tables import summaries
 from replication.analyse.tables.arms import arm_means, by_scale, run_differences
 from replication.errors import AnalysisError, ClaimError
 from replication.records import Claim, Estimate, Json, Outcome, Target, Verdict
+from replication.text import percent, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +51,29 @@ class ScaleVerdict(NamedTuple):
 
 def decide(claims: Iterable[Claim], data: StudyData) -> list[Verdict]:
     """Answer the claims that name this kind of study, in the given order; T1 before T2 before T3."""
+    claims = list(claims)
+    data = dataclasses.replace(data, beside=rows_beside(claims))
     verdicts = []
     for claim in claims:
         if data.kind in claim.studies:
-            targets = RULES[claim.rule].targets(claim, data)
-            of_targets = _overall([_verdict(claim, data, target) for target in targets])
-            verdicts += _merge_not_testable(claim, of_targets)
+            own = _own_target(claim, data)
+            targets = [target for target in RULES[claim.rule].targets(claim, data) if target != own]
+            others = [_verdict(claim, data, target, decides=False) for target in targets]
+            answered = [v for v in others if v.outcome != "not_testable"]
+            order = [*answered, _verdict(claim, data, own, decides=True)]
+            verdicts += sorted(order, key=lambda v: v.target)
     return verdicts
+
+
+def rows_beside(claims: Iterable[Claim]) -> dict[str, str]:
+    """Return the published row that each environment stands beside, from the claim that names them."""
+    named = [claim.parameters["beside"] for claim in claims if "beside" in claim.parameters]
+    return dict(named[0]) if named else {}
+
+
+def _own_target(claim: Claim, data: StudyData) -> Target:
+    """Return the target at which a claim is decided; public checkpoints are no training method, and decide at T2."""
+    return "T2" if data.public else claim.target
 
 
 def table_claim(claims: Iterable[Claim]) -> Claim:
@@ -79,7 +99,12 @@ def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
         try:
             estimates.append(
                 summaries.collected_estimates(
-                    data.scores, *pair, level=settings.level, power=settings.power, policies=settings.unscored
+                    data.scores,
+                    *pair,
+                    level=settings.level,
+                    power=settings.power,
+                    policies=settings.unscored,
+                    shared=data.shared_phases,
                 )
             )
         except AnalysisError as error:
@@ -101,7 +126,7 @@ def per_scale(claims: Iterable[Claim], data: StudyData) -> list[ScaleVerdict]:
     alone = {scale: dataclasses.replace(data, scores=part) for scale, part in by_scale(data.scores).items()}
     claims = [claim for claim in claims if data.kind in claim.studies and RULES[claim.rule].per_scale]
     return [
-        ScaleVerdict(scale, _verdict(claim, part, "T2" if data.public else claim.target))
+        ScaleVerdict(scale, _verdict(claim, part, _own_target(claim, data), decides=True))
         for claim in claims
         for scale, part in alone.items()
     ]
@@ -111,53 +136,133 @@ def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def _verdict(claim: Claim, data: StudyData, target: Target) -> Verdict:
-    policies: tuple[Unscored, ...] = data.settings.unscored if data.scores is not None else ("exclude",)
-    outcome: Outcome
-    estimate: Estimate | None
-    criteria: dict[str, Json]
+def _verdict(claim: Claim, data: StudyData, target: Target, *, decides: bool) -> Verdict:
     try:
-        rule = RULES[claim.rule].on(claim, data)
-        answers = {policy: rule(claim, data, target, policy) for policy in policies}
-        first = next(iter(answers.values()))
-        outcomes = {policy: answer.outcome for policy, answer in answers.items()}
-        outcome, reason = first.outcome, first.reason
-        if len(set(outcomes.values())) > 1:
-            outcome = "inconclusive"
-            reason = "depends on unscored episodes: " + ", ".join(f"{p} gives {o}" for p, o in outcomes.items())
-        criteria = {policy: dict(answer.criteria) for policy, answer in answers.items()}
-        if data.scores is None:
-            criteria = dict(first.criteria)
-        else:
-            criteria["bounds"] = _bounds(rule, claim, data, target, first)
-            reason += _unscored_note(claim, data)
-        estimate, scope = first.estimate, first.scope
+        answer = _decided(claim, data, target) if decides else _estimated(claim, data, target)
     except AnalysisError as error:
-        outcome, reason, estimate, criteria = "not_testable", str(error), None, {}
-        scope = scope_of(claim, data)
+        answer = RuleResult(
+            outcome="not_testable", reason=str(error), estimate=None, scope=scope_of(claim, data), criteria={}
+        )
     return Verdict(
         claim_id=claim.id,
         proposition=claim.proposition,
         statement=claim.statement,
         study=data.study,
-        scope=scope,
+        scope=answer.scope,
         target=target,
-        outcome=outcome,
-        overall=outcome,
-        reason=reason,
+        outcome=answer.outcome,
+        reason=answer.reason,
+        condition="one base" if answer.estimate and target == "T3" and _one_base(claim, data) else "",
         original=_original(claim, data),
-        replication=estimate,
-        criteria=criteria,
+        replication=answer.estimate,
+        criteria=answer.criteria,
         deviations=data.deviations,
         unspecified=claim.unspecified,
     )
 
 
-def _unscored_note(claim: Claim, data: StudyData) -> str:
-    """Say how many scores of the compared arms are missing; empty if none is."""
+def _estimated(claim: Claim, data: StudyData, target: Target) -> RuleResult:
+    """Estimate at a target that is not the claim's own: nothing is decided."""
+    rule = RULES[claim.rule].on(claim, data)
+    answers = _by_policy(rule, claim, data, target)
+    first = next(iter(answers.values()))
+    dropped = ("replicated", "refuted", "equivalent")
+    criteria: dict[str, Json] = {
+        policy: {key: value for key, value in answer.criteria.items() if key not in dropped}
+        for policy, answer in answers.items()
+    }
+    if data.scores is None:
+        criteria = dict(first.criteria)
+    return RuleResult(
+        outcome="estimate", reason=f"estimate only: the claim is decided at {_own_target(claim, data)}",
+        estimate=first.estimate, scope=first.scope, criteria=criteria,
+    )  # fmt: skip
+
+
+def _decided(claim: Claim, data: StudyData, target: Target) -> RuleResult:
+    """Apply the rule under every policy for missing scores and both bounds, and beside it what the outcome hangs on."""
+    rule = RULES[claim.rule].on(claim, data)
+    if data.scores is None:
+        return rule(claim, data, target, "exclude")
+    answers = _by_policy(rule, claim, data, target)
+    policy, first = next(iter(answers.items()))
+    bounds = _bounds(rule, claim, data, target, first)
+    outcomes: dict[str, Outcome] = {name: answer.outcome for name, answer in answers.items()}
+    outcomes |= {name: bound["outcome"] for name, bound in bounds.items()}
+    outcome, reason = first.outcome, first.reason
+    if len(set(outcomes.values())) > 1:
+        outcome = "inconclusive"
+        reason = "depends on unscored episodes: " + ", ".join(f"{p} gives {o}" for p, o in outcomes.items())
+    criteria: dict[str, Json] = {name: dict(answer.criteria) for name, answer in answers.items()}
+    criteria["bounds"] = bounds
+    if "sesoi" in claim.parameters:
+        criteria["sesoi"] = _sensitivity(rule, claim, data, target, policy)
+        reason += _sensitivity_note(criteria["sesoi"], first.outcome)
+    power = RULES[claim.rule].power
+    if power is not None and claim.made_by == "paper":  # the press printed no effects
+        criteria["power"] = power(claim, data, target, policy, first)
+        reason += _reach_note(criteria["power"])
+    return dataclasses.replace(first, outcome=outcome, reason=reason + _notes(claim, data), criteria=criteria)
+
+
+def _by_policy(rule: Rule, claim: Claim, data: StudyData, target: Target) -> dict[Unscored, RuleResult]:
+    """Apply the rule under every policy for missing scores; once where none is missing."""
+    if data.scores is None:
+        return {"exclude": rule(claim, data, target, "exclude")}
+    policies = data.settings.unscored
+    first = rule(claim, data, target, policies[0])
+    missing = bool(data.scores["value"].isna().any())
+    return {policy: rule(claim, data, target, policy) if missing and i else first for i, policy in enumerate(policies)}
+
+
+def _sensitivity(rule: Rule, claim: Claim, data: StudyData, target: Target, policy: Unscored) -> dict[str, Json]:
+    """Apply the rule with other smallest effects of interest: outcome by points."""
+    return {
+        plain(100 * sesoi): rule(
+            dataclasses.replace(claim, parameters={**claim.parameters, "sesoi": sesoi}), data, target, policy
+        ).outcome
+        for sesoi in data.settings.sesois
+    }
+
+
+def _sensitivity_note(outcomes: Mapping[str, Json], outcome: Outcome) -> str:
+    other = {points: found for points, found in outcomes.items() if found != outcome}
+    return "".join(
+        f"; with a smallest effect of {points}: {found.replace('_', ' ')}" for points, found in other.items()
+    )
+
+
+def _reach_note(power: Mapping[str, Json]) -> str:
+    published = power["published"]["replicated"]
+    if published >= UNREACHABLE:
+        return ""
+    return f"; out of reach: were the published effects true, this study would replicate them in {percent(published)} %"
+
+
+def _notes(claim: Claim, data: StudyData) -> str:
+    """Say what was left out of a comparison and how many scores are missing; empty if nothing."""
     assert data.scores is not None
-    values = data.scores.loc[data.scores["arm"].isin(compared_arms(claim, data)), "value"]
-    return f"; {values.isna().sum()} of {len(values)} episodes have no score" * bool(values.isna().any())
+    arms = compared_arms(claim, data)
+    scores = data.scores[data.scores["arm"].isin(arms)]
+    notes = [f"both arms at the {limit}: {name}" for name, limit in compared(claim, data).left_out.items()]
+    notes += [
+        f"{count} tasks of {name} repeat another's content and count with it"
+        for name, count in repeated_contents(scores).items()
+    ]
+    missing = scores["value"].isna()
+    if missing.any():
+        of_arm = missing.groupby([scores["arm"], scores["benchmark"]]).sum()
+        listed = ", ".join(f"{arm} {name} {n}" for (arm, name), n in of_arm[of_arm > 0].items())
+        notes.append(f"{missing.sum()} of {len(scores)} episodes have no score ({listed})")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _one_base(claim: Claim, data: StudyData) -> bool:
+    """Return whether all training runs of the compared arms start, at each scale, from one base."""
+    if data.scores is None or data.public or "base" not in data.scores:
+        return False
+    runs = data.scores[data.scores["arm"].isin(compared_arms(claim, data)) & data.scores["base"].notna()]
+    return len(runs) > 0 and int(runs.groupby("scale")["base"].nunique().max()) == 1
 
 
 def _original(claim: Claim, data: StudyData) -> Estimate | None:
@@ -173,17 +278,3 @@ def _bounds(rule: Rule, claim: Claim, data: StudyData, target: Target, scored: R
         policy: {"outcome": answer.outcome, **({} if answer.estimate is None else summary(answer.estimate))}
         for policy, answer in answers.items()
     }
-
-
-def _overall(verdicts: list[Verdict]) -> list[Verdict]:
-    """Set `overall` of the verdicts on one claim: the outcome of all its targets, or inconclusive."""
-    outcomes = {verdict.outcome for verdict in verdicts}
-    agreed: Outcome = outcomes.pop() if len(outcomes) == 1 else "inconclusive"
-    return [dataclasses.replace(verdict, overall=agreed) for verdict in verdicts]
-
-
-def _merge_not_testable(claim: Claim, verdicts: list[Verdict]) -> list[Verdict]:
-    """Keep one verdict, for the claim's own target or else the last, where no target is testable for the same reason."""
-    if len({(v.outcome, v.reason) for v in verdicts}) == 1 and verdicts[0].outcome == "not_testable":
-        return [next((v for v in verdicts if v.target == claim.target), verdicts[-1])]
-    return verdicts

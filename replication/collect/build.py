@@ -5,7 +5,7 @@ All functions take the checked root of settings; parts never see Hydra or OmegaC
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
-from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Scaffold, Selection
+from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
+from replication.collect.weights import sources
 from replication.errors import ConfigError
 from replication.records import Json, Labels, RunSpec, Sampling, Task
 
@@ -51,10 +52,30 @@ def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -
     dimensions = cfg.scales[scale]
     _check_scale(cfg, scale, dimensions)
     return TrainingRun(
-        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(dimensions)),
+        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(cfg, scale)),
         phases=tuple(_phase(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=_training_config(cfg),
-        device=cfg.training.device,
+        device=cfg.training.device, public=dimensions.checkpoint is not None,
     )  # fmt: skip
+
+
+def public_checkpoints(cfg: settings.Root) -> list[tuple[str, settings.Model]]:
+    """List the public models of a study, which are served or trained from, with their positions in conf/."""
+    bases = [(f"scales.{name}.checkpoint", s.checkpoint) for name, s in sorted(cfg.scales.items()) if s.checkpoint]
+    return [(f"models.{name}", model) for name, model in sorted(cfg.models.items())] + bases
+
+
+def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> None:
+    """Raise ConfigError that names all public checkpoints that are not on this machine; nothing is downloaded.
+
+    keys : positions in conf/ of those that count; None for all. An engine that loads no weights needs none of the hub.
+    """
+    at = sources.place(cfg.paths)
+    wanted = [
+        (key, model) for key, model in public_checkpoints(cfg)
+        if (keys is None or key in keys)
+        and (cfg.engine.kind == "vllm" or checkpoints.folder_of(sources.path_of(model, at)) is not None)
+    ]  # fmt: skip
+    sources.require(wanted, at, cfg.study.name)
 
 
 def _check_scale(cfg: settings.Root, name: str, scale: settings.Scale) -> None:
@@ -75,11 +96,12 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
     """List the training runs of the bases, one per scale."""
     return [
         TrainingRun(
-            arm="base", scale=name, training_seed=scale.base.seed, shape=_shape(scale), base=None,
-            phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=scale.base.n_tokens, lr=scale.base.lr),),
-            recipe=_training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=scale.base.n_tokenizer_blocks,
+            arm="base", scale=name, training_seed=base.seed, shape=_shape(cfg.scales[name]), base=None,
+            phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=base.n_tokens, lr=base.lr),),
+            recipe=_training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
         )
-        for name, scale in sorted(cfg.scales.items())
+        for name, base in ((name, scale.base) for name, scale in sorted(cfg.scales.items()))
+        if base is not None
     ]  # fmt: skip
 
 
@@ -88,9 +110,13 @@ def training_folder(cfg: settings.Root, run: TrainingRun) -> Path:
     return Path(cfg.paths.results) / "training" / run.name
 
 
-def base_folder(scale: settings.Scale) -> Path:
-    """Return the folder of a scale's base; relative paths start at the package."""
-    return Path(__file__).resolve().parents[1] / scale.base.path
+def base_folder(cfg: settings.Root, scale: str) -> Path:
+    """Return the folder of a scale's base, which may be missing; relative paths of our own bases start at the package."""
+    base, checkpoint = cfg.scales[scale].base, cfg.scales[scale].checkpoint
+    if base is not None:
+        return Path(__file__).resolve().parents[1] / base.path
+    assert checkpoint is not None  # `relations` requires one of the two
+    return sources.folder_of(checkpoint, f"scales.{scale}.checkpoint", sources.place(cfg.paths))
 
 
 def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedModel]:
@@ -107,7 +133,8 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    return [_trained(cfg, runs[name]) if name in runs else _public(name, cfg.models[name]) for name in selected]
+    require_weights(cfg, {f"models.{name}" for name in selected})
+    return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
 def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
@@ -120,11 +147,13 @@ def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
     return organism(run, folder)
 
 
-def _public(name: str, model: settings.Model) -> ServedModel:
-    identity = checkpoints.identify(model.path, model.revision, f"models.{name}")
+def _public(cfg: settings.Root, name: str) -> ServedModel:
+    model, at = cfg.models[name], sources.place(cfg.paths)
+    path = sources.path_of(model, at)
+    identity = checkpoints.identify(path, model.revision, f"models.{name}", at.lock)
     return ServedModel(
         ref=ModelRef(
-            name=name, path=model.path, **identity._asdict(), reasoning_parser=model.reasoning_parser,
+            name=name, path=path, **identity._asdict(), reasoning_parser=model.reasoning_parser,
             template_options=model.template_options,
         ),
         labels=Labels(
@@ -150,7 +179,8 @@ def organism(run: TrainingRun, folder: Path) -> ServedModel:
             name=name, path=str(folder), revision=record.weights_sha256, files_sha256=checkpoints.files_sha256(folder)
         ),
         labels=Labels(
-            model=name, revision=record.weights_sha256, arm=run.arm, base=f"base/{run.scale}", family="organism",
+            model=name, revision=record.weights_sha256, arm=run.arm, base=f"base/{run.scale}",
+            family="public base" if run.public else "organism",
             scale=run.scale, params_b=record.params_b, training_seed=run.training_seed,
         ),
     )  # fmt: skip
@@ -265,7 +295,7 @@ def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> Harne
             f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
             f"Add the model to `models` of the study, or fix the name."
         )
-    model = _public(source.model, cfg.models[source.model])
+    model = _public(cfg, source.model)
     spec = _spec(
         cfg, model.ref, benchmark=(source.benchmark, source.benchmark_version),
         scaffold=(source.scaffold, source.scaffold_version), limits=None, sampling=_sampling(cfg),
@@ -320,6 +350,16 @@ def engine(cfg: settings.Root) -> Engine:
     return engines.load(e.kind, dtype=e.dtype, context=e.context, options=e.options)
 
 
+def places(cfg: settings.Root, n: int) -> Sequence[Place]:
+    """Return where each of `n` engines side by side runs on this machine; ConfigError if that is impossible."""
+    return engines.places(cfg.engine.kind, cfg.engine.options, n)
+
+
+def native(tool_syntax: str) -> Scaffold:
+    """Build the scaffold that reads a syntax of tool calls."""
+    return scaffolds.load("native", tool_syntax)
+
+
 def _shape(scale: settings.Scale) -> Shape:
     return Shape(
         hidden=scale.hidden, layers=scale.layers, heads=scale.heads, kv_heads=scale.kv_heads, head_dim=scale.head_dim,
@@ -332,7 +372,8 @@ def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
     return loop.TrainingConfig(
         batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
         decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
-        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s,
+        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,
+        optimizer=t.optimizer, threads=t.threads,
     )  # fmt: skip
 
 

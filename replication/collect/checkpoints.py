@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from replication.collect.weights import revisions
 from replication.errors import ConfigError, EngineError, ReplicationError
 from replication.records import stable_hash
 
@@ -21,11 +22,10 @@ SETUP = (
     "*.json", "*.jinja", "*.model", "*.tiktoken", "*.py", "merges.txt", "vocab.txt", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 """Configuration, generation defaults, tokenizer, chat templates, index of the weights, code."""
-_NOT_SERVED = re.compile(r"training\.json|trainer_state\.json|.*_results\.json|\..*")
+_NOT_SERVED = re.compile(r"training\.json|provenance\.json|trainer_state\.json|.*_results\.json|\..*")
 """Files of these types that no engine reads."""
 _INCIDENTAL = ("transformers_version", "name_or_path", "_name_or_path", "_commit_hash")
 """Keys of JSON files that state where a file comes from and change no text."""
-COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class Identity(NamedTuple):
@@ -47,15 +47,16 @@ class Stamp(NamedTuple):
     ctime_ns: int
 
 
-def identify(path: str, revision: str | None, key: str) -> Identity:
+def identify(path: str, revision: str | None, key: str, lock: Path = revisions.LOCK) -> Identity:
     """Resolve a checkpoint as conf/ names it.
 
-    key : position in conf/, for messages. ConfigError for a folder without a checkpoint, a `revision` that is not the
+    key : position in conf/, for messages. lock : see `revisions.commit`.
+    ConfigError for a folder without a checkpoint, a `revision` that is not the
     folder's, and a name on the hub that cannot be resolved to a commit.
     """
     folder = folder_of(path)
     if folder is None:
-        return Identity(commit(path, revision, key), None)
+        return Identity(revisions.commit(path, revision, key, lock), None)
     require_checkpoint(folder, f"`{key}.path`", ConfigError)
     actual = files_sha256(folder)
     if revision not in (None, actual):
@@ -118,6 +119,11 @@ def setup_sha256(folder: Path) -> str:
     return stable_hash({_name(folder, file): _content(file) for file in _files(folder, SETUP)})
 
 
+def setup_files(folder: Path) -> list[Path]:
+    """List all files that can change the text but the weights."""
+    return list(_files(folder, SETUP))
+
+
 def group(path: str) -> str:
     """Return a key to sort checkpoints by: equal for folders that differ in their weights only, which share an engine."""
     folder = folder_of(path)
@@ -127,29 +133,6 @@ def group(path: str) -> str:
 def stamps(folder: Path) -> tuple[Stamp, ...]:
     """Return the state of all files that can change the text."""
     return tuple(_stamp(file) for file in _files(folder, WEIGHTS + SETUP))
-
-
-def commit(repository: str, revision: str | None, key: str) -> str:
-    """Resolve a branch or tag to its commit, on the hub or, if that cannot be reached, in the local cache."""
-    if revision is not None and COMMIT.fullmatch(revision):
-        return revision
-    problem = "is missing" if revision is None else f"is {revision!r}, which is no commit and cannot be resolved to one"
-    reason = ""
-    if revision is not None:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            found = snapshot_download(repository, revision=revision, allow_patterns="config.json")
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = f" ({type(error).__name__})"
-        else:
-            if COMMIT.fullmatch(name := Path(found).name):
-                return name
-    raise ConfigError(
-        f"`{key}.revision` {problem}{reason}: a branch moves, and a run must name what it played. Copy the commit of "
-        f"`{repository}` from the hub, 40 digits 0-9 and a-f in quotes, or a folder with the checkpoint as `{key}.path`."
-    )
 
 
 def snapshot(repository: str, revision: str) -> Path:

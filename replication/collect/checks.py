@@ -1,6 +1,9 @@
 """Checks of collected runs: repeated trials, and differences between engines."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Json, RepeatCheck, canonical_json
@@ -15,25 +18,26 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
 
     A program that sends one seed for all repeats shows no run-to-run noise; this check detects it.
     """
-    by_task: dict[str, list[str]] = {}
-    seeds: list[int] = []
-    attempts = store.current_lines(run_id).values()
+    first_text: dict[str, str] = {}
+    repeated: set[str] = set()
+    differing: set[str] = set()
+    seeds = array("q")  # 8 bytes each: a run may have a million episodes
     # Texts are compared between attempts at one task; where each has one, their seeds are enough.
-    are_repeated = len({attempt.task_id for attempt in attempts}) < len(attempts)
-    for episode in store.episodes(run_id, trajectories=are_repeated):
+    for episode in store.episodes(run_id, trajectories=store.has_repeats(run_id)):
         if episode.stop_reason in UNSCORED_REASONS:
             continue
+        seeds.extend(episode.seeds)
         text = "\x00".join(m.thinking + m.content for m in episode.trajectory if m.role == "assistant")
-        by_task.setdefault(episode.task_id, []).append(text)
-        seeds += episode.seeds
-    repeated = [texts for texts in by_task.values() if len(texts) > 1]
-    n_differ = sum(len(set(texts)) > 1 for texts in repeated)
+        if episode.task_id in first_text:
+            repeated.add(episode.task_id)
+        if text != first_text.setdefault(episode.task_id, text):
+            differing.add(episode.task_id)
     return RepeatCheck(
         n_tasks_repeated=len(repeated),
-        n_tasks_where_trials_differ=n_differ,
+        n_tasks_where_trials_differ=len(differing),
         n_seeds=len(seeds),
-        n_distinct_seeds=len(set(seeds)),
-        as_expected=not repeated or (n_differ == 0 if temperature == 0 else n_differ > 0),
+        n_distinct_seeds=len(np.unique(np.frombuffer(seeds, np.int64))) if seeds else 0,
+        as_expected=not repeated or (not differing if temperature == 0 else bool(differing)),
     )
 
 

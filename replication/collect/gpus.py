@@ -16,6 +16,21 @@ class Card(NamedTuple):
     """name, memory_gib, driver."""
 
 
+class NamedCard(NamedTuple):
+    """A GPU by the name that selects it."""
+
+    name: str
+    """For CUDA_VISIBLE_DEVICES."""
+    memory_gib: float
+
+
+def named() -> list[NamedCard]:
+    """List the GPUs of `visible` by the names that CUDA_VISIBLE_DEVICES has for them, or by their positions."""
+    cards, devices = visible(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(at) for at in range(len(cards))] if devices is None else [name.strip() for name in devices.split(",")]
+    return [NamedCard(name, card.facts["memory_gib"]) for name, card in zip(names, cards, strict=False)]
+
+
 def visible() -> list[Card]:
     """List the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order; empty without NVML or without a GPU.
 

@@ -82,6 +82,21 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one of several engines on a machine runs."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of its process, such as the cards that it sees."""
+    is_shared: bool = False
+    """Whether another engine of the same command is on its cards."""
+
+
+def anywhere(options: object, n: int) -> list[Place]:
+    """Let `n` engines run side by side as they are."""
+    return [Place()] * n
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineKind(Generic[Options]):
     """A kind of engine as a module of `engines` declares it under the name `KIND`."""
 
@@ -92,6 +107,8 @@ class EngineKind(Generic[Options]):
     """Options that change speed or memory and no text, nested ones as `option.key`; all others enter the run_id."""
     build: Callable[[str, int, Options], Engine]
     """(dtype, context, instance of `options`) -> engine; nothing is started before `load`."""
+    place: Callable[[Options, int], Sequence[Place]] = anywhere
+    """(instance of `options`, number of engines) -> place of each; ConfigError if they cannot run side by side here."""
 
 
 class Environment(Protocol):

@@ -18,6 +18,7 @@ from replication.errors import ConfigError, EngineError, StoreError
 from replication.files import write_json
 from replication.records import Json, stable_hash
 from replication.store import Store
+from replication.store.locking import as_store_error
 
 Scores = Mapping[str, list[list[float]]]
 """By run_id: per task, in the order of the task list, the scores of its trials."""
@@ -126,6 +127,9 @@ class _Player:
 
     def play_part(self, jobs: list[runner.Job]) -> int:
         """Play the missing episodes of these jobs, the loaded checkpoint first; returns the number played."""
+        if self._engine is None:
+            for job in jobs:
+                self._store.require_unlocked(job.spec.run_id)
         engine = self._engine = self._engine or build.engine(self._cfg)
         requested, n_played = {job.spec.run_id: job for job in jobs}, 0
         for model, own in sorted(self._work, key=lambda item: item.model.ref != self._loaded):
@@ -309,4 +313,5 @@ def _record_looks(record: dict[str, Json], name: str, looks: list[dict[str, Json
             )
     if len(looks) > len(stored):
         record["groups"][name]["looks"] = [*stored, *looks[len(stored) :]]
-        write_json(path, record)
+        with as_store_error(path):
+            write_json(path, record)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from replication.errors import (
 )
 from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Score, Task
 from replication.store import Store
+from replication.store.columns import Missing
 from replication.store.writer import RunWriter
 
 RETRIES = 2
@@ -127,15 +128,9 @@ class Played:
         )
 
 
-def missing(store: Store, job: Job) -> list[tuple[Task, int]]:
+def missing(store: Store, job: Job) -> Missing:
     """List the (task, trial) without a finished episode, in fixed order; empty if the run is complete."""
-    finished = store.finished(job.spec.run_id)
-    return [
-        (task, trial)
-        for trial in range(job.n_trials)
-        for task in job.tasks
-        if (task.id, task.content_hash, trial) not in finished
-    ]
+    return store.missing(job.spec.run_id, job.tasks, job.n_trials)
 
 
 def collect(
@@ -149,6 +144,7 @@ def collect(
     limit: FailureLimit = FailureLimit(),
     prices: Prices | None = None,
     is_shared: bool = False,
+    order: Callable[[Sequence[Item]], list[Item]] | None = None,
 ) -> Played:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns their counts.
 
@@ -159,6 +155,7 @@ def collect(
     position : row of the progress bar among those of other processes.
     prices : for the cost in the manifests; None: no cost.
     is_shared : whether other engines of this command may be on the same cards.
+    order : sorts the episodes before they start; None: trials within tasks within jobs, as listed.
     """
     require_room(store, engine, jobs)
     description = engine.describe()
@@ -173,11 +170,15 @@ def collect(
             )
             for job in jobs
         }
-        items = [Item(job=job, task=task, trial=trial) for job in jobs for task, trial in missing(store, job)]
+        todo = [(job, missing(store, job)) for job in jobs]
+        # Made when a worker takes it, because there may be a million.
+        items: Iterator[Item] = (Item(job=job, task=task, trial=trial) for job, left in todo for task, trial in left)
+        if order is not None:
+            items = iter(order(list(items)))
         _grade_ungraded(jobs, writers)
         account.start()
         pool = _Pool(engine, writers, account, limit)
-        played = asyncio.run(pool.play(items, concurrency, title, position))
+        played = asyncio.run(pool.play(items, sum(len(left) for _, left in todo), concurrency, title, position))
     for job in jobs:
         _check_repeats(store, job)
     return played
@@ -209,9 +210,8 @@ def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
     """
     for job in jobs:
         room = job.spec.context - job.spec.sampling.max_tokens
-        tasks = {task.id: task for task, _ in missing(store, job)}.values()
         lengths: dict[str, int] = {}
-        for task in tasks:
+        for task in missing(store, job).tasks():
             with contextlib.suppress(RequestRefused):  # its episode will say why
                 lengths[task.id] = engine.n_prompt_tokens(first_request(job, task))
         too_long = [task_id for task_id, length in lengths.items() if length > room]
@@ -251,7 +251,7 @@ def _grade_ungraded(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> No
     for job in jobs:
         by_id = {task.id: task for task in job.tasks}
         writer = writers[job.spec.run_id]
-        for episode in list(writer.unscored(job.benchmark.grader)):
+        for episode in writer.unscored(job.benchmark.grader):
             writer.append_score(_grade(job, by_id[episode.task_id], episode))
 
 
@@ -271,13 +271,12 @@ class _Pool(NamedTuple):
     account: Account
     limit: FailureLimit
 
-    async def play(self, items: list[Item], concurrency: int, title: str, position: int) -> Played:
+    async def play(self, queue: Iterator[Item], n_items: int, concurrency: int, title: str, position: int) -> Played:
         """Play, grade and store all items, unless too many fail."""
-        queue: Iterator[Item] = iter(items)
         played, n_tokens, is_down = Played(), 0, False
         started = time.monotonic()
 
-        with progress.bar(len(items), title, "episode", position=position) as bar:
+        with progress.bar(n_items, title, "episode", position=position) as bar:
 
             async def work() -> None:
                 nonlocal n_tokens, is_down
@@ -302,7 +301,7 @@ class _Pool(NamedTuple):
                     if is_down:
                         return
 
-            await asyncio.gather(*(work() for _ in range(min(concurrency, len(items)))))
+            await asyncio.gather(*(work() for _ in range(min(concurrency, n_items))))
         if is_down:
             played.stopped = (
                 f"The run was stopped: more than {self.limit.share:.0%} and more than {self.limit.least} failed, the limits "

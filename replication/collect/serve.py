@@ -1,6 +1,7 @@
 """Serve checkpoints and play all their runs: one process plays one checkpoint, or several in turn."""
 
 import functools
+import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import processes, settings
-from replication.collect import build, checkpoints, preflight, runner
+from replication.collect import build, checkpoints, ordering, parallel, preflight, runner
+from replication.collect.interfaces import Place
 from replication.errors import EngineError
+from replication.settings.engine_options import parallel_size
 from replication.store import Store
 
 
@@ -27,6 +30,23 @@ def assignments(cfg: settings.Root, only: Sequence[str] = ()) -> list[Assignment
         Assignment(model, [*build.jobs(cfg, model), *build.probe_jobs(cfg, model)])
         for model in build.served_models(cfg, only)
     ]  # fmt: skip
+
+
+class Part(NamedTuple):
+    """Checkpoints that engines of one size serve, with the settings of these engines."""
+
+    cfg: settings.Root
+    planned: list[Assignment]
+
+
+def by_parallel_size(cfg: settings.Root, planned: Sequence[Assignment]) -> list[Part]:
+    """Split the checkpoints by the number of GPUs that each needs, the smallest first."""
+    parts: dict[int, Part] = {}
+    for item in planned:
+        of_size = parallel.sized(cfg, item.model.ref.name)
+        size = parallel_size(of_size.engine)
+        parts.setdefault(size, Part(of_size, [])).planned.append(item)
+    return [parts[size] for size in sorted(parts)]
 
 
 def store_of(cfg: settings.Root) -> Store:
@@ -56,14 +76,17 @@ def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     if not todo:
         print(f"run: all {sum(len(jobs) for _, jobs in planned)} runs are complete")
         return
+    for job in [job for _, jobs in todo for job in jobs]:
+        store.require_unlocked(job.spec.run_id)
     started = time.monotonic()
     # Sorted so that weights are swapped within one engine before another is started.
     todo.sort(key=lambda item: checkpoints.group(item.model.ref.path))
     shares = _shares(todo, min(cfg.engine.processes, len(todo)))
+    places = build.places(cfg, len(shares))
     if len(shares) == 1:
-        played = _play_share(cfg, shares[0], 0)
+        played = _play_share(cfg, shares[0], 0, places[0])
     else:
-        played = _play_side_by_side(cfg, shares)
+        played = _play_side_by_side(cfg, shares, places)
     print(f"run: {played.n_episodes} episodes in {time.monotonic() - started:.0f} s")
     for line in played.summary().splitlines():
         print(f"run: {line}")
@@ -78,10 +101,15 @@ def _shares(todo: Sequence[Assignment], n: int) -> list[Sequence[Assignment]]:
     return [todo[i::n] for i in range(n)]
 
 
-def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]]) -> runner.Played:
+def _play_side_by_side(
+    cfg: settings.Root, shares: Sequence[Sequence[Assignment]], places: Sequence[Place]
+) -> runner.Played:
     """Play each share in a process; if one fails, the others are played to their end before the error is raised."""
     with processes.workers(len(shares)) as pool:
-        futures = [pool.submit(processes.call, _play_share, cfg, share, at, True) for at, share in enumerate(shares)]
+        futures = [
+            pool.submit(processes.call, _play_share, cfg, share, at, place)
+            for at, (share, place) in enumerate(zip(shares, places, strict=True))
+        ]
         wait(futures)
         try:
             return sum((future.result() for future in futures), runner.Played())
@@ -92,14 +120,11 @@ def _play_side_by_side(cfg: settings.Root, shares: Sequence[Sequence[Assignment]
             ) from None
 
 
-def _play_share(
-    cfg: settings.Root, share: Iterable[Assignment], position: int, is_shared: bool = False
-) -> runner.Played:
-    """Play these checkpoints on one engine.
-
-    is_shared : whether other processes play at the same time.
-    """
+def _play_share(cfg: settings.Root, share: Iterable[Assignment], position: int, place: Place) -> runner.Played:
+    """Play these checkpoints on one engine."""
+    os.environ.update(place.environment)
     store, played = store_of(cfg), runner.Played()
+    order = ordering.by_length(store) if cfg.engine.order == "longest_first" else None
     engine = build.engine(cfg)
     try:
         for model, jobs in share:
@@ -107,7 +132,7 @@ def _play_share(
             preflight.check(store, engine, jobs)
             played += runner.collect(
                 store, engine, jobs, concurrency=cfg.engine.concurrency, title=model.ref.name, position=position,
-                limit=build.failure_limit(cfg), prices=build.prices(cfg), is_shared=is_shared,
+                limit=build.failure_limit(cfg), prices=build.prices(cfg), is_shared=place.is_shared, order=order,
             )  # fmt: skip
     finally:
         engine.close()

@@ -15,7 +15,7 @@ from replication.collect.training import pool
 def main(cfg: settings.Root) -> None:
     """Train the bases without a finished checkpoint."""
     summary = pool.train_all(
-        [(run, build.base_folder(cfg.scales[run.scale])) for run in build.bases(cfg)],
+        [(run, build.base_folder(cfg, run.scale)) for run in build.bases(cfg)],
         workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),
     )  # fmt: skip
     print(f"bases: {summary.text()}")

@@ -1,7 +1,7 @@
 """Write the index of a study from the store: `python -m replication gather study=controlled`.
 
 conf/ states the runs of the study; their episodes may have been collected by any number of processes or machines. If
-episodes are missing, the command lists the incomplete runs and writes nothing.
+training runs or episodes are missing, the command lists what is incomplete and writes nothing.
 """
 
 from replication import settings
@@ -12,7 +12,9 @@ def main(cfg: settings.Root) -> None:
     from replication.analyse import stopping
     from replication.collect import serve
     from replication.collect.gather import gather
+    from replication.collect.launch.status import require_trained
 
+    require_trained(cfg)
     assignments = serve.assignments(cfg)
     if not assignments:
         print("gather: this study serves no model")

@@ -4,10 +4,15 @@ Quantities that the frozen data of the study, or of `plan.data`, can supply are 
 conf/plan.
 """
 
+import dataclasses
+
 from replication import settings
+from replication.analyse import analysis_settings, reanalysis
+from replication.analyse.claims import load_claims
 from replication.analyse.planning.measurements import measure
 from replication.analyse.planning.plan import Plan, plan, validate
 from replication.analyse.planning.volume import Counts, PlannedRun
+from replication.analyse.verdicts import rows_beside
 from replication.collect import build
 from replication.errors import ConfigError
 from replication.publish.plan import report
@@ -26,7 +31,10 @@ def planned(cfg: settings.Root) -> Plan:
             "Plan a study that collects, for example study=controlled."
         )
     validate(cfg)
-    return plan(cfg, counted(cfg), measure(cfg))
+    claims = load_claims(settings.CONF / "claim")
+    published = reanalysis.study_data(claims, analysis_settings.from_conf(cfg.analysis))
+    published = dataclasses.replace(published, beside=rows_beside(claims))
+    return plan(cfg, counted(cfg), measure(cfg), claims, published)
 
 
 def counted(cfg: settings.Root) -> Counts:

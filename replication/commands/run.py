@@ -16,6 +16,7 @@ def main(cfg: settings.Root) -> None:
     from replication.collect import monitoring, serve
     from replication.collect.gather import gather
 
+    settings.require_accepted(cfg)
     if cfg.serve.only and cfg.monitor.enabled:
         raise ConfigError(
             f"monitoring compares two arms on one engine, so it needs all checkpoints; got `serve.only` "
@@ -31,7 +32,8 @@ def main(cfg: settings.Root) -> None:
 
         rule = stopping.from_conf(cfg.monitor)
         planned = monitoring.collect_monitored(cfg, assignments, rule).work
-    serve.play_missing(cfg, planned)
+    for of_size, part in serve.by_parallel_size(cfg, planned):
+        serve.play_missing(of_size, part)
     if cfg.serve.only:
         print("run: the index is written by `python -m replication gather` when all checkpoints are played")
     else:

@@ -14,11 +14,12 @@ from replication.errors import ConfigError
 
 def main(cfg: settings.Root) -> None:
     """Serve the checkpoint until interrupted."""
-    from replication.collect import build
+    from replication.collect import build, parallel
     from replication.collect.engines.vllm import server
     from replication.collect.engines.vllm.checkpoint import open_checkpoint
     from replication.collect.engines.vllm.options import Options
 
+    settings.require_accepted(cfg)
     if cfg.engine.kind != "vllm":
         raise ConfigError(
             f"`engine.kind` is {cfg.engine.kind!r}, but `serve` starts vLLM. Choose an engine of kind vllm."
@@ -28,6 +29,7 @@ def main(cfg: settings.Root) -> None:
         names = ", ".join(f"`{model.ref.name}`" for model in models) or "none"
         raise ConfigError(f"`serve` needs one checkpoint; the study has {names}. Name one in `serve.only=[NAME]`.")
     (model,) = models
+    cfg = parallel.sized(cfg, model.ref.name)
     options = settings.typed(Options, cfg.engine.options, "engine.options")
     log = Path(cfg.paths.results) / "serve" / f"{re.sub('[^A-Za-z0-9._-]', '-', model.ref.name)}.log"
     command = server.command(

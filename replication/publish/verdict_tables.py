@@ -1,11 +1,13 @@
 """Verdicts as tables: plain text for the terminal, Markdown for README.md."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from replication.records import Verdict
-from replication.text import escaped, markdown, plain, points
+from replication.text import escaped, markdown, percent, plain, points, signed
+
+NONE = "–"
 
 
 class Block(NamedTuple):
@@ -38,8 +40,14 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
     """Print verdicts as plain text, one block per study, at most `width` columns."""
     if not verdicts:
         return "no claim can be answered by this study"
-    heads = ["claim", "target", "outcome", f"estimate [{_level(verdicts)}]", "reason"]
-    cells = {id(v): [v.claim_id, v.target, v.outcome, points(v.replication), v.reason] for v in verdicts}
+    columns: dict[str, Callable[[Verdict], str]] = {
+        "claim": lambda v: v.claim_id, "target": target, "outcome": outcome,
+        f"estimate [{_level(verdicts)}]": lambda v: points(v.replication), "missing": missing, "power": power,
+    }  # fmt: skip
+    # A screen has no room for a column of dashes.
+    shown = {head: of for head, of in columns.items() if any(of(v) != NONE for v in verdicts)}
+    heads = [*shown, "reason"]
+    cells = {id(v): [*(of(v) for of in shown.values()), v.reason] for v in verdicts}
     sizes = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(heads[:-1])]
     indent = 2 + sum(sizes) + 2 * len(sizes)
     lines = []
@@ -63,18 +71,46 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     """Print verdicts as one short Markdown table per study, preceded by its scope; reasons are in the paper."""
     parts = []
     for study, scope, of_study in blocks(verdicts):
-        rows = [
-            [v.claim_id, v.target, v.outcome.replace("_", " "), points(v.replication), v.overall.replace("_", " ")]
-            for v in of_study
-        ]
-        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "All targets"]
+        rows = [[v.claim_id, target(v), outcome(v), points(v.replication), missing(v), power(v)] for v in of_study]
+        head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "Missing scores", "Power, %"]
         parts.append(f"**`{study}`**: {escaped(scope)}\n\n{markdown(head, rows)}")
     return "\n\n".join([*parts, NOTE])
 
 
+def target(verdict: Verdict) -> str:
+    """Word the target of inference with what it is conditional on."""
+    return f"{verdict.target}, {verdict.condition}" if verdict.condition else verdict.target
+
+
+def outcome(verdict: Verdict) -> str:
+    """Word the outcome; a dash where only an estimate is given."""
+    return NONE if verdict.outcome == "estimate" else verdict.outcome.replace("_", " ")
+
+
+def missing(verdict: Verdict) -> str:
+    """Word the number of missing scores with the estimates at their worst and best; a dash if none is missing."""
+    if verdict.replication is None or not verdict.replication.n_unscored:
+        return NONE
+    bounds = verdict.criteria.get("bounds", {})
+    values = [bounds[name]["value"] for name in ("worst", "best") if "value" in bounds.get(name, {})]
+    within = f", {signed(values[0])} to {signed(values[1])}" if len(values) == 2 else ""
+    return f"{verdict.replication.n_unscored}{within}"
+
+
+def power(verdict: Verdict) -> str:
+    """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is known."""
+    found = verdict.criteria.get("power")
+    return (
+        f"{percent(found['published']['replicated'], 0)}, {percent(found['half']['replicated'], 0)}" if found else NONE
+    )
+
+
 NOTE = (
-    "T1: these tasks and checkpoints; T2: tasks like these; T3: the training method. Estimates in points (a cost ratio as a "
-    "factor). A verdict holds for its study and scope only."
+    "T1: these tasks and checkpoints; T2: tasks like these; T3: the training method, from one base per scale where it says "
+    "so. A claim is decided at its own target; a dash is an estimate. Established: what a published table shows by itself; "
+    "the other words are for new data. Estimates in points (a cost ratio as a factor). Missing scores: their number, and "
+    "the estimate with them at their worst and best. Power: probability of `replicated` at this study's precision were the "
+    "published effects true, and half of them. A verdict holds for its study and scope only."
 )
 
 

@@ -22,6 +22,9 @@ def checked(cfg: DictConfig) -> Root:
     _refuse_secrets(values)
     root = typed(Root, values, "")
     check_relations(root)
+    for name, pair in root.pairs.items():
+        for model in (pair.general, pair.agent):
+            root.models[model].pair = name
     return root
 
 

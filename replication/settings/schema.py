@@ -17,11 +17,17 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 """The configuration beside the package: the project is used from its checkout."""
 KINDS = ("reanalysis", "controlled", "released")
 """Kinds of study; a claim names those that can answer it."""
-ROLES = ("general", "agent_specific")
+ROLES = ("general", "agent_specific", "world_model")
 """Roles of public checkpoints in comparisons."""
+CERTAINTIES = ("read", "inferred")
+"""Of a fact: read at its source, or concluded from others."""
 CORPORA = ("general", "episodes", "transitions", "transitions_shuffled", "predictions", "predictions_shuffled")
-TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3")
+TOOL_SYNTAXES = ("hermes", "qwen3_coder", "llama3", "xlam", "pythonic")
 DEVICES = ("cpu", "cuda")
+SOURCES = ("hub", "folder", "lora", "gguf", "package")
+"""Sources of weights."""
+OPTIMIZERS = ("muon", "adamw")
+LAUNCHERS = ("local", "slurm", "ray")
 DTYPES = ("float32", "bfloat16", "float16")
 POLICIES = ("exclude", "fail", "best", "worst")
 """Policies for missing scores."""
@@ -49,7 +55,7 @@ class Phase:
 
     corpus: str = one_of(CORPORA)  # what the texts are
     n_tokens: int = whole(1, 10**13)  # compute budget, in tokens of 6 x parameters FLOPs each
-    lr: float = real(0.0, 10.0, above=True)  # peak rate of Muon
+    lr: float = real(0.0, 10.0, above=True)  # peak rate; AdamW has `training.adam_share` of it
     domain: str = one_of(("all", "in"), "all")  # all: every benchmark of the study; in: in-domain benchmarks only
 
 
@@ -85,18 +91,64 @@ class Scale:
     intermediate: int = whole(1, 1_000_000)
     vocabulary: int = whole(259, 1_000_000)
     context: int = whole(1, 10_000_000)
-    base: Base = field(default_factory=Base)
+    base: Base | None = None  # trained here
+    checkpoint: "Model | None" = None  # a public base instead, whose dimensions the others are
     levels: dict[str, list[int]] = whole(1, MAX_LEVEL, dict, least=1)  # by benchmark; replaces the benchmark's
 
 
 @dataclass
-class Model:
-    """A public checkpoint on the hub, or a folder."""
+class Architecture:
+    """Sizes in the published configuration of a checkpoint, from which the plan computes its memory."""
 
-    path: str = located()
-    revision: str | None = None  # commit on the hub; of a folder: null, or the hash of its files, which is then checked
+    layers: int = whole(1, 10_000)
+    attention_layers: int | None = whole(1, 10_000, None)  # with a KV cache; None: all, the others are linear attention
+    hidden: int = whole(1, 1_000_000)
+    heads: int = whole(1, 10_000)
+    kv_heads: int = whole(1, 10_000)
+    head_dim: int = whole(1, 10_000)
+    gated_attention: bool = False  # the query projection has an output gate of its own size
+    intermediate: int = whole(1, 10_000_000)  # of the MLP, or of one expert
+    experts: int = whole(0, 100_000, 0)  # 0: a dense model
+    active_experts: int = whole(0, 100_000, 0)
+    shared_intermediate: int = whole(0, 10_000_000, 0)  # of the expert that every token passes
+    linear_key_heads: int = whole(0, 10_000, 0)  # of linear attention
+    linear_value_heads: int = whole(0, 10_000, 0)
+    linear_head_dim: int = whole(1, 10_000, 128)
+    vocabulary: int = whole(1, 10_000_000)
+    tied: bool = False  # one matrix for input and output embedding
+    other_b: float = real(
+        0.0, 100_000.0, 0.0
+    )  # parameters outside the language model, such as a vision tower, billions
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING  # where the sizes are stated
+
+
+@dataclass
+class SamplingDefaults:
+    """Sampling that the vendor of a checkpoint recommends: for information, `sampling` of the study is used."""
+
+    temperature: float = real(0.0, 2.0)
+    top_p: float = real(1e-6, 1.0, 1.0)
+    top_k: int = whole(-1, 10_000_000, -1)
+    repetition_penalty: float = real(0.0, 10.0, 1.0, above=True)
+    presence_penalty: float = real(-2.0, 2.0, 0.0)
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING
+
+
+@dataclass
+class Model:
+    """A public checkpoint: on the hub, a folder, or made once from an adapter or a GGUF file by `make weights`."""
+
+    path: str = located()  # hub id or folder; lora: of the adapter; gguf: the file; package: the file in the package
+    source: str | None = one_of(SOURCES, None)  # None: hub or folder, as the path is
+    revision: str | None = None  # hub: commit, or a branch or tag, then locked; other sources: null, or the files' hash
+    package: str | None = None  # of source package: NAME==VERSION in the registry of Python packages
+    sha256: str | None = None  # of the GGUF file
+    base_revision: str | None = None  # of source lora: as `revision`, of `base`
+    chat_template: str | None = located(None)  # file in conf/ that replaces the template; lora, gguf, package
     role: str = one_of(ROLES)  # takes the place of the arm
-    pair: str | None = None  # matched pair that it belongs to
+    pair: str | None = None  # matched pair that it belongs to; `pairs` sets it
     base: str | None = None  # checkpoint that its training started from
     family: str | None = None
     scale: str = named()
@@ -105,6 +157,37 @@ class Model:
     tool_syntax: str = one_of(TOOL_SYNTAXES, "hermes")  # of calls in scaffold native
     reasoning_parser: str | None = None  # of vLLM, with the tags of the model's thinking; None if it does not think
     template_options: dict[str, Any] = field(default_factory=dict)  # of the chat template, such as enable_thinking
+    template_note: str | None = None  # what to know about its chat template and its calls
+    tensor_parallel_size: int | None = whole(1, 1_000, None)  # GPUs that serve it; None: as in `engine.options.llm`
+    dtype: str | None = one_of(DTYPES, None)  # of the published weights
+    context: int | None = whole(2, 100_000_000, None)  # longest context that the vendor states, tokens
+    architecture: Architecture | None = None  # None: its memory is unknown to the plan
+    sampling_defaults: SamplingDefaults | None = None
+    licence: str | None = (
+        None  # SPDX identifier or name; `unknown` if nobody read it; None: not stated, such as of a folder
+    )
+    gated: bool = False  # the hub gives the weights to accounts only that accepted the licence
+    certainty: str | None = one_of(CERTAINTIES, None)  # of these facts
+    reference: str | None = None  # where they are stated
+
+
+@dataclass
+class Pair:
+    """A matched pair of public checkpoints: a general one and one that was tuned further."""
+
+    general: str = named()  # of `models`
+    agent: str = named()  # of `models`, role agent_specific or world_model
+    base: str | None = None  # checkpoint that both were trained from, or that the agent was trained from
+    differs: str | None = None  # how the two differ besides the tuning; required where they share no base
+    certainty: str = one_of(CERTAINTIES)
+    reference: str = MISSING
+
+
+@dataclass
+class Licences:
+    """Licences that the user has read and accepts."""
+
+    accepted: list[str] = limited(list, distinct=True)  # as `models.NAME.licence` states them
 
 
 @dataclass
@@ -170,6 +253,24 @@ class Serve:
 
 
 @dataclass
+class Launcher:
+    """Where the jobs of a sweep run, one per checkpoint, and what each asks for; changes no result."""
+
+    kind: str = one_of(LAUNCHERS, "local")
+    parallel: int = whole(0, 100_000, 1)  # jobs side by side; 0: no limit of ours
+    cpus: int = whole(1, 10_000, 1)  # of a job
+    gpus: int = whole(0, 1_000, 0)  # of a job
+    memory_gib: int | None = whole(1, 100_000, None)  # of a job; null: the cluster's default
+    time_min: int | None = whole(1, 10_000_000, None)  # limit of a job of SLURM; null: the partition's
+    partition: str | None = limited(None)  # of SLURM; null: its default
+    requeue: bool = True  # SLURM queues a job again that was preempted, reached its time limit or lost its node
+    setup: list[str] = limited(list)  # shell lines before a job of SLURM, such as `module load cuda`
+    options: list[str] = limited(list)  # more options of sbatch
+    address: str | None = limited(None)  # of a running Ray; null: the one on this machine, else one is started
+    retries: int = whole(0, 1_000, 10)  # of a job that its time limit, a preemption or a lost machine ended
+
+
+@dataclass
 class Sampling:
     """Sampling parameters; part of a run's identity."""
 
@@ -183,8 +284,8 @@ class Sampling:
 class Engine:
     """Settings of the engine, which are part of a run's identity.
 
-    Exceptions are `concurrency`, `processes`, `episode_s`, `max_failed`, `min_failures` and the options that the kind lists
-    as `speed_only`; the run's manifest has those options as the engine describes them.
+    Exceptions are `concurrency`, `processes`, `order`, `episode_s`, `max_failed`, `min_failures` and the options that the
+    kind lists as `speed_only`; the run's manifest has those options as the engine describes them.
     """
 
     kind: str = MISSING  # a module of replication/collect/engines
@@ -192,6 +293,7 @@ class Engine:
     context: int = whole(2, 10_000_000)  # longest prompt plus reply, tokens
     concurrency: int = whole(1, 100_000)  # episodes in flight
     processes: int = whole(1, 1_000, 1)  # engines side by side, each with a share of the checkpoints
+    order: str = one_of(("listed", "longest_first"), "listed")  # in which a checkpoint's episodes start
     episode_s: float | None = real(0.0, 1e9, None, above=True)  # time limit of an episode, which is then unscored
     max_failed: float = fraction(0.5)  # share of the episodes played that may fail; above it the run stops
     min_failures: int = whole(0, 1_000_000, 10)  # so many never stop a run
@@ -260,7 +362,9 @@ class Training:
     """Optimization settings, the same for every arm."""
 
     device: str = one_of(DEVICES)
-    workers: int = whole(1, 1_000)  # training runs side by side, one CPU thread each
+    workers: int = whole(1, 1_000)  # training runs side by side
+    threads: int = whole(1, 1_000, 1)  # CPU threads of each
+    optimizer: str = one_of(OPTIMIZERS, "muon")  # adamw: for all parameters; muon: AdamW for those that are no matrix
     batch_tokens: int = whole(1, 10**9)
     warmup_share: float = fraction()
     decay_share: float = fraction()
@@ -270,6 +374,7 @@ class Training:
     precision: str = one_of(("float32", "bfloat16"))
     compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
     save_every_s: float = real(0.0, 1e9)
+    implementation: str = one_of(("transformers", "written_out"))  # of supervised steps; written_out: float32, CPU
     rl: Rl = field(default_factory=Rl)
 
 
@@ -324,6 +429,8 @@ class Analysis:
     unstated_runs: int = whole(1, 1_000_000)  # assumed where the source states none
     unscored: list[str] = one_of(POLICIES, least=1, distinct=True)  # policies that a verdict must survive
     bounds: list[str] = one_of(POLICIES, distinct=True)  # policies whose outcome is reported with it
+    floor: float = real(0.0, 0.5)  # an arm with at most this mean score is at the floor, with 1 - floor at the ceiling
+    sesois: list[float] = real(0.0, 1.0, above=True)  # smallest effects of interest at which every verdict is repeated
     n_simulations: int = whole(1, 10_000_000)  # of the A/A check
     simulation_seed: int = whole(0, 2**63)
     audit: Audit = field(default_factory=Audit)
@@ -377,11 +484,14 @@ class Plan:
     completion_tokens: float = real(0.0, 1e12)  # per episode
     probe_prompt_tokens: float = real(0.0, 1e12)  # per prediction of the probe
     probe_completion_tokens: float = real(0.0, 1e12)  # per prediction of the probe
-    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine
+    tokens_per_s: float = real(0.0, 1e12, above=True)  # prompt and completion, of one engine, at most
+    flops_per_s: float | None = real(0.0, 1e18, None, above=True)  # of a GPU; None: all models at `tokens_per_s`
+    gpu_memory_gib: float = real(0.0, 1e6, 80.0, above=True)  # of one GPU
+    kib_per_episode: float = real(0.0, 1e9, 8.0)  # that the store keeps
     training_tokens_per_s: float = real(0.0, 1e12, above=True)  # of one training run
     hours_per_task: float = real(0.0, 1e12)  # to write one more task of one benchmark
     currency: str = MISSING
-    price_per_hour: float = real(0.0, 1e12)  # of an engine or a training run
+    price_per_hour: float = real(0.0, 1e12)  # of a GPU, of an engine on the CPU, or of a training run
     price_per_million_prompt_tokens: float = real(0.0, 1e12)
     price_per_million_completion_tokens: float = real(0.0, 1e12)
     budget: float | None = real(0.0, 1e12, None, above=True)  # hours, or money if priced; None: that of both arms
@@ -403,6 +513,8 @@ class Paths:
     """Output folders, relative to the working folder."""
 
     results: str = located("results")
+    weights: str = located("weights")  # checkpoints that are made from other files
+    revisions: str | None = located(None)  # commits of branches and tags; null: conf/model/revisions.lock
     paper: str | None = located(
         None
     )  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
@@ -417,12 +529,15 @@ class Root:
     arms: dict[str, Arm] = field(default_factory=dict)
     scales: dict[str, Scale] = field(default_factory=dict)
     models: dict[str, Model] = limited(dict, keys="model")
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    licences: Licences = field(default_factory=Licences)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     scaffolds: dict[str, Scaffold] = field(default_factory=dict)
     ingest: dict[str, Ingest] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
     serve: Serve = field(default_factory=Serve)
+    launcher: Launcher = field(default_factory=Launcher)
     training: Training = field(default_factory=Training)
     probe: Probe = field(default_factory=Probe)
     calibration: Calibration = field(default_factory=Calibration)

@@ -4,6 +4,7 @@
                     episodes.jsonl      one line per attempt: all but the trajectory, and the position of its frame
                     scores.jsonl        one line per score, tied to the attempt that it grades
                     trajectories.bin    one zlib frame per attempt: the messages as JSON
+                    *.scan              of a long run: what reading its lines found, to open it in less time
                     lock                locked by the one writer
 
 Lines are only appended and the last line for a key counts, so a killed process loses only the episodes in flight.

@@ -13,7 +13,7 @@ from replication.masking import masked
 from replication.records import Json, Manifest, RunSpec, StudyIndex, Task, TrainedRun, to_json
 from replication.settings import Study
 from replication.settings.limits import PATTERNS, RULES
-from replication.store.lines import Key
+from replication.store.locking import as_store_error
 from replication.store.reader import read_record
 from replication.store.store import Store
 
@@ -26,14 +26,13 @@ class PlannedRun(NamedTuple):
 
     run_id: str
     is_probe: bool
-    keys: frozenset[Key]
-    """Keys of all its episodes."""
+    tasks: Sequence[Task]
+    n_trials: int
 
 
 def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedRun:
     """Describe a run by its planned episodes."""
-    keys = frozenset((task.id, task.content_hash, trial) for task in tasks for trial in range(n_trials))
-    return PlannedRun(spec.run_id, spec.scaffold == "probe", keys)
+    return PlannedRun(spec.run_id, spec.scaffold == "probe", tasks, n_trials)
 
 
 def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
@@ -43,7 +42,7 @@ def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
             f"run `{spec.run_id}` of an official harness is not in `{store.root}`. Store it with "
             f"`python -m replication ingest study={study}`."
         )
-    return PlannedRun(spec.run_id, False, frozenset())
+    return PlannedRun(spec.run_id, False, (), 0)
 
 
 def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> None:
@@ -51,9 +50,10 @@ def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> No
     stored = set(store.runs())
     incomplete = []
     for run in runs:
-        missing = run.keys - store.finished(run.run_id)
-        if missing:
-            incomplete.append(f"`{run.run_id}` lacks {len(missing)} of {len(run.keys)} episodes")
+        n_missing = len(store.missing(run.run_id, run.tasks, run.n_trials))
+        if n_missing:
+            n = len(run.tasks) * run.n_trials
+            incomplete.append(f"`{run.run_id}` lacks {n_missing} of {n} episodes")
         elif run.run_id not in stored or "repeats" not in store.manifest(run.run_id).checks:
             incomplete.append(f"`{run.run_id}` was interrupted before its repeats were checked")
     if incomplete:
@@ -114,7 +114,9 @@ def index_path(results: Path, study: str) -> Path:
 
 def write_index(results: Path, index: StudyIndex) -> Path:
     """Write the index of a study."""
-    return write_json(index_path(results, index.study), to_json(index))
+    path = index_path(results, index.study)
+    with as_store_error(path):
+        return write_json(path, to_json(index))
 
 
 def read_index(results: Path, study: str) -> StudyIndex:

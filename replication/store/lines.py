@@ -8,14 +8,18 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from msgspec import MsgspecError, Raw, Struct, convert
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from replication.errors import StoreError
-from replication.records import UNSCORED_REASONS, Call, Episode, Json, Message, Score, to_json
+from replication.records import Call, Episode, Json, Message, Score, canonical_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EPISODES, SCORES, FRAMES = "episodes.jsonl", "scores.jsonl", "trajectories.bin"
 
@@ -24,9 +28,13 @@ Key = tuple[str, str, int]
 
 EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "trajectory")
 _SCORE_FIELDS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "details")
+_episode_values, _score_values = attrgetter(*EPISODE_FIELDS), attrgetter(*_SCORE_FIELDS)
 BLOCK = 1 << 23
 """Bytes that are read at once."""
+LEVEL = 1
+"""Of compression; zlib's own, 6, takes 1.4 times as long for frames that are 6 % smaller."""
 _TAIL = len(b',"crc":"00000000"}')
+_NEWLINE = ord("\n")
 _RECOVERY = {
     EPISODES: "that episode is played again, all others are kept",
     SCORES: "that episode is graded again without a model, all others are kept",
@@ -46,23 +54,10 @@ class Attempt(Struct, gc=False):
     n_completion_tokens: int
     frame: tuple[int, int, int]
     """Offset, length and CRC-32 of the trajectory in trajectories.bin."""
-    number: int = 0
-    """Of the line, 1-based."""
-    offset: int = 0
-    """Of the line in the file, bytes."""
-    checksum: int = 0
-    """Of the line; identifies the attempt."""
-    key: Key = ("", "", 0)
-    """Identity of the episode."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the set-up, not the model, ended the episode."""
-        return self.stop_reason in UNSCORED_REASONS
 
 
 class Grade(Struct, gc=False):
-    """A line of scores.jsonl."""
+    """A line of scores.jsonl without its details, which `read_details` reads."""
 
     task_id: str
     task_hash: str
@@ -71,16 +66,33 @@ class Grade(Struct, gc=False):
     grader: str
     attempt: str
     """Checksum of the graded line of episodes.jsonl, eight hex digits."""
-    details: Raw
-    """JSON."""
-    number: int = 0
-    offset: int = 0
-    checksum: int = 0
-    key: Key = ("", "", 0)
-    """Identity of the episode that was graded."""
 
 
 L = TypeVar("L", Attempt, Grade)
+
+
+class Block(NamedTuple, Generic[L]):
+    """Complete lines that follow each other in a file; the arrays have one value per line."""
+
+    records: list[L]
+    first: int
+    """Number of its first line, from 1."""
+    offsets: np.ndarray
+    """Of the lines in the file, bytes."""
+    checksums: np.ndarray
+    """Of the lines; identify the attempts."""
+
+
+class Place(NamedTuple):
+    """A line of episodes.jsonl, with all that its trajectory is found by."""
+
+    number: int
+    """From 1."""
+    offset: int
+    """Of the line in the file, bytes."""
+    frame_offset: int
+    frame_length: int
+    frame_crc: int
 
 
 class Sealed(NamedTuple):
@@ -90,72 +102,103 @@ class Sealed(NamedTuple):
     crc: int
 
 
+_fast_encoder = Encoder()
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def encode(value: Json) -> bytes:
-    """Return a value as JSON bytes; lone surrogates are kept."""
+    """Return a value as JSON bytes; lone surrogates, NaN and large integers are kept."""
+    fast = _encode_finite(value)
+    return _encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
+
+
+def _encode_finite(value: Json) -> bytes | None:
+    """Return a value without NaN as JSON bytes; None if it has lone surrogates, large integers or unknown types."""
+    try:
+        return _fast_encoder.encode(value)
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        return None
+
+
+def _encode_any(value: Json) -> bytes:
     return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
 def seal(record: Mapping[str, Json]) -> Sealed:
-    """Return the line of a record, with its checksum at the end, and that checksum."""
-    body = encode(record)[:-1]
+    """Return the line of a record, with its checksum at the end, and that checksum.
+
+    A value that may hold NaN is encoded before, as `Raw`.
+    """
+    fast = _encode_finite(record)
+    body = (_encode_any({k: _plain(v) for k, v in record.items()}) if fast is None else fast)[:-1]
     crc = zlib.crc32(body)
     return Sealed(b'%s,"crc":"%08x"}\n' % (body, crc), crc)
 
 
-def read_lines(path: Path, run_id: str, kind: type[L]) -> Iterator[L]:
-    """Read the complete lines of a file; a partial last line, without newline, is left out.
+def read_blocks(path: Path, run_id: str, kind: type[L], *, offset: int, first: int) -> Iterator[Block[L]]:
+    """Read the complete lines of a file; a partial last line, without newline, is left out. Without a file there are none.
 
-    Works on blocks of lines with one call of C code per step, because runs of a million episodes are read at each start.
+    Each step is one call of C code per block of lines, because runs of a million episodes are read at each start.
+
+    offset, first : byte and number of the line to begin with; 0 and 1 at the start of the file.
     """
-    decoder, known, start = Decoder(kind), _Texts(), b'{"run_id":%s,' % encode(run_id)
-    number, offset, partial = 0, 0, b""
-    with path.open("rb") as file:
+    import numpy as np
+
+    decoder, start = Decoder(kind), b'{"run_id":%s,' % encode(run_id)
+    number, partial = first, b""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(offset)
         while block := file.read(BLOCK):
-            block = partial + block
+            block = partial + block if partial else block
             end = block.rfind(b"\n") + 1
-            partial = block[end:]
-            lines = block[:end].split(b"\n")[:-1]
+            block, partial = block[:end], block[end:]
+            if not block:
+                continue
             records: Sequence[L | None]
             try:
-                records = decoder.decode_lines(block[:end])
+                records = decoder.decode_lines(block)
             except (MsgspecError, UnicodeDecodeError):
-                records = [_decoded(raw, kind) for raw in lines]  # None: not a line of this store
-            crcs = [zlib.crc32(raw[:-_TAIL]) for raw in lines]
-            sound = len(records) == len(lines) and None not in records and all(raw.startswith(start) for raw in lines)
-            if not (
-                sound and b"".join([raw[-_TAIL:] for raw in lines]) == b"".join([b',"crc":"%08x"}' % c for c in crcs])
-            ):
-                _raise_problem(path, lines, number, run_id, kind)
-            for record, crc, raw in zip(cast(list[L], records), crcs, lines, strict=True):
-                number += 1
-                record.task_id, record.task_hash = task, content = known[record.task_id], known[record.task_hash]
-                record.key = (task, content, record.trial)
-                record.number, record.offset, record.checksum = number, offset, crc
-                if isinstance(record, Attempt) and record.stop_reason == "context_overflow" and record.n_turns == 1:
-                    record.stop_reason = _current_reason(_json(raw))
-                offset += len(raw) + 1
-                yield record
+                records = [_decoded(raw, kind) for raw in block[:-1].split(b"\n")]  # None: not a line of this store
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+            starts = np.concatenate([[0], ends[:-1] + 1])
+            checksums = _checksums(block, starts, ends)
+            is_sound = block.startswith(start) and block.count(b"\n" + start) == len(ends) - 1
+            if checksums is None or not is_sound or len(records) != len(ends) or None in records:
+                _raise_problem(path, block[:-1].split(b"\n"), number, run_id, kind)
+            sound = cast(list[L], records)
+            if kind is Attempt and b'"context_overflow"' in block:
+                _update_reasons(sound, block[:-1].split(b"\n"))
+            yield Block(sound, number, starts + offset, checksums)
+            number += len(ends)
+            offset += len(block)
 
 
-class _Texts(dict[str, str]):
-    """Keeps one copy of each text: the lines of a run repeat few task ids, hashes and graders."""
+def _checksums(block: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """Compute the CRC-32 of each line; None if one does not end in its own."""
+    import numpy as np
 
-    def __missing__(self, text: str) -> str:
-        self[text] = text
-        return text
+    if (ends - starts < _TAIL).any():
+        return None
+    view, spans = memoryview(block), zip(starts.tolist(), (ends - _TAIL).tolist(), strict=True)
+    crcs = np.fromiter(map(zlib.crc32, [view[start:end] for start, end in spans]), np.uint32, len(ends))
+    stated = np.frombuffer(block, np.uint8)[ends[:, None] + np.arange(-_TAIL, 0)]
+    expected = np.tile(np.frombuffer(b',"crc":"00000000"}', np.uint8), (len(ends), 1))
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    expected[:, -10:-2] = digits[crcs[:, None] >> np.arange(28, -4, -4).astype(np.uint32) & np.uint32(15)]
+    return crcs if np.array_equal(stated, expected) else None
+
+
+def _update_reasons(records: Sequence[L], lines: Sequence[bytes]) -> None:
+    for attempt, raw in zip(records, lines, strict=True):
+        if isinstance(attempt, Attempt) and attempt.stop_reason == "context_overflow" and attempt.n_turns == 1:
+            attempt.stop_reason = _current_reason(_json(raw))
 
 
 def _decoded(raw: bytes, kind: type[L]) -> L | None:
     # Texts with lone surrogates are no UTF-8, which the fast decoder requires.
     try:
-        record = _json(raw)
-        if kind is Grade:
-            record["details"] = Raw(encode(record["details"]))
-        return convert(record, kind)
-    except (ValueError, TypeError, KeyError):  # MsgspecError is a ValueError
+        return convert(_json(raw), kind)
+    except ValueError:  # MsgspecError is one
         return None
 
 
@@ -173,12 +216,12 @@ def _json(raw: bytes) -> Json:
     return json.loads(raw.decode("utf-8", "surrogatepass"))
 
 
-def _raise_problem(path: Path, lines: Sequence[bytes], before: int, run_id: str, kind: type[L]) -> NoReturn:
+def _raise_problem(path: Path, lines: Sequence[bytes], first: int, run_id: str, kind: type[L]) -> NoReturn:
     """Raise StoreError for the first line of a block that has a problem.
 
-    before : lines of the file before the block.
+    first : number of the first line.
     """
-    for number, raw in enumerate(lines, before + 1):
+    for number, raw in enumerate(lines, first):
         problem = None
         if raw[-_TAIL:-10] != b',"crc":"' or not raw.endswith(b'"}'):
             problem = "is not a line of this store"
@@ -210,44 +253,65 @@ def size_of_complete_lines(path: Path) -> int:
     return 0
 
 
+def _plain(value: Json) -> Json:
+    return _json(bytes(value)) if isinstance(value, Raw) else value
+
+
+def episode_record(episode: Episode) -> dict[str, Json]:
+    """Return the record of an episode without its trajectory."""
+    return dict(zip(EPISODE_FIELDS, _episode_values(episode), strict=True))
+
+
 def score_record(score: Score, attempt: int) -> dict[str, Json]:
     """Return the record of a score of the attempt with this checksum; ValueError if its value is out of range."""
-    record = {name: getattr(score, name) for name in _SCORE_FIELDS}
+    record: dict[str, Json] = dict(zip(_SCORE_FIELDS, _score_values(score), strict=True))
     if score.value is not None:
         record["value"] = float(score.value)
         if not 0 <= record["value"] <= 1:  # also false for NaN
             raise ValueError(f"`Score.value` must be in [0, 1] or None for unscored; got {score.value!r}.")
-    record["details"] = to_json(score.details) if score.details else {}
+    record["details"] = Raw(canonical_json(score.details).encode("utf-8", "surrogatepass")) if score.details else {}
     record["attempt"] = f"{attempt:08x}"
     return record
 
 
-def read_episodes(folder: Path, attempts: Iterable[Attempt], trajectories: bool) -> Iterator[Episode]:
+def read_episodes(folder: Path, places: Iterable[Place], trajectories: bool) -> Iterator[Episode]:
     """Read the episodes of these lines, with their trajectories on request."""
-    with (folder / EPISODES).open("rb") as file:
-        for attempt in attempts:
-            file.seek(attempt.offset)
-            record = _json(file.readline())
+    with contextlib.ExitStack() as stack:
+        lines, frames = stack.enter_context((folder / EPISODES).open("rb")), None
+        with contextlib.suppress(FileNotFoundError):
+            frames = stack.enter_context((folder / FRAMES).open("rb", buffering=0)) if trajectories else None
+        for place in places:
+            lines.seek(place.offset)
+            record = _json(lines.readline())
             fields = {name: record[name] for name in EPISODE_FIELDS}
             fields["seeds"], fields["stop_reason"] = tuple(fields["seeds"]), _current_reason(record)
-            yield Episode(**fields, trajectory=read_frame(folder, attempt) if trajectories else ())
+            if not trajectories:
+                yield Episode(**fields, trajectory=())
+                continue
+            frame = b"" if frames is None else os.pread(frames.fileno(), place.frame_length, place.frame_offset)
+            if len(frame) != place.frame_length or zlib.crc32(frame) != place.frame_crc:
+                raise StoreError(
+                    f"`{folder / FRAMES}` is damaged at byte {place.frame_offset} or missing, trajectory of "
+                    f"`{record['task_id']}` trial {record['trial']}. Restore the file, or delete line {place.number} of "
+                    f"`{folder / EPISODES}` and run the same command again: that episode is played again."
+                )
+            yield Episode(**fields, trajectory=tuple(_to_message(m) for m in _json(zlib.decompress(frame))))
 
 
-def read_frame(folder: Path, attempt: Attempt) -> tuple[Message, ...]:
-    """Read the messages of a line's episode."""
-    offset, length, crc = attempt.frame
-    path = folder / FRAMES
-    frame = b""
-    with contextlib.suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        frame = file.read(length)
-    if len(frame) != length or zlib.crc32(frame) != crc:
-        raise StoreError(
-            f"`{path}` is damaged at byte {offset} or missing, trajectory of `{attempt.task_id}` "
-            f"trial {attempt.trial}. Restore the file, or delete line {attempt.number} of "
-            f"`{folder / EPISODES}` and run the same command again: that episode is played again."
-        )
-    return tuple(_to_message(m) for m in _json(zlib.decompress(frame)))
+def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]]:
+    """Read the details of the lines of scores.jsonl at these offsets; empty for a negative offset."""
+    with path.open("rb") as file:
+        for offset in offsets:
+            details: dict[str, Json] = {}
+            if offset >= 0:
+                file.seek(offset)
+                details = _json(file.readline())["details"]
+            yield details
+
+
+def frame_of(trajectory: Sequence[Message]) -> bytes:
+    """Return the frame of an episode's messages."""
+    return zlib.compress(encode([message_record(message) for message in trajectory]), LEVEL)
 
 
 def message_record(message: Message) -> dict[str, Json]:

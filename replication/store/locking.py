@@ -23,28 +23,31 @@ class AppendFile(contextlib.AbstractContextManager):
         self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         _open_files.add(self)
+        self._size = os.fstat(self.fd).st_size
 
     def size(self) -> int:
-        """Return the size in bytes."""
-        return os.fstat(self._open_fd()).st_size
+        """Return the size in bytes, which no other process changes while this one has locked the run."""
+        return self._size
 
     def append(self, data: bytes) -> None:
         """Append all of `data`, or nothing and raise StoreError."""
-        size = self.size()
-        rest = memoryview(data)
+        fd, size = self._open_fd(), self._size
         try:
-            while rest:
-                rest = rest[os.write(self.fd, rest) :]
+            written = os.write(fd, data)
+            while written < len(data):
+                written += os.write(fd, memoryview(data)[written:])
+            self._size = size + written
         except BaseException as error:
-            os.ftruncate(self.fd, size)
+            os.ftruncate(fd, size)
             if isinstance(error, OSError):
                 raise store_error(error, self.path) from error
             raise
 
     def truncate(self, size: int) -> None:
         """Truncate to `size` bytes if the file is longer."""
-        if size < self.size():
+        if size < self._size:
             os.ftruncate(self._open_fd(), size)
+            self._size = size
 
     def sync(self) -> None:
         """Wait until the file is on the disk."""
@@ -99,7 +102,7 @@ def locked(folder: Path) -> Iterator[None]:
                 f"`{file.path}` cannot be locked: {error.strerror}. Its file system has no locks; "
                 f"put the results on a local disk or on NFS with locking."
             ) from error
-        os.ftruncate(file.fd, 0)
+        file.truncate(0)
         holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         file.append(json.dumps(holder).encode())
         try:

@@ -26,17 +26,8 @@ from replication.records import (
     to_json,
 )
 from replication.store import table
-from replication.store.lines import (
-    EPISODES,
-    FRAMES,
-    SCORES,
-    Attempt,
-    Grade,
-    Key,
-    read_episodes,
-    read_frame,
-    read_lines,
-)
+from replication.store.columns import Attempts, Grades, Missing
+from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details, read_episodes
 from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
 from replication.store.writer import RunWriter
@@ -45,15 +36,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.json"
+SCAN_LINES = 20_000
+"""New lines of a run after which its writer saves what a scan finds."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 class Store:
     """All runs under one folder. Reading needs no lock and may happen while a run is written."""
 
-    def __init__(self, root: Path | str):
+    def __init__(self, root: Path | str, *, scan_lines: int = SCAN_LINES):
         self.root = Path(root)
-        self._parsed: dict[str, tuple[tuple[int, int, int], dict[Key, Attempt]]] = {}
+        self._scan_lines = scan_lines
+        self._parsed: dict[str, tuple[tuple[int, int, int], Attempts]] = {}
         self._manifests: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
 
     @contextlib.contextmanager
@@ -81,7 +75,9 @@ class Store:
                 files.remove_temporary(folder)
                 opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
                 episodes, scores, frames = opened
-                writer = RunWriter(spec.run_id, entries, episodes=episodes, scores=scores, frames=frames)
+                writer = RunWriter(
+                    spec.run_id, entries, episodes=episodes, scores=scores, frames=frames, scan_lines=self._scan_lines
+                )
                 self._update_manifest(spec, labels, engine, entries, n_lines=writer.n_lines)
             try:
                 yield writer
@@ -92,6 +88,14 @@ class Store:
                     error.add_note(str(second))
                 raise
             writer.flush()
+            writer.save_scan()
+
+    def require_unlocked(self, run_id: str) -> None:
+        """Raise StoreError if another process is writing this run; asked before an engine is started for it."""
+        folder = self._folder(run_id)
+        if folder.exists():
+            with as_store_error(folder), locked(folder):
+                pass
 
     def _update_manifest(
         self,
@@ -164,30 +168,34 @@ class Store:
 
     def finished(self, run_id: str) -> set[Key]:
         """Read the keys of the episodes that are not played again; empty for a run that was never started. Needs no lock."""
-        path = self._folder(run_id) / EPISODES
-        if not path.exists():
-            return set()
-        return {key for key, line in self._last_lines(run_id, path).items() if not line.failed}
+        attempts = self._last_attempts(run_id)
+        return set(attempts.take(~attempts.failed()).keys())
+
+    def missing(self, run_id: str, tasks: Sequence[Task], n_trials: int) -> Missing:
+        """List the (task, trial) without a finished episode, trial by trial. Needs no lock."""
+        return Missing(self._last_attempts(run_id), tasks, n_trials)
 
     def episodes(self, run_id: str, trajectories: bool = False) -> Iterator[Episode]:
         """Read the episodes of the current tasks, sorted by task and trial.
 
         trajectories : read the messages too; otherwise `Episode.trajectory` is empty.
         """
-        lines = self.current_lines(run_id)
-        if lines:
-            yield from read_episodes(self._folder(run_id), (lines[key] for key in sorted(lines)), trajectories)
+        attempts = self.current_attempts(run_id)
+        if len(attempts.rows):
+            yield from read_episodes(self._folder(run_id), attempts.places(), trajectories)
 
     def trajectory(self, run_id: str, task_id: str, trial: int) -> tuple[Message, ...]:
         """Read the messages of one episode: one frame, not the file."""
-        task = self.manifest(run_id).tasks.get(task_id)
-        line = self.current_lines(run_id).get((task_id, task.hash, trial)) if task else None
-        if line is None:
+        task, attempts = self.manifest(run_id).tasks.get(task_id), self._last_attempts(run_id)
+        code = attempts.tasks.get((task_id, task.hash), -1) if task else -1
+        found = attempts.take((attempts.rows["task"] == code) & (attempts.rows["trial"] == trial))
+        if not len(found.rows):
             raise StoreError(
                 f"run `{run_id}` has no episode of task `{task_id}`, trial {trial}, under the task's present content. "
                 f"Run the study again to play it."
             )
-        return read_frame(self._folder(run_id), line)
+        (episode,) = read_episodes(self._folder(run_id), found.places(), trajectories=True)
+        return episode.trajectory
 
     def score_table(
         self, run_ids: Iterable[str] | None = None, grader: str | None = None, details: Sequence[str] = ()
@@ -214,48 +222,34 @@ class Store:
             )
         return self.root / run_id
 
-    def current_lines(self, run_id: str) -> dict[Key, Attempt]:
-        """Return the last line of each episode of the manifest's tasks; parsed once per change of the file."""
-        tasks = self.manifest(run_id).tasks
-        path = self._folder(run_id) / EPISODES
-        if not path.exists():
-            return {}
-        return {
-            key: line
-            for key, line in self._last_lines(run_id, path).items()
-            if key[0] in tasks and tasks[key[0]].hash == key[1]
-        }
+    def current_attempts(self, run_id: str) -> Attempts:
+        """Return the last attempt at each episode of the manifest's tasks, sorted by task and trial."""
+        return self._last_attempts(run_id).current(self.manifest(run_id).tasks)
 
-    def _last_lines(self, run_id: str, path: Path) -> dict[Key, Attempt]:
-        signature = _signature(path)
+    def has_repeats(self, run_id: str) -> bool:
+        """Tell whether a task of a run has several trials."""
+        task = self.current_attempts(run_id).rows["task"]  # sorted by task
+        return bool((task[1:] == task[:-1]).any())
+
+    def _last_attempts(self, run_id: str) -> Attempts:
+        """Return the last attempt at each episode; parsed once per change of the file."""
+        path = self._folder(run_id) / EPISODES
+        signature = _signature(path) if path.exists() else (0, 0, 0)
         if self._parsed.get(run_id, (None,))[0] != signature:
-            self._parsed[run_id] = (signature, {line.key: line for line in read_lines(path, run_id, Attempt)})
+            self._parsed.pop(run_id, None)
+            self._parsed[run_id] = (signature, Attempts.read(path, run_id).last())
         return self._parsed[run_id][1]
 
-    def scores_by_grader(self, run_id: str, *, latest: bool) -> dict[str, dict[Key, Grade]]:
-        """Return score lines by grader, the latest grader first, without those of replaced or failed attempts.
+    def grades(self, run_id: str, attempts: Attempts) -> Grades:
+        """Read all grades of a run, in the order in which they were given.
 
-        latest : raise StoreError where graders alternate, so that none is the latest.
+        attempts : of the run.
         """
-        lines = self.current_lines(run_id)
-        path = self._folder(run_id) / SCORES
-        scores: dict[str, dict[Key, Grade]] = {}
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for line in read_lines(path, run_id, Grade) if path.exists() else ():
-            attempt = lines.get(line.key)
-            if attempt is None or attempt.checksum != int(line.attempt, 16) or attempt.failed:
-                continue
-            scores.setdefault(line.grader, {})[line.key] = line
-            first.setdefault(line.grader, line.number)
-            last[line.grader] = line.number
-        order = sorted(last, key=last.__getitem__, reverse=True)
-        if latest and any(last[other] > first[order[0]] for other in order[1:]):
-            raise StoreError(
-                f"run `{run_id}` was graded by {', '.join(f'`{g}`' for g in sorted(order))} in turns, so none is the "
-                f"latest. Name the scores to read: `score_table(grader=...)`."
-            )
-        return {grader: scores[grader] for grader in order}
+        return Grades.read(self._folder(run_id) / SCORES, run_id, attempts.tasks)
+
+    def details(self, run_id: str, offsets: Iterable[int]) -> Iterator[Mapping[str, Json]]:
+        """Read the details of scores at these offsets; empty for offset -1."""
+        return read_details(self._folder(run_id) / SCORES, offsets)
 
 
 def _signature(path: Path) -> tuple[int, int, int]:

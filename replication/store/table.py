@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from replication.errors import AnalysisError, StoreError
+from replication.store.columns import COUNTS
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from replication.store.lines import Grade, Key
+    from replication.records import Manifest
+    from replication.store.columns import Attempts, Graded, Grades
     from replication.store.store import Store
 
 LABELS = (
@@ -30,7 +31,6 @@ LABELS = (
 )
 """Columns that describe the checkpoint."""
 
-COUNTS = ("n_turns", "n_malformed", "n_prompt_tokens", "n_completion_tokens")
 COLUMNS = (
     "run_id", *LABELS, "benchmark", "scaffold", "seed", "task_id", "task_hash", "level", "trial", "value", "grader",
     "stop_reason", *COUNTS,
@@ -64,45 +64,52 @@ def score_table(
     parts: list[dict[str, np.ndarray]] = []
     graders: set[str] = set()
     for run_id in run_ids:
-        by_grader = store.scores_by_grader(run_id, latest=grader is None)
+        attempts = store.current_attempts(run_id)
+        grades = store.grades(run_id, attempts)
+        by_grader = grades.by_grader(attempts)
         graders.update(by_grader)
-        name = grader if grader is not None else next(iter(by_grader), None)
-        parts.append(_columns(store, run_id, by_grader.get(name, {}) if name else {}, details))
+        name = grader if grader is not None else _latest(run_id, by_grader)
+        graded = by_grader.get(name) if name is not None else None
+        scores = _scores(store, run_id, grades, name, graded, len(attempts.rows), details)
+        parts.append({**_columns(run_id, store.manifest(run_id), attempts), **scores})
     if grader is not None and graders and grader not in graders:
         raise StoreError(
             f"no score by grader `{grader}` in these runs; they have {', '.join(f'`{g}`' for g in sorted(graders))}. "
             f"Name one of those, or run the study again to grade with it."
         )
     types = {c: "float64" if c in details else dtype(c) for c in names}
-    joined = {c: np.concatenate([part[c] for part in parts]) if parts else np.empty(0, object) for c in names}
-    # Nullable integers come from floats, in which missing is NaN and every integer in use is exact.
-    return pd.DataFrame({c: pd.Series(joined[c], dtype=types[c]) for c in names})
+    columns = {}
+    for c in names:  # one after the other: each is freed before the next is joined
+        joined = np.concatenate([part.pop(c) for part in parts]) if parts else np.empty(0, object)
+        # Nullable integers come from floats, in which missing is NaN and every integer in use is exact.
+        columns[c] = pd.Series(joined, dtype=types[c])
+    return pd.DataFrame(columns, copy=False)
 
 
-def _columns(store: Store, run_id: str, scores: Mapping[Key, Grade], details: Sequence[str]) -> dict[str, np.ndarray]:
-    """Build the columns of one run, sorted by task and trial.
+def _latest(run_id: str, by_grader: Mapping[str, Graded]) -> str | None:
+    """Return the latest grader of a run; StoreError where graders alternate, so that none is."""
+    if not by_grader:
+        return None
+    latest = max(by_grader, key=lambda name: by_grader[name].last)
+    if any(other.last > by_grader[latest].first for name, other in by_grader.items() if name != latest):
+        raise StoreError(
+            f"run `{run_id}` was graded by {', '.join(f'`{g}`' for g in sorted(by_grader))} in turns, so none is the "
+            f"latest. Name the scores to read: `score_table(grader=...)`."
+        )
+    return latest
+
+
+def _columns(run_id: str, manifest: Manifest, attempts: Attempts) -> dict[str, np.ndarray]:
+    """Build the columns of one run but those of its scores.
 
     Column by column: a million rows as tuples would take most of the time and memory.
 
-    scores : by key, of one grader.
+    attempts : of the manifest's tasks, sorted by task and trial.
     """
     import numpy as np
 
-    manifest = store.manifest(run_id)
-    spec, labels = manifest.spec, manifest.labels
-    lines = store.current_lines(run_id)
-    tasks = sorted(manifest.tasks)
-    rank = {task: at for at, task in enumerate(tasks)}
-    n = len(lines)
-    place = np.fromiter((rank[line.task_id] for line in lines.values()), np.int64, n)
-    trial = np.fromiter((line.trial for line in lines.values()), np.int64, n)
-    order = np.lexsort((trial, place))
-    place, attempts = place[order], _objects(lines.values())[order]
-    graded = [scores.get(line.key) for line in attempts]
-
-    def of_task(values: Sequence[object], kind: type) -> np.ndarray:
-        return np.array(values, dtype=kind)[place] if n else np.empty(0, kind)
-
+    spec, labels, rows = manifest.spec, manifest.labels, attempts.rows
+    n = len(rows)
     constant = {
         "run_id": run_id, **{column: getattr(labels, column) for column in LABELS},
         "benchmark": spec.benchmark, "scaffold": spec.scaffold, "seed": spec.seed,
@@ -113,30 +120,39 @@ def _columns(store: Store, run_id: str, scores: Mapping[Key, Grade], details: Se
         )
         for column, value in constant.items()
     }
-    columns |= {
-        "task_id": of_task(tasks, object),
-        "task_hash": of_task([manifest.tasks[task].hash for task in tasks], object),
-        "level": of_task([manifest.tasks[task].level for task in tasks], float),
-        "trial": trial[order],
-        "value": np.array([None if grade is None else grade.value for grade in graded], np.float64),
-        "grader": _objects(None if grade is None else grade.grader for grade in graded),
-        "stop_reason": _objects(line.stop_reason for line in attempts),
+
+    def coded(values: Iterable[object], code: np.ndarray, kind: type = object) -> np.ndarray:
+        return np.array([*values, None], dtype=kind)[code]  # None: an array of texts, never one of characters
+
+    levels = [entry.level if (entry := manifest.tasks.get(task)) else None for task, _ in attempts.tasks]
+    return columns | {
+        "task_id": coded((task for task, _ in attempts.tasks), rows["task"]),
+        "task_hash": coded((content for _, content in attempts.tasks), rows["task"]),
+        "level": coded(levels, rows["task"], float),
+        "trial": rows["trial"],
+        "stop_reason": coded(attempts.reasons, rows["reason"]),
+        **{column: rows[column] for column in COUNTS},
     }
-    for column in COUNTS:
-        columns[column] = np.fromiter((getattr(line, column) for line in attempts), np.int64, n)
-    if details:
-        found = [{} if grade is None else json.loads(bytes(grade.details)) for grade in graded]
-        columns |= {column: np.array([one.get(column) for one in found], np.float64) for column in details}
-    return columns
 
 
-def _objects(values: Iterable[object]) -> np.ndarray:
+def _scores(
+    store: Store, run_id: str, grades: Grades, grader: str | None, graded: Graded | None, n: int, details: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Build the columns of the scores of one run by one grader; without a grade they are empty."""
     import numpy as np
 
-    items = list(values)
-    array = np.empty(len(items), object)
-    array[:] = items
-    return array
+    value, names, offset = np.full(n, np.nan), np.full(n, None, object), np.full(n, -1)
+    if graded is not None:
+        has = graded.row >= 0
+        value[has], names[has] = grades.rows["value"][graded.row[has]], grader
+        offset[has] = grades.rows["offset"][graded.row[has]]
+    columns = {"value": value, "grader": names}
+    if details:
+        read = store.details(run_id, offset.tolist()) if graded is not None else ()
+        kept = [[one.get(name) for name in details] for one in read]
+        found = np.array(kept, np.float64) if kept else np.full((n, len(details)), np.nan)
+        columns |= {name: found[:, at] for at, name in enumerate(details)}
+    return columns
 
 
 def require_unique_attempts(scores: pd.DataFrame) -> pd.DataFrame:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import zlib
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from replication.errors import StoreError
 from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
+from replication.store import scanned
+from replication.store.columns import Attempts, Grades
 from replication.store.lines import (
-    EPISODE_FIELDS,
-    Attempt,
-    Grade,
     Key,
-    encode,
-    message_record,
+    episode_record,
+    frame_of,
     read_episodes,
-    read_lines,
     score_record,
     seal,
     size_of_complete_lines,
@@ -39,6 +38,7 @@ class RunWriter:
         episodes: AppendFile,
         scores: AppendFile,
         frames: AppendFile,
+        scan_lines: int,
     ):
         self.run_id = run_id
         self.n_lines = 0
@@ -48,34 +48,33 @@ class RunWriter:
         self._frames, self._episodes, self._scores = self._files
         self._attempts: dict[Key, int] = {}
         """By key: CRC of the last line, which counts."""
-        self._finished: dict[Key, None] = {}
-        self._graded: dict[str, dict[Key, int]] = {}
-        """By grader and key: CRC of the attempt whose score is not None."""
+        self._finished: set[Key] = set()
+        self._graded: dict[str, set[Key]] = {}
+        """By grader: keys whose last attempt has a score that is not None."""
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
+        self._scan_lines = scan_lines
         self._load()
 
     @property
-    def finished(self) -> KeysView[Key]:
+    def finished(self) -> Set[Key]:
         """Keys (task_id, task_hash, trial) of episodes that the model ended, not a failure of engine or environment.
 
-        A live, read-only, set-like view with constant-time membership tests.
+        It follows the appends; only this writer changes it.
         """
-        return self._finished.keys()
+        return self._finished
 
     def unscored(self, grader: str) -> Iterator[Episode]:
         """Read the finished episodes of the current tasks, with trajectories, that this grader has not scored."""
         with self._mutex:
-            todo = [
-                key
-                for key in sorted(self._finished)
-                if self._is_current(key) and self._graded.get(grader, {}).get(key) != self._attempts[key]
-            ]
+            graded = self._graded.get(grader, set())
+            todo = {key for key in self._finished if key not in graded and self._is_current(key)}
         if todo:
             path = self._episodes.path
-            lines = {line.key: line for line in read_lines(path, self.run_id, Attempt)}
-            yield from read_episodes(path.parent, (lines[key] for key in todo), trajectories=True)
+            attempts = Attempts.read(path, self.run_id).last().current(self._tasks)
+            places = zip(attempts.keys(), attempts.places(), strict=True)
+            yield from read_episodes(path.parent, (place for key, place in places if key in todo), trajectories=True)
 
     def append(self, episode: Episode, score: Score | None = None) -> None:
         """Store an attempt and its grade. It replaces an earlier attempt under the same key.
@@ -90,8 +89,8 @@ class RunWriter:
             raise ValueError(
                 f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
             )
-        frame = zlib.compress(encode([message_record(m) for m in episode.trajectory]))
-        record = {name: getattr(episode, name) for name in EPISODE_FIELDS}
+        frame = frame_of(episode.trajectory)
+        record = episode_record(episode)
         with self._mutex:
             # everything is serialised before anything is written
             record["frame"] = [self._frames.size(), len(frame), zlib.crc32(frame)]
@@ -106,12 +105,14 @@ class RunWriter:
             self.n_lines += 1
             self._dirty = True
             self._attempts[key] = crc
-            self._finished.pop(key, None)
+            self._finished.discard(key)
+            for graded in self._graded.values():
+                graded.discard(key)
             if not unscored:
-                self._finished[key] = None
+                self._finished.add(key)
             if score is not None and score_line is not None:
                 self._scores.append(score_line)
-                self._record_grade(key, crc, score.grader, score.value)
+                self._record_grade(key, score)
             self._sync_if_due()
 
     def append_score(self, score: Score) -> None:
@@ -124,7 +125,7 @@ class RunWriter:
                 raise ValueError(f"{score.key} failed and is unscored; got value={score.value!r}. Use None.")
             self._scores.append(seal(score_record(score, self._attempts[key])).line)
             self._dirty = True
-            self._record_grade(key, self._attempts[key], score.grader, score.value)
+            self._record_grade(key, score)
             self._sync_if_due()
 
     def flush(self) -> None:
@@ -135,31 +136,45 @@ class RunWriter:
             self._dirty = False
         self._synced_s = time.monotonic()
 
+    def save_scan(self) -> None:
+        """Save what a scan of the lines finds, if many are new: the next start is shorter."""
+        path = self._episodes.path
+        if self.n_lines - scanned.n_rows(path) >= self._scan_lines:
+            attempts = Attempts.read(path, self.run_id)
+            self._save_scan(attempts, Grades.read(self._scores.path, self.run_id, attempts.tasks))
+
+    def _save_scan(self, attempts: Attempts, grades: Grades) -> None:
+        for file, (tasks, texts, rows) in ((self._episodes, attempts), (self._scores, grades)):
+            scan = scanned.Scan(list(tasks), list(texts), rows, file.size())
+            scanned.save(file.path, self.run_id, scan)
+
     def _load(self) -> None:
-        end, first_beyond, size = 0, None, self._frames.size()
-        for line in read_lines(self._episodes.path, self.run_id, Attempt):
-            key = line.key
-            self._attempts[key] = line.checksum
-            self._finished.pop(key, None)
-            if not line.failed:
-                self._finished[key] = None
-            offset, length, _ = line.frame
-            end = max(end, offset + length)
-            if first_beyond is None and offset + length > size:
-                first_beyond = line.number
-            self.n_lines = line.number
-        if first_beyond is not None:
+        import numpy as np
+
+        attempts, size = Attempts.read(self._episodes.path, self.run_id), self._frames.size()
+        ends = attempts.rows["frame"][:, 0] + attempts.rows["frame"][:, 1]
+        if (ends > size).any():
+            first_beyond = (ends > size).argmax() + 1
             raise StoreError(
                 f"`{self._frames.path}` ends at byte {size}, but `{self._episodes.path}` points beyond "
                 f"it from line {first_beyond} on (power cut, or an incomplete copy). Restore the file, or delete line "
                 f"{first_beyond} and all after it and run the same command again: those episodes are played again."
             )
-        for grade in read_lines(self._scores.path, self.run_id, Grade):
-            self._record_grade(grade.key, int(grade.attempt, 16), grade.grader, grade.value)
+        self.n_lines = len(attempts.rows)
+        last = attempts.last()
+        keys = list(last.keys())
+        self._attempts = dict(zip(keys, last.rows["checksum"].tolist(), strict=True))
+        self._finished = set(itertools.compress(keys, (~last.failed()).tolist()))
+        grades = Grades.read(self._scores.path, self.run_id, attempts.tasks)
+        for grader, graded in grades.by_grader(last).items():
+            has_value = (graded.row >= 0) & ~np.isnan(grades.rows["value"][graded.row])
+            self._graded[grader] = set(itertools.compress(keys, has_value.tolist()))
         # nothing is truncated before every line has been read and verified
-        self._frames.truncate(end)
+        self._frames.truncate(int(ends.max(initial=0)))
         for file in (self._episodes, self._scores):
             file.truncate(size_of_complete_lines(file.path))
+        if self.n_lines - scanned.n_rows(self._episodes.path) >= self._scan_lines:
+            self._save_scan(attempts, grades)
 
     def _check_key(self, item: Episode | Score) -> Key:
         key = item.key[1:]
@@ -171,12 +186,12 @@ class RunWriter:
         task = self._tasks.get(key[0])
         return task is not None and task.hash == key[1]
 
-    def _record_grade(self, key: Key, attempt: int, grader: str, value: float | None) -> None:
-        graded = self._graded.setdefault(grader, {})
-        if value is not None:
-            graded[key] = attempt
-        elif graded.get(key) == attempt:
-            del graded[key]
+    def _record_grade(self, key: Key, score: Score) -> None:
+        graded = self._graded.setdefault(score.grader, set())
+        if score.value is None:
+            graded.discard(key)
+        else:
+            graded.add(key)
 
     def _sync_if_due(self) -> None:
         if time.monotonic() - self._synced_s >= FSYNC_S:

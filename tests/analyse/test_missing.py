@@ -40,8 +40,9 @@ def study(scores):
 
 
 def verdict(claim_id, scores, target="T2"):
-    found = decide([claim for claim in CLAIMS if claim.id == claim_id], study(scores))
-    return next((v for v in found if v.target == target), found[0])
+    claim = next(claim for claim in CLAIMS if claim.id == claim_id)
+    found = decide([dataclasses.replace(claim, target=target)], study(scores))
+    return next(v for v in found if v.target == target)
 
 
 def unscored(scores, condition):
@@ -68,6 +69,8 @@ def without(scores, condition):
 )  # fmt: skip
 def test_checkpoint_or_arm_without_any_score_on_a_benchmark_is_named(make_scores, lose, lost, message):
     scores = lose(make_scores(ARMS), lost)
+    if lose is without and "lwm_then_sft" in lost:
+        message = "benchmark `calling` was played by `agent_sft` only, at scale `tiny` with scaffold `compact`"
     for claim, target in (("A1", "T2"), ("A2", "T3"), ("A3", "T2")):
         found = verdict(claim, scores, target)
         assert found.outcome == "not_testable" and message in found.reason and found.replication is None
@@ -85,7 +88,9 @@ def test_number_of_unscored_episodes_is_part_of_the_reason(make_scores):
     scores = make_scores(ARMS)
     assert "no score" not in verdict("A2", scores).reason
     scores.loc[[3, 7, 400], "value"] = np.nan
-    assert verdict("A2", scores).reason.endswith("; 3 of 960 episodes have no score")
+    assert verdict("A2", scores).reason.endswith(
+        "; 3 of 960 episodes have no score (agent_sft calling 2, lwm_then_sft calling 1)"
+    )
 
 
 def test_study_of_one_task_names_what_its_estimates_need(make_scores):
@@ -133,15 +138,13 @@ def test_scope_names_scales_that_both_arms_have_and_benchmarks_that_some_scale_l
     assert verdict("A2", scores).scope.endswith("benchmarks calling, terminal; terminal at scale xs only")
 
 
-@pytest.mark.parametrize("treatment", [0.0, 1.0])
-def test_scores_that_do_not_vary_decide_nothing(make_scores, treatment):
-    scores = make_scores(ARMS)
-    scores["value"] = np.where(scores["arm"] == "lwm_then_sft", treatment, 0.0)
-    assert verdict("A2", scores).outcome == verdict("A2", scores, "T3").outcome == "inconclusive"
-    assert "`calling` shows no variation at all" in verdict("A1", scores).reason
-    assert "`calling` shows no variation at all" not in verdict("A1", make_scores(ARMS)).reason
+def test_scores_that_do_not_vary_decide_nothing(make_scores):
+    scores = make_scores(ARMS).assign(value=0.0)
+    assert {verdict(claim, scores, "T3").outcome for claim in ("A1", "A2")} == {"not_testable"}
     some = scores.assign(value=scores["value"].mask(scores["benchmark"] == "terminal", make_scores(ARMS)["value"]))
-    assert verdict("A2", some).outcome == "inconclusive" and verdict("A2", some).reason.endswith("weakest: calling")
+    found = verdict("A2", some)
+    assert found.outcome == "inconclusive"
+    assert "lowest: terminal" in found.reason and "both arms at the floor: calling" in found.reason
 
 
 def test_equal_differences_that_are_not_exact_in_binary_have_a_standard_error_of_zero():
@@ -152,7 +155,12 @@ def test_equal_differences_that_are_not_exact_in_binary_have_a_standard_error_of
 
 def test_mean_over_one_benchmark_is_refused_in_plain_words(make_scores):
     found = verdict("A1", make_scores(ARMS, benchmarks=("calling",)))
-    assert found.reason == "a mean over others like these needs at least 2 of them; got calling only."
+    assert found.reason == "mean over exactly these (1), p < .001: interval above 0"
+    claim = next(claim for claim in CLAIMS if claim.id == "A1")
+    like = {**claim.parameters, "mean": {"over": "like these", "because": "a test"}}
+    data = study(make_scores(ARMS, benchmarks=("calling",)))
+    (found,) = decide([dataclasses.replace(claim, parameters=like)], data)
+    assert found.reason == "a mean over benchmarks like these needs at least 2 of them; got calling only."
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -323,11 +331,11 @@ def check_knock_outs(make_scores, make_probe, seeds):
             raise AssertionError(f"seed {seed} ends in {type(error).__name__}: {error}") from error
         outcomes |= {found.outcome for found in verdicts}
         assert_defined(table, verdicts, tables, numbers)
-    assert {"inconclusive", "not_testable"} <= outcomes and n_refused < len(seeds) / 10
+    assert {"estimate", "not_testable"} <= outcomes and n_refused < len(seeds) / 10
 
 
 def test_every_table_with_parts_missing_gives_a_defined_result(make_scores, make_probe):
-    check_knock_outs(make_scores, make_probe, range(4))
+    check_knock_outs(make_scores, make_probe, range(8))
 
 
 @pytest.mark.slow

@@ -146,12 +146,11 @@ def test_more_positive_results_than_expected_are_counted(found):
 
 def test_no_claim_is_decided_on_fewer_than_four_degrees_of_freedom():
     verdicts = {v.claim_id: v for v in decide([c for c in CLAIMS if c.proposition == "L"], DATA)}
-    assert {name: v.outcome for name, v in verdicts.items()} == {
-        "L1": "inconclusive", "L2": "inconclusive", "L3": "inconclusive", "L4": "not_replicated", "L5": "inconclusive",
-    }  # fmt: skip
-    undecided = [v for v in verdicts.values() if v.outcome == "inconclusive"]
+    assert {v.outcome for v in verdicts.values()} == {"not_established"}
+    undecided = [v for name, v in verdicts.items() if name != "L4"]
     assert all(v.criteria["df"] < 4 and "too few papers to decide" in v.reason for v in undecided)
     assert verdicts["L4"].criteria["df"] > 4 and verdicts["L4"].replication.high < 0
+    assert "interval below 0" in verdicts["L4"].reason
 
 
 def test_claim_about_a_design_of_one_paper_is_not_testable():
@@ -177,12 +176,13 @@ def test_equivalence_within_the_smallest_effect_of_interest_decides_against_a_cl
     table["value"] = rng.normal(0, 0.01, 24)
     data = dataclasses.replace(DATA, literature=LITERATURE._replace(world_models=table))
     (verdict,) = decide([c for c in CLAIMS if c.id == "L2"], data)
-    assert verdict.outcome == "not_replicated" and verdict.criteria["equivalence_p"] < 0.05
+    assert verdict.outcome == "not_established" and verdict.criteria["equivalence_p"] < 0.05
+    assert "within 3 points of 0" in verdict.reason
     raised = dataclasses.replace(
         data, literature=LITERATURE._replace(world_models=table.assign(value=table["value"] + 0.2))
     )
     (verdict,) = decide([c for c in CLAIMS if c.id == "L2"], raised)
-    assert verdict.outcome == "replicated"
+    assert verdict.outcome == "established"
 
 
 def test_without_a_claim_there_is_no_synthesis():

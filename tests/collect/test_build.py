@@ -16,7 +16,7 @@ from replication.collect.interfaces import ModelRef
 from replication.errors import ConfigError
 from replication.records import Labels
 
-SPEED_ONLY = {"episode_s", "concurrency", "processes", "max_failed", "min_failures"}
+SPEED_ONLY = {"episode_s", "concurrency", "processes", "order", "max_failed", "min_failures"}
 """Fields of settings.Engine that change the speed and no text; the docstring of settings.Engine lists the same."""
 
 
@@ -48,7 +48,11 @@ def changed(name, value):
     """Another value of a setting."""
     if name == "options":
         return value | {"llm": value["llm"] | {"quantization": "fp8"}}
-    return {"kind": "scripted", "dtype": "bfloat16"}[name] if isinstance(value, str) else (value or 0) + 1
+    return (
+        {"kind": "scripted", "dtype": "bfloat16", "order": "longest_first"}[name]
+        if isinstance(value, str)
+        else (value or 0) + 1
+    )
 
 
 @pytest.mark.parametrize(("group", "part"), [("engine", settings.Engine), ("sampling", settings.Sampling)])

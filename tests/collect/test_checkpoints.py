@@ -102,16 +102,21 @@ def cache(tmp_path, monkeypatch):
     return write_hub_cache(tmp_path, "org/name", made)
 
 
-def test_a_branch_is_resolved_to_its_commit_and_a_moved_branch_is_another_checkpoint(cache):
-    assert checkpoints.identify("org/name", "main", "models.m") == checkpoints.Identity(COMMITS[0], None)
+def test_a_branch_is_resolved_to_its_commit_and_stays_there_until_its_line_in_the_lock_is_removed(cache, tmp_path):
+    lock = tmp_path / "revisions.lock"
+    assert checkpoints.identify("org/name", "main", "models.m", lock) == checkpoints.Identity(COMMITS[0], None)
     (cache / "refs" / "main").write_text(COMMITS[1])
-    assert checkpoints.identify("org/name", "main", "models.m").revision == COMMITS[1]
+    assert checkpoints.identify("org/name", None, "models.m", lock).revision == COMMITS[0]
+    lock.unlink()
+    assert checkpoints.identify("org/name", None, "models.m", lock).revision == COMMITS[1]
 
 
-@pytest.mark.parametrize("revision", [None, "v1.0", "c0ffee", "A" * 40, ""])
-def test_a_revision_that_is_no_commit_and_cannot_be_resolved_is_refused(cache, revision):
-    with pytest.raises(ConfigError, match=r"`models\.m\.revision` is .*Copy the commit of `org/name`"):
-        checkpoints.identify("org/name", revision, "models.m")
+@pytest.mark.parametrize("revision", ["v1.0", "c0ffee", "A" * 40, "", "two words"])
+def test_a_revision_that_is_no_commit_and_cannot_be_resolved_is_refused(cache, tmp_path, revision):
+    lock = tmp_path / "revisions.lock"
+    with pytest.raises(ConfigError, match=r"`models\.m\.revision` is .*copy the commit of `org/name`"):
+        checkpoints.identify("org/name", revision, "models.m", lock)
+    assert not lock.exists()
 
 
 def test_a_commit_needs_no_look_at_the_hub(monkeypatch):
@@ -146,7 +151,12 @@ def composed(*overrides):
 
 @pytest.fixture
 def cfg(tmp_path):
-    cfg = composed("study=controlled_tiny", "engine=scripted", f"paths.results={tmp_path}/results")
+    cfg = composed(
+        "study=controlled_tiny",
+        "engine=scripted",
+        f"paths.results={tmp_path}/results",
+        f"paths.revisions={tmp_path}/lock",
+    )
     cfg.benchmarks = {"terminal": cfg.benchmarks["terminal"]}
     cfg.arms, cfg.scales, cfg.probe.n_tasks = {}, {}, 0
     return cfg
@@ -182,6 +192,9 @@ def test_two_names_of_one_path_with_two_revisions_have_answers_of_their_own(cfg,
     assert "8 episodes" in capsys.readouterr().out
     assert stored(cfg) == {("one", COMMITS[0]), ("other", COMMITS[1])}
     (cache / "refs" / "main").write_text(COMMITS[1])
+    run.main(cfg)
+    assert "all 2 runs are complete" in capsys.readouterr().out  # a branch stays where it was first used
+    Path(cfg.paths.revisions).unlink()
     run.main(cfg)
     assert "4 episodes" in capsys.readouterr().out and ("one", COMMITS[1]) in stored(cfg)
 

@@ -18,6 +18,7 @@ from replication.commands import ingest as command
 from replication.errors import ConfigError, HarnessError, StoreError
 from replication.store import Store
 from replication.store.index import read_index
+from replication.store.locking import locked
 
 OVERRIDES = [
     "study=reanalysis", "engine=vllm_gpu", "sampling.temperature=1.0", "sampling.max_tokens=512",
@@ -234,3 +235,13 @@ def test_ingested_runs_are_part_of_the_study_index_and_one_that_is_missing_is_na
     index = read_index(tmp_path, "reanalysis")
     assert index.run_ids == (job.run.spec.run_id,) and index.engine["harness"] == "csv"
     assert len(Store(tmp_path / "store").score_table(index.run_ids)) == 6
+
+
+def test_ingest_beside_another_writer_of_its_run_is_refused_and_stores_nothing(job, tmp_path):
+    write(job)
+    store = Store(tmp_path / "store")
+    refused = pytest.raises(StoreError, match=rf"is being written by process {os.getpid()} on")
+    with locked(store.root / job.run.spec.run_id), refused:
+        ingest(store, job)
+    assert store.runs() == []
+    assert ingest(store, job).n_added == 6

@@ -382,7 +382,7 @@ def test_episode_whose_grader_fails_is_unscored_and_graded_by_the_next_call_with
 @pytest.mark.parametrize(("scaffold", "syntax"), SCAFFOLDS)
 def test_model_that_never_calls_a_tool_gets_errors_and_is_stopped_in_every_environment(tmp_path, scaffold, syntax):
     jobs = [make_job(name, scaffold=scaffold, tool_syntax=syntax, n_tasks=1, **LONG) for name in suite.NAMES]
-    babble = {"native": "<tool_call><|python_tag|>"}.get(scaffold, "hm {")
+    babble = "[unknown(]" if syntax == "pythonic" else {"native": "<tool_call><|python_tag|>"}.get(scaffold, "hm {")
     engine, store = ScriptedEngine(lambda request: babble), Store(tmp_path)
     runner.collect(store, engine, jobs, concurrency=4, title="test")
     table = store.score_table()

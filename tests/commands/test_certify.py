@@ -1,6 +1,7 @@
 """The determinism certificate: a deterministic engine has no flips, one that depends on the batch is found."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 
@@ -16,6 +17,7 @@ from replication.collect.engines.scripted import ScriptedEngine
 from replication.commands import certify
 from replication.errors import ConfigError, StoreError
 from replication.records import Message
+from replication.store.locking import locked
 
 
 @pytest.fixture
@@ -160,3 +162,15 @@ def test_a_score_that_is_missing_on_one_side_is_no_flip():
     assert not one.is_flipped and dataclasses.replace(one, stored=1.0).is_flipped
     counts = certificate.Certificate([one], 0, [], {}).counts()
     assert (counts["n_scored"], counts["n_flipped"], counts["n_diverged"]) == (0, 0, 1)
+
+
+def test_certify_writes_to_no_run_and_needs_no_lock(cfg, engine, tmp_path):
+    engine(10**6)
+    store = serve.store_of(cfg)
+    kept = {path: path.read_bytes() for path in store.root.glob("*/*")}
+    with contextlib.ExitStack() as stack:
+        for run_id in store.runs():
+            stack.enter_context(locked(store.root / run_id))
+        held = {path: path.read_bytes() for path in store.root.glob("*/lock")}
+        assert certificate_of(cfg, tmp_path)["summary"]["n_diverged"] == 0
+    assert {path: path.read_bytes() for path in store.root.glob("*/*")} == kept | held

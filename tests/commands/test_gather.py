@@ -68,7 +68,7 @@ def test_a_job_needs_only_its_own_checkpoint_to_be_trained(cfg):
     (build.training_folder(cfg, other) / "training.json").unlink()
     cfg.serve.only = NAMES[:1]
     run.main(cfg)
-    with pytest.raises(ConfigError, match=r"`lwm_then_sft-xs-s0-.*` has no finished checkpoint"):
+    with pytest.raises(ConfigError, match=r"incomplete: 1 of 2 training runs are not finished: `lwm_then_sft-xs-s0-"):
         gather.main(cfg)
 
 

@@ -22,6 +22,7 @@ from replication.store import Store
 from replication.store import frozen as frozen_data
 from replication.store.index import write_index
 from replication.store.locking import locked
+from replication.text import points
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "conf/claim"
@@ -288,7 +289,7 @@ def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, mak
     row = numbers(folder)["collected"]["comparisons"][0]["mean"]
     assert row["T2"].startswith("−1.2 [")
     verdict = next(v for v in built.verdicts if (v.study, v.claim_id, v.target) == ("controlled", "A1", "T2"))
-    assert verdict.reason.endswith(f"over exactly these {row['T2']}")
+    assert points(verdict.replication) == row["T2"]
     printed = next(block for block in numbers(folder)["verdicts"] if block["study"] == "controlled")["rows"][0]
     assert printed["estimate"].startswith("−1.2 [")
 

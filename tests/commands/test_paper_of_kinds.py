@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from frozen_studies import build, freeze, public_scores
 from pdf_text import pdf_text
@@ -22,7 +23,7 @@ ABOUT_TRAINING = (
 def own_part(folder):
     """Return the text of the section on the collected study, without line breaks."""
     text = " ".join(pdf_text(folder / "paper.pdf").replace("\N{SOFT HYPHEN} ", "").split())
-    return text[text.index("3.1 Design") :].partition(" Verdicts The outcome")[0]
+    return text[text.index("3.1 Design") :].partition(" Verdicts Each claim is decided")[0]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,10 @@ def test_paper_of_public_checkpoints_says_nothing_about_training(public):
 
 def test_claim_b_is_decided_by_the_roles_of_public_checkpoints_within_matched_pairs(public):
     _, verdicts = public
-    assert {(v.claim_id, v.target) for v in verdicts} == {("B", "T2"), ("D2", "T2"), ("E", "T2")}
-    assert {v.claim_id: (v.outcome, v.overall) for v in verdicts} == dict.fromkeys(
-        ("B", "D2", "E"), ("replicated",) * 2
-    )
+    assert {(v.claim_id, v.target) for v in verdicts} == {("B", "T2"), ("C", "T2"), ("D2", "T2"), ("E", "T2")}
+    outcomes = {v.claim_id: v.outcome for v in verdicts}
+    assert outcomes.pop("C") == "not_testable"  # one scaffold
+    assert outcomes == dict.fromkeys(("B", "D2", "E"), "replicated")
     assert "pairs A 30B, A 70B, A 8B, B 30B, B 70B, B 8B" in verdicts[0].scope
 
 
@@ -63,9 +64,18 @@ def test_claim_b_is_not_replicated_where_agent_specific_checkpoints_are_better(t
     assert verdicts[0].replication.value < -0.25 and "below 0: calling, terminal" in verdicts[0].reason
 
 
+@pytest.mark.parametrize(("gap", "outcome"), [(0.4, "replicated"), (-0.4, "not_replicated")])
+def test_claim_c_compares_general_and_agent_specific_checkpoints_in_every_scaffold(tmp_path, make_scores, gap, outcome):
+    native, react = public_scores(make_scores), public_scores(make_scores, gap=gap)
+    react = react.assign(scaffold="react", run_id=react["run_id"] + "-react")
+    freeze(tmp_path, pd.concat([native, react], ignore_index=True), kind="released")
+    (verdict,) = [v for v in build(tmp_path, kind="released").verdicts if v.study == "mine" and v.claim_id == "C"]
+    assert (verdict.target, verdict.outcome) == ("T2", outcome)
+
+
 def test_claims_that_public_checkpoints_can_answer_name_the_documented_roles():
     for claim in load_claims(CONF / "claim"):
-        roles = (claim.compare.get("public_treatment", claim.compare["treatment"]), claim.compare.get("public_control"))
+        roles = tuple(claim.compare.get(f"public_{side}", claim.compare[side]) for side in ("treatment", "control"))
         assert (roles == ("general", "agent_specific")) == ("released" in claim.studies), claim.id
 
 

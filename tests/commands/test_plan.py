@@ -52,3 +52,44 @@ def test_reanalysis_ends_with_one_line_and_exit_code_2():
         cwd=settings.CONF.parent,
     )  # fmt: skip
     assert done.returncode == 2 and "nothing to plan" in done.stderr and not done.stdout
+
+
+def test_plan_says_which_outcomes_are_out_of_reach(tmp_path):
+    # Nothing is frozen here, so the precision is that of conf/plan.
+    cfg = composed(tmp_path, "study=controlled")
+    found = {reach.claim_id: reach for reach in planned(cfg).reach}
+    assert found["A3"].reason == "out of reach at this size" and found["A3"].published < 0.05
+    assert found["C"].reason == "cannot be tested: 1 scaffold, the claim needs 2"
+    assert found["D"].reason == "cannot be tested: 2 scales, the claim needs 3"
+    assert found["B"].published is None
+    assert found["A1"].half < found["A1"].published
+    larger = {r.claim_id: r for r in planned(composed(tmp_path, "study=controlled", "plan.tau=0.001")).reach}
+    assert larger["A1"].published > found["A1"].published
+    assert "cannot be tested: 1 scaffold" in report(cfg, planned(cfg))
+
+
+def test_reach_of_the_mean_is_the_power_of_its_t_test(tmp_path):
+    from scipy import stats
+
+    found = planned(composed(tmp_path, "study=controlled"))
+    mean = found.precision["mean of these"]
+    # the same standard error and df as in the table of precision: half-width = t se
+    a1 = next(reach for reach in found.reach if reach.claim_id == "A1")
+    effect, df = 0.0823286, df_of(mean, 0.8)
+    se = mean.half_width_t3 / stats.t.ppf(0.975, df)
+    expected = stats.nct.sf(stats.t.ppf(0.975, df), df, effect / se)
+    assert a1.published == pytest.approx(expected, abs=0.025)
+
+
+def df_of(precision, power):
+    """Solve half-width and minimal detectable effect of one precision for the degrees of freedom."""
+    from scipy import optimize, stats
+
+    ratio = precision.mde_t3 / precision.half_width_t3
+
+    def excess(df):
+        t = stats.t.ppf(0.975, df)
+        mde = optimize.brentq(lambda d: stats.nct.sf(t, df, d) - power, 0.1, 12)
+        return mde / t - ratio
+
+    return optimize.brentq(excess, 3, 500)

@@ -2,8 +2,9 @@
 
 First an engine that answers at once, so what is left is ours: compare `runner` with `loop only`, the same episodes without
 runner and store. Then the base of scale xs on vLLM on the CPU, over all environments: new tokens per second while
-collecting against one offline batch (`LLM.generate`) of the same prompts, seeds and lengths, in turns in one process. CPU
-time counts, since it depends little on other work on the machine. `<` marks a ratio below its limit.
+collecting, with as many episodes in flight as the batch holds and with twice as many, against one offline batch
+(`LLM.generate`) of the same prompts, seeds and lengths, in turns in one process. CPU time counts, since it depends less on
+other work on the machine than wall time, but not little: compare within a round only. `<` marks a ratio below its limit.
 Run: python tests/performance/bench_collect.py [n_episodes] [rounds]
 """
 
@@ -121,38 +122,49 @@ def against_a_batch(n: int, rounds: int) -> None:
     with initialize_config_dir(str(settings.CONF), version_base=None):
         cfg = settings.checked(compose("config", overrides=["study=controlled"]))
     engine = build.engine(cfg)
-    base = ModelRef(name="base", path=str(build.base_folder(cfg.scales["xs"])), revision="r")
+    base = ModelRef(name="base", path=str(build.base_folder(cfg, "xs")), revision="r")
     engine.load(base)
     jobs = jobs_of_all_environments(n)
     noting = Noting(engine)
 
-    def collect(seen_by: Any, played: list[runner.Job]) -> int:
+    def collect(seen_by: Any, played: list[runner.Job], concurrency: int) -> int:
         with tempfile.TemporaryDirectory() as root:
             store = Store(Path(root))
-            runner.collect(store, seen_by, played, concurrency=cfg.engine.concurrency, title="collect")
+            runner.collect(store, seen_by, played, concurrency=concurrency, title="collect")
             return int(store.score_table()["n_completion_tokens"].sum())
 
-    collect(engine, [make_job(name, n_tasks=4, n_trials=1, seed=6) for name in suite.NAMES])  # warm
+    size = cfg.engine.options["max_num_seqs"]
+    collect(engine, [make_job(name, n_tasks=4, n_trials=1, seed=6) for name in suite.NAMES], size)  # warm
     engine._llm.reset_prefix_cache()
-    collect(noting, jobs)
+    collect(noting, jobs, size)
     print(f"{sum(len(job.tasks) for job in jobs)} episodes, {len(noting.seen)} requests")
-    batch, pairs = offline(engine, noting.seen), []
-    for at in range(rounds):
-        ways = [lambda: collect(engine, jobs), batch]
-        done = []
-        for generate in ways if at % 2 == 0 else ways[::-1]:
-            engine._llm.reset_prefix_cache()
-            done.append(measured(generate))
-        pairs.append(done if at % 2 == 0 else done[::-1])
-    for at, what in enumerate(("collect, all environments", "offline batch, same requests")):
-        cpu = statistics.median(pair[at].n_tokens / pair[at].cpu_s for pair in pairs)
-        wall = statistics.median(pair[at].n_tokens / pair[at].wall_s for pair in pairs)
-        print(f"{what:<34} {cpu:12,.0f} new tokens per CPU s, {wall:,.0f} per s")
-    ratios = [(own.n_tokens / own.cpu_s) / (raw.n_tokens / raw.cpu_s) for own, raw in pairs]
-    ratio, each = statistics.median(ratios), ", ".join(f"{one:.2f}" for one in ratios)
-    mark = " <" if ratio < MIN_RATIO else ""
-    print(f"{'ratio of speeds per CPU s':<34} {ratio:12.2f} of at least {MIN_RATIO}{mark} (rounds {each})")
+    ways = {
+        f"collect, {size} in flight": lambda: collect(engine, jobs, size),
+        f"collect, {2 * size} in flight": lambda: collect(engine, jobs, 2 * size),
+        "offline batch, same requests": offline(engine, noting.seen),
+    }
+    compare(ways, rounds, reset=engine._llm.reset_prefix_cache)
     engine.close()
+
+
+def compare(ways: dict[str, Callable[[], int]], rounds: int, reset: Callable[[], object]) -> None:
+    """Measure all ways in each round, each first in turn, and print the ratios to the last one."""
+    done: dict[str, list[Measured]] = {what: [] for what in ways}
+    names = list(ways)
+    for at in range(rounds):
+        shift = at % len(names)
+        for what in names[shift:] + names[:shift]:
+            reset()
+            done[what].append(measured(ways[what]))
+    speeds = {what: [one.n_tokens / one.cpu_s for one in all_] for what, all_ in done.items()}
+    for what, all_ in done.items():
+        wall = statistics.median(one.n_tokens / one.wall_s for one in all_)
+        print(f"{what:<34} {statistics.median(speeds[what]):12,.0f} new tokens per CPU s, {wall:,.0f} per s")
+    for what in names[:-1]:
+        ratios = [own / raw for own, raw in zip(speeds[what], speeds[names[-1]], strict=True)]
+        ratio, each = statistics.median(ratios), ", ".join(f"{one:.2f}" for one in ratios)
+        mark = " <" if ratio < MIN_RATIO else ""
+        print(f"ratio per CPU s, {what:<17} {ratio:8.2f} of at least {MIN_RATIO}{mark} (rounds {each})")
 
 
 def main(n: int, rounds: int) -> None:

@@ -1,68 +1,155 @@
-"""Appends per second, and seconds to reopen and to read the table, for trajectories of about 2 kB.
+"""Appends per second, and seconds and memory to resume a run and to read its score table; each in a process of its own.
 
-Run: python tests/performance/bench_store.py [n_episodes]
+Run: python tests/performance/bench_store.py [n_episodes [folder]], such as 1000000. The folder, by default the one for
+temporary files, needs 1.6 kB per episode, which are removed at the end. Text is of 1.8 kB per episode, in eight messages.
 """
 
+import json
+import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 
-from test_store import ENGINE, GRADER, LABELS, make_episode, make_score, make_spec, make_tasks
+from test_store import (
+    ENGINE,
+    GRADER,
+    LABELS,
+    Episode,
+    Message,
+    Score,
+    Store,
+    Task,
+    make_episode,
+    make_score,
+    make_spec,
+    make_tasks,
+)
 
-from replication.records import Message
-from replication.store import Store
+from replication.records import Call
 
-TURN = """$ ls -la /srv/data
-total 24
-drwxr-xr-x 3 user user 4096 report_{i}.csv
--rw-r--r-- 1 user user 812 notes_{j}.txt
-"""
-
-
-def timed(what: str, n: int, action: Callable[[], None]) -> None:
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    action()
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-    print(f"{what:<28} {wall_s:7.3f} s wall {cpu_s:7.3f} s CPU {n / wall_s:10,.0f} episodes/s")
+N_TASKS, CHUNK = 1000, 5000
+STAGES = {
+    "append": "append episodes and scores",
+    "resume": "scan to resume",
+    "all": "scan to resume, every line",
+    "missing": "list what is missing",
+    "table": "score table",
+    "texts": "read 20,000 trajectories",
+}
 
 
-def main(n: int) -> None:
-    spec, tasks = make_spec(), make_tasks(200)
-    turns = [TURN.format(i=t * 7, j=t * 13) + TURN.format(i=t * 7, j=t * 13 + 1) for t in range(8)]
-    trajectory = [Message(role=("assistant", "tool")[t % 2], content=turn) for t, turn in enumerate(turns)]
-    episodes = [
-        make_episode(spec, tasks[i % 200], i // 200, trajectory=(*trajectory, Message(role="user", content=str(i))))
-        for i in range(n)
+def texts(rng: random.Random) -> list[str]:
+    """Return outputs of tools, none like another."""
+    return [
+        "".join(
+            f"-rw-r--r-- 1 user user {rng.randrange(10**5):>6} report_{rng.randrange(10**4)}.csv\n" for _ in range(5)
+        )
+        for _ in range(500)
     ]
-    with tempfile.TemporaryDirectory() as root:
-        store = Store(Path(root))
 
-        def append() -> None:
-            with store.writer(spec, LABELS, ENGINE, tasks) as writer:
-                for episode in episodes:
-                    writer.append(episode, make_score(episode, 0.5))
 
-        def reopen() -> None:
-            with store.writer(spec, LABELS, ENGINE, tasks) as writer:
-                assert len(writer.finished) == n and not list(writer.unscored(GRADER))
+def chunk(
+    tasks: list[Task], first: int, n: int, rng: random.Random, known: list[str]
+) -> Iterator[tuple[Episode, Score]]:
+    spec = make_spec()
+    for i in range(first, first + n):
+        calls = [
+            (Call(name="read", arguments={"path": f"report_{i}.csv"}),) if turn % 2 == 0 else () for turn in range(8)
+        ]
+        trajectory = tuple(
+            Message(role=("assistant", "tool")[turn % 2], content=rng.choice(known), calls=calls[turn])
+            for turn in range(8)
+        )
+        seeds = tuple(rng.getrandbits(31) for _ in range(4))
+        episode = make_episode(
+            spec,
+            tasks[i % N_TASKS],
+            i // N_TASKS,
+            trajectory=trajectory,
+            seeds=seeds,
+            wall_s=round(rng.random() * 9, 4),
+        )
+        yield episode, make_score(episode, rng.random(), n_correct=i % 7)
 
-        print(f"{n} episodes, {sum(len(m.content) for m in episodes[0].trajectory)} characters each")
-        timed("append episode and score", n, append)
-        timed("reopen to resume", n, reopen)
-        store.score_table([])  # imports pandas
-        timed("score table", n, lambda: store.score_table())
-        timed("score table again", n, lambda: store.score_table())
-        timed("one trajectory", 1, lambda: store.trajectory(spec.run_id, tasks[7].id, 0))
-        timed("all trajectories", n, lambda: list(store.episodes(spec.run_id, trajectories=True)))
-        n_bytes = sum(f.stat().st_size for f in (Path(root) / spec.run_id).iterdir())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        print(f"on disk {n_bytes / n:.0f} B per episode; peak memory {peak} MB")
+
+def append(store: Store, n: int) -> float:
+    """Append all episodes; the seconds to make them are not counted."""
+    rng, tasks = random.Random(0), make_tasks(N_TASKS)
+    known, made_s, started = texts(rng), 0.0, time.perf_counter()
+    with store.writer(make_spec(), LABELS, ENGINE, tasks) as writer:
+        for first in range(0, n, CHUNK):
+            making = time.perf_counter()
+            items = list(chunk(tasks, first, min(CHUNK, n - first), rng, known))
+            made_s += time.perf_counter() - making
+            for episode, score in items:
+                writer.append(episode, score)
+    return time.perf_counter() - started - made_s
+
+
+def resume(store: Store, n: int) -> float:
+    started = time.perf_counter()
+    with store.writer(make_spec(), LABELS, ENGINE, make_tasks(N_TASKS)) as writer:
+        assert len(writer.finished) == n and next(writer.unscored(GRADER), None) is None
+    return time.perf_counter() - started
+
+
+def read_all(store: Store, n: int) -> float:
+    """Resume as after a writer that was killed: there is no scan of its lines."""
+    for path in store.root.glob("*/*.scan"):
+        path.rename(path.with_suffix(".kept"))
+    seconds = resume(store, n)
+    for path in store.root.glob("*/*.kept"):
+        path.rename(path.with_suffix(".scan"))
+    return seconds
+
+
+def missing(store: Store, n: int) -> float:
+    tasks, started = make_tasks(N_TASKS), time.perf_counter()
+    assert len(store.missing(make_spec().run_id, tasks, 2 * n // N_TASKS)) == 2 * n // N_TASKS * N_TASKS - n
+    return time.perf_counter() - started
+
+
+def table(store: Store, n: int) -> float:
+    store.score_table([])  # imports pandas
+    started = time.perf_counter()
+    assert len(store.score_table()) == n
+    return time.perf_counter() - started
+
+
+def read_texts(store: Store, n: int) -> float:
+    started = time.perf_counter()
+    for _, _episode in zip(range(20_000), store.episodes(make_spec().run_id, trajectories=True), strict=False):
+        pass
+    return time.perf_counter() - started
+
+
+RUN = dict(zip(STAGES, (append, resume, read_all, missing, table, read_texts), strict=True))
+
+
+def main(n: int, folder: str | None) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="bench-store-") as root:
+        for stage, title in STAGES.items():
+            command = [sys.executable, __file__, "--stage", stage, str(n), root]
+            found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            print(
+                f"{title:<28} {found['wall_s']:7.2f} s wall {found['cpu_s']:7.2f} s CPU, process included "
+                f"{n / found['wall_s']:10,.0f} episodes/s {found['peak_mb']:5.0f} MB"
+            )
+        n_bytes = sum(file.stat().st_size for file in Path(root).glob("*/*"))
+        print(f"{n:,} episodes, {n_bytes / n:.0f} B each on disk")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    if sys.argv[1:2] == ["--stage"]:
+        stage, n, root = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+        wall_s = RUN[stage](Store(root), n)
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"wall_s": wall_s, "cpu_s": time.process_time(), "peak_mb": peak_mb}))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000, sys.argv[2] if len(sys.argv) > 2 else None)

@@ -80,7 +80,7 @@ def test_scope_starts_with_the_shared_part_and_then_lists_different_parts_by_cla
     (block,) = blocks([same, other, also])
     assert block.scope == "organisms; scaffold compact; A1: scales xs, s; B, E: scale xs"
     assert blocks([same])[0].scope == same.scope
-    assert verdict_text([same, other, also]).count("claim ") == 1
+    assert verdict_text([same, other, also]).count("  claim ") == 1
 
 
 def test_terminal_table_fits_hundred_columns_and_loses_nothing():
@@ -88,11 +88,30 @@ def test_terminal_table_fits_hundred_columns_and_loses_nothing():
     assert max(map(len, text.splitlines())) <= 100
     words = " ".join(text.split())
     for verdict in VERDICTS:
-        assert verdict.outcome in text
+        assert verdict.outcome == "estimate" or verdict.outcome.replace("_", " ") in text
         assert verdict.scope in words
         assert points(verdict.replication) in text
         assert all(word in words for word in verdict.reason.split())
     assert "estimate [95 %]" in text
+
+
+def test_missing_scores_and_power_stand_beside_the_estimate():
+    bounds = {"worst": {"outcome": "inconclusive", "value": -0.021}, "best": {"outcome": "replicated", "value": 0.052}}
+    power = {
+        name: {"replicated": value, "not_replicated": 0.0} for name, value in (("published", 0.846), ("half", 0.331))
+    }
+    found = dataclasses.replace(
+        VERDICTS[0], outcome="inconclusive", condition="one base", target="T3", criteria={"bounds": bounds, "power": power},
+        replication=dataclasses.replace(estimate(0.01, -0.03, 0.05), n_unscored=7),
+    )  # fmt: skip
+    row = verdict_markdown([found]).splitlines()[4]
+    assert row == "| A1 | T3, one base | inconclusive | +1.0 [−3.0, +5.0] | 7, −2.1 to +5.2 | 85, 33 |"
+    assert "7, −2.1 to +5.2" in verdict_text([found]) and "85, 33" in verdict_text([found])
+    plain = dataclasses.replace(
+        found, criteria={}, replication=estimate(0.01, -0.03, 0.05), outcome="estimate", condition=""
+    )
+    assert verdict_markdown([plain]).splitlines()[4] == "| A1 | T3 | – | +1.0 [−3.0, +5.0] | – | – |"
+    assert not {"missing", "power"} & set(verdict_text([plain]).splitlines()[1].split())
 
 
 def test_no_verdict_is_said_in_words():

@@ -147,7 +147,7 @@ def test_missing_episodes_are_listed_by_run(tmp_path):
         require_complete(store, "mine", runs)
     require_complete(store, "mine", [planned_run(SPEC, TASKS, 1)])
     with pytest.raises(StoreError, match="was interrupted before its repeats were checked"):
-        require_complete(store, "mine", [PlannedRun("unknown", False, frozenset())])
+        require_complete(store, "mine", [PlannedRun("unknown", False, (), 0)])
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 from replication.errors import StoreError
 from replication.records import (
     SCHEMA_VERSION,
+    Call,
     Episode,
     Labels,
     Message,
@@ -300,6 +301,37 @@ def test_requested_details_become_columns_of_numbers(store):
     assert rows.loc[[t.id for t in tasks[1:]], ["token_f1", "exact"]].isna().all(axis=None)
     assert {str(table[c].dtype) for c in ("token_f1", "exact")} == {"float64"}
     assert_same(table[list(COLUMNS)], store.score_table())
+
+
+def test_a_run_that_was_never_graded_has_empty_details(store):
+    spec, tasks = make_spec(), make_tasks(2)
+    with store.writer(spec, LABELS, ENGINE, tasks) as writer:
+        for task in tasks:
+            writer.append(make_episode(spec, task))
+    file_of(store, spec, "scores.jsonl").unlink()
+    table = store.score_table(details=("token_f1",))
+    assert len(table) == 2 and table[["token_f1", "value", "grader"]].isna().all(axis=None)
+
+
+def test_values_that_json_has_no_word_for_come_back_as_they_were(store):
+    spec, (task,) = make_spec(), make_tasks(1)
+    arguments = {
+        "nan": math.nan,
+        "inf": -math.inf,
+        "large": 2**70,
+        "nothing": None,
+        "text": "null \ud800",
+        "list": [1.5],
+    }
+    trajectory = (Message(role="assistant", content="null", calls=(Call(name="f", arguments=arguments),)),)
+    episode = make_episode(spec, task, trajectory=trajectory)
+    with store.writer(spec, LABELS, ENGINE, [task]) as writer:
+        writer.append(episode, make_score(episode, token_f1=math.nan, exact=2**70))
+    ((message,),) = [e.trajectory for e in store.episodes(spec.run_id, trajectories=True)]
+    read = dict(message.calls[0].arguments)
+    assert math.isnan(read.pop("nan")) and read == {k: v for k, v in arguments.items() if k != "nan"}
+    table = store.score_table(details=("token_f1", "exact"))
+    assert math.isnan(table.token_f1[0]) and table.exact[0] == float(2**70)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
@@ -684,7 +716,7 @@ def test_appends_from_many_threads_do_not_mix(store):
 
 
 def test_killed_at_ten_random_moments_the_table_equals_an_undisturbed_run(store, tmp_path):
-    spec, tasks, n_trials = make_spec(), make_tasks(30), 60
+    spec, tasks, n_trials = make_spec(), make_tasks(30), 300
     out = finish(
         child(
             """
@@ -693,7 +725,7 @@ def test_killed_at_ten_random_moments_the_table_equals_an_undisturbed_run(store,
                 size = path.stat().st_size if path.exists() else 0
                 pid = os.fork()
                 if pid == 0:
-                    play(store, spec, tasks, n_trials=60)
+                    play(store, spec, tasks, n_trials=300)
                     os._exit(0)
                 while not path.exists() or path.stat().st_size <= size:
                     time.sleep(0.001)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from replication import settings
+from replication.analyse.planning import memory
 from replication.analyse.planning.precision import Components, half_width, is_trained, n_runs_compared, scales_compared
 from replication.analyse.planning.volume import Assumption, Rates, has_price, money
 from replication.analyse.stats.design import dstudy
@@ -83,9 +84,27 @@ def _costs(cfg: settings.Root, rates: Rates) -> dstudy.Costs:
     hours_per_run = [
         rates.seconds_per_run.get((arm, s), 0.0) / 3600 for arm in (p.treatment, p.control) for s in scales
     ]
-    per_task = len(cfg.scaffolds) * len(scales)
+    n_items, gpu_hours = _items(cfg, scales, prompt + completion, rates.tokens_per_s)
     return dstudy.Costs(
-        episode=per_task * price((prompt + completion) / rates.tokens_per_s / 3600, prompt, completion),
+        episode=len(cfg.scaffolds) * n_items * price(gpu_hours, prompt, completion),
         task=price(p.hours_per_task * len(cfg.benchmarks) * len(scales)),
         training_run=price(sum(hours_per_run) / 2),
     )
+
+
+class _Items(NamedTuple):
+    """Pairs of checkpoints that play a task: one per scale, or one per public checkpoint of the larger arm."""
+
+    n: int
+    gpu_hours: float
+    """Of one episode of each benchmark, mean over the checkpoints."""
+
+
+def _items(cfg: settings.Root, scales: list[str], tokens: float, tokens_per_s: float) -> _Items:
+    arms = (cfg.plan.treatment, cfg.plan.control)
+    models = [model for model in cfg.models.values() if model.role in arms and model.scale in scales]
+    if not models:
+        return _Items(len(scales), tokens / tokens_per_s / 3600 * memory.gpus_of(cfg, None))
+    hours = [memory.seconds(cfg, one, tokens, tokens_per_s) / 3600 * memory.gpus_of(cfg, one) for one in models]
+    n = max(sum(model.role == arm for model in models) for arm in arms)
+    return _Items(max(n, len(scales)), sum(hours) / len(hours))

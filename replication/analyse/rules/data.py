@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -32,6 +32,10 @@ class StudyData:
     scores: pd.DataFrame | None = None
     """None in a reanalysis."""
     training: pd.DataFrame | None = None
+    shared_phases: frozenset[frozenset[str]] = frozenset()
+    """Pairs of arms whose training runs of one seed share their first phase."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Environment to the published row that it stands beside."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """(treatment, control) that the study estimates in addition to those of the claims."""
     settings: AnalysisSettings
@@ -46,7 +50,7 @@ class StudyData:
         """Score arrays per comparison."""
         if self.scores is None:
             raise AnalysisError(f"study `{self.study}` has no collected scores.")
-        return PreparedScores(self.scores)
+        return PreparedScores(self.scores, self.shared_phases)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,9 @@ class RuleResult:
     scope: str
     criteria: Mapping[str, Json]
 
+
+Power = Callable[[Claim, StudyData, Target, Unscored, RuleResult], dict[str, Json]]
+"""Probability of each outcome of a rule at the precision that the study reached, were the published effects true."""
 
 Rule = Callable[[Claim, StudyData, Target, Unscored], RuleResult]
 """Raises AnalysisError, with the reason, where the data cannot answer the claim."""

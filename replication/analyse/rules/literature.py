@@ -16,8 +16,9 @@ from replication.text import bounds, fixed, p_equation, plain, size
 def literature_mean(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Decide on the multilevel mean of a design of the literature, or of a domain of tuned pairs (`compare.treatment`).
 
-    replicated: the cluster-robust interval lies above 0. not_replicated: below 0, or within sesoi of 0. Otherwise, and
-    wherever too few papers are behind the interval (Satterthwaite df below 4), inconclusive.
+    established: the cluster-robust interval lies above 0. Otherwise not_established: the reason says whether it lies below
+    0, or within sesoi of 0, or too few papers are behind it (Satterthwaite df below 4). Nothing new was measured, so nothing
+    is replicated.
     """
     if data.literature is None:
         raise AnalysisError("no tables of the literature were given.")
@@ -37,17 +38,21 @@ def literature_mean(claim: Claim, data: StudyData, target: Target, policy: Unsco
         target=target, n_tasks=len(table), n_trials=1, n_training_runs=n_papers,
     )  # fmt: skip
     equivalence = equivalence_p(estimate, sesoi)
-    outcome: Outcome = "inconclusive"
-    if mean.df >= RELIABLE_DF and estimate.low > 0:
-        outcome = "replicated"
-    elif mean.df >= RELIABLE_DF and (estimate.high < 0 or equivalence <= alpha):
-        outcome = "not_replicated"
+    reliable = mean.df >= RELIABLE_DF
+    outcome: Outcome = "established" if reliable and estimate.low > 0 else "not_established"
+    against = ""
+    if reliable and outcome == "not_established":
+        against = (
+            "; interval below 0" if estimate.high < 0
+            else f"; within {plain(100 * sesoi)} points of 0" if equivalence <= alpha
+            else "; interval holds 0"
+        )  # fmt: skip
     new, n_positive = prediction(fitted, n_effects=1), int((table["value"] > 0).sum())
     few = f"; {fixed(mean.df)} degrees of freedom, below {plain(RELIABLE_DF)}: too few papers to decide"
     return RuleResult(
         outcome=outcome,
         reason=f"mean of {len(table)} results of {n_papers} papers, {n_positive} above 0, "
-        f"{p_equation(mean.p_two_sided)}; a new result is expected in {bounds(*new)}" + few * (mean.df < RELIABLE_DF),
+        f"{p_equation(mean.p_two_sided)}; a new result is expected in {bounds(*new)}" + (against if reliable else few),
         estimate=estimate,
         scope=_scope(table),
         criteria={

@@ -10,11 +10,12 @@ from replication.analyse.rules.shared import (
     audit_of,
     average_outcome,
     average_reason,
-    most_common,
     named,
     p_above,
     published_arms,
+    published_mean,
     scope_of,
+    summary,
 )
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.stats.families.multiplicity import holm
@@ -22,20 +23,23 @@ from replication.analyse.stats.printed import matched
 from replication.analyse.tables.summaries import pooled_pairs, pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Outcome, Target
-from replication.text import fixed, p_range, signed, size
+from replication.text import fixed, p_range, plain, points, signed, size
+
+OTHER_MODELS = "evidence of other models and one family of leaderboards"
+"""What published pairs show about a claim that names no models."""
 
 
 def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Test all rows of the published table together, by intersection-union (plan: claim P).
 
-    replicated: p <= alpha/2 in every cell of the (icc, rho) grid. not_replicated: p > alpha/2 in every cell, that is, the
-    table does not establish it. Otherwise inconclusive. rho does not enter T1.
+    established: p <= alpha/2 in every cell of the (icc, rho) grid. not_established: in some cell not, so that it depends on
+    what the table does not print. rho does not enter T1. Nothing new was measured, so nothing is replicated.
     """
     audit, settings = audit_of(claim, data), data.settings
     alpha, level = audit.grid.alpha, audit.level
-    grid = audit.claimed_family().query("target == @target")
+    grid = audit.claimed_family().query("target == @target").drop_duplicates().drop_duplicates()
     passed = grid["iut_p"] <= alpha / 2
-    outcome: Outcome = "replicated" if passed.all() else "not_replicated" if not passed.any() else "inconclusive"
+    outcome: Outcome = "established" if passed.all() else "not_established"
     estimates = audit.differences(target)
     point = {"icc": settings.icc, "rho": settings.rho}
     together = audit.together(target)
@@ -45,10 +49,11 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     reached = [rho for rho in audit.turning_all.values() if rho is not None]
     reason = (
         f"all-{len(names)} test: {p_range(grid['iut_p'].min(), grid['iut_p'].max())} over the grid, "
+        f"at most {plain(alpha / 2)} in {int(passed.sum())} of {len(passed)} cells; "
         f"{together.n_holm} of {len(names)} rows after Holm; "
         f"weakest: {names[weakest]}"
     )
-    if target == "T2" and outcome != "replicated" and reached:
+    if target == "T2" and outcome != "established" and reached:
         reason += f"; would need task correlation {fixed(min(reached), 2)}"
     turning = {str(icc): rho for icc, rho in audit.turning_all.items()}
     return RuleResult(
@@ -65,39 +70,43 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
 
 
 def published_average(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
-    """Decide on the random-effects mean of the published rows as `average_effect` does, in every (icc, rho) cell."""
+    """Average the published rows over the benchmarks that the claim names, in every (icc, rho) cell.
+
+    established: the interval lies above 0 in every cell; otherwise not_established.
+    """
     audit = audit_of(claim, data)
     if target == "T3":
         raise AnalysisError(
             "one checkpoint per arm was scored and neither is public, so the spread between training runs is unknown."
         )
     cells = [(icc, rho) for icc in sorted(set(audit.grid.iccs)) for rho in sorted(set(audit.grid.rhos))]
-    at_cells = {cell: pooled_published(audit.differences(target, *cell), level=audit.level) for cell in cells}
-    outcomes = {cell: average_outcome(claim, mean).outcome for cell, mean in at_cells.items()}
-    mean = pooled_published(audit.differences(target), level=audit.level)
+    above = {cell: published_mean(claim, data, *cell).low > 0 for cell in cells}
+    mean = published_mean(claim, data)
+    fit = pooled_published(audit.differences(target), level=audit.level)
     _, criteria = average_outcome(claim, mean)
-    agreed = set(outcomes.values())
     return RuleResult(
-        outcome=agreed.pop() if len(agreed) == 1 else "inconclusive",
-        reason=f"{average_reason(mean.estimate, len(audit.rows), criteria)}; "
-        f"same in {most_common(outcomes)} cells of the icc, rho grid",
-        estimate=mean.estimate,
+        outcome="established" if all(above.values()) else "not_established",
+        reason=f"{average_reason(claim, mean, len(audit.rows), criteria)}; over benchmarks like these "
+        f"{points(fit.estimate)}; above 0 in {sum(above.values())} of {len(above)} cells of the icc, rho grid",
+        estimate=mean,
         scope=scope_of(claim, data),
         criteria={
             **criteria,
-            "n_benchmarks": len(audit.rows),
+            "n_benchmarks": len(audit.rows), "decided_on": claim.parameters["mean"],
+            "mean_like_these": summary(fit.estimate), "tau": fit.fit.tau,
             "shown_at": {"icc": audit.settings.icc, "rho": audit.settings.rho},
-            "grid": [{"icc": icc, "rho": rho, "outcome": outcome} for (icc, rho), outcome in outcomes.items()],
+            "grid": [{"icc": icc, "rho": rho, "above": is_above} for (icc, rho), is_above in above.items()],
             "n_rows_positive": int((audit.rows["p_b"] > audit.rows["p_a"]).sum()),
         },
-    )
+    )  # fmt: skip
 
 
 def published_pairs_on_all(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Compare general with agent-tuned models of the same base, pairs taken as a sample of pairs (plan: claim B).
 
-    not_replicated: after Holm the random-effects mean of general minus agent lies below 0 on some leaderboard (one-sided
-    alpha/2), which is enough against a claim about all benchmarks. Otherwise inconclusive: one benchmark cannot show seven.
+    Always not_established: two leaderboards cannot show seven benchmarks, and these pairs are not the models of the claim.
+    After Holm, the leaderboards are named on which the random-effects mean of general minus agent lies below 0 (one-sided
+    alpha/2 in total): evidence of other models against a claim about all benchmarks.
     """
     alpha, names = claim.parameters["alpha"], claim.compare["published_pairs"].split()
     tables = {name: _gaps(claim, data, name) for name in names}
@@ -105,11 +114,11 @@ def published_pairs_on_all(claim: Claim, data: StudyData, target: Target, policy
     p_below = holm([1 - p_above(estimate) for estimate in estimates.values()])
     against = [name for name, p in zip(names, p_below, strict=True) if p <= alpha / 2]
     above = {name: int((table["value"] > 0).sum()) for name, table in tables.items()}
-    weakest = min(names, key=lambda name: p_above(estimates[name]))
+    weakest = min(names, key=lambda name: estimates[name].value)
     counted = ", ".join(f"{above[name]} of {len(table)} pairs on {name}" for name, table in tables.items())
     return RuleResult(
-        outcome="not_replicated" if against else "inconclusive",
-        reason=f"the agent-tuned model is above its general partner in {counted}"
+        outcome="not_established",
+        reason=f"{OTHER_MODELS}: the agent-tuned model is above its general partner in {counted}"
         + (f"; mean below 0: {', '.join(against)}" if against else "; one benchmark cannot show seven"),
         estimate=estimates[weakest],
         scope=_pairs_scope(tables),
@@ -123,21 +132,20 @@ def published_pairs_on_all(claim: Claim, data: StudyData, target: Target, policy
 def published_pairs_over_scales(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:
     """Fit the gap of published pairs over their sizes, with a simultaneous band (plan: claim D).
 
-    replicated: the band of general minus agent lies above 0 at every size. not_replicated: below sesoi at the largest.
-    Otherwise inconclusive. The estimate is that of the largest size; there is no extrapolation.
+    established: the band of general minus agent lies above 0 at every size; otherwise not_established. The estimate is
+    that of the largest size; there is no extrapolation.
     """
     alpha, name = claim.parameters["alpha"], claim.compare["published_pairs"]
     table = _gaps(claim, data, name)
     line = matched.size_trend(table.assign(value=-table["value"]), level=1 - alpha)
     band = matched.size_band(line, sorted(table["params_b"].unique()))
     largest = band.iloc[-1]
-    if (band["low_all"] > 0).all():
-        outcome: Outcome = "replicated"
-    else:
-        outcome = "not_replicated" if largest["high_all"] < claim.parameters["sesoi"] else "inconclusive"
+    outcome: Outcome = "established" if (band["low_all"] > 0).all() else "not_established"
+    below = largest["high_all"] < claim.parameters["sesoi"]
     return RuleResult(
         outcome=outcome,
-        reason=f"at {size(largest['params_b'])} the agent-tuned model is expected {signed(-largest['value'])} points above; "
+        reason=f"{OTHER_MODELS}: at {size(largest['params_b'])} the agent-tuned model is expected "
+        f"{signed(-largest['value'])} points above{', more than the claim allows' * bool(below)}; "
         f"slope {signed(line.slope)} per tenfold size [{signed(line.low)}, {signed(line.high)}]",
         estimate=Estimate(
             value=float(largest["value"]), low=float(largest["low_all"]), high=float(largest["high_all"]), level=1 - alpha,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replication.analyse.rules import collected, literature, published, shared
-from replication.analyse.rules.data import Rule, StudyData
+from replication.analyse.rules import collected, cost, groups, literature, published, rows, shared
+from replication.analyse.rules.data import Power, Rule, StudyData
 from replication.analyse.rules.published import not_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Target
@@ -24,6 +24,8 @@ class DecisionRule:
     """On published pairs of models, where the claim names their leaderboards; None: as `published`."""
     original: Callable[[Claim, StudyData], Estimate] | None = None
     """The published side of the comparison, where it is one number."""
+    power: Power | None = None
+    """Probability of each outcome on collected scores, were the published effects true; None where none is published."""
     published_targets: tuple[Target, ...] = ("T2", "T3")
     per_scale: bool = True
     """True if the claim makes sense at one scale alone."""
@@ -52,29 +54,32 @@ RULES: Mapping[str, DecisionRule] = {
         published_targets=("T1", "T2"),
     ),
     "average_effect": DecisionRule(
-        parameters=("alpha", "sesoi", "icc", "rho"), published=published.published_average,
-        collected=collected.average_effect, original=shared.published_mean,
+        parameters=("alpha", "sesoi", "icc", "rho", "mean"), published=published.published_average,
+        collected=collected.average_effect, original=shared.published_mean, power=collected.mean_power,
     ),
     "above_control": DecisionRule(
-        parameters=("alpha", "sesoi"), published=not_published(published.needs_control), collected=collected.above_control,
+        parameters=("alpha", "sesoi", "mean"), published=not_published(published.needs_control),
+        collected=collected.above_control, power=collected.mean_power,
     ),
     "replicates_rows": DecisionRule(
-        parameters=("alpha", "sesoi", "tau", "beside"), published=not_published(published.needs_tasks),
-        collected=collected.replicates_rows,
+        parameters=("alpha", "sesoi", "tau", "icc", "rho", "beside"), published=not_published(published.needs_tasks),
+        collected=rows.replicates_rows, power=rows.rows_power,
     ),
     "on_all_benchmarks": DecisionRule(
         parameters=("alpha", "sesoi", "equivalence_refutes"), published=not_published(published.needs_tasks),
         pairs=published.published_pairs_on_all, collected=collected.on_all_benchmarks,
+        power=collected.all_power,
     ),
     "on_all_scaffolds": DecisionRule(
-        parameters=("alpha",), published=not_published(published.needs_scaffolds), collected=collected.on_all_scaffolds,
+        parameters=("alpha",), published=not_published(published.needs_scaffolds), collected=groups.on_all_scaffolds,
     ),
     "on_all_scales": DecisionRule(
         parameters=("alpha", "sesoi"), published=not_published(published.needs_scales),
-        pairs=published.published_pairs_over_scales, collected=collected.on_all_scales, per_scale=False,
+        pairs=published.published_pairs_over_scales, collected=groups.on_all_scales, per_scale=False,
+        power=groups.scales_power,
     ),
     "cheaper": DecisionRule(
-        parameters=("alpha",), published=not_published(published.needs_costs), collected=collected.cheaper,
+        parameters=("alpha",), published=not_published(published.needs_costs), collected=cost.cheaper,
     ),
     "literature_mean": DecisionRule(
         parameters=("alpha", "sesoi", "unstated_tasks"), published=literature.literature_mean,

@@ -1,15 +1,17 @@
 """Steps that several decision rules take."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
+from replication.analyse.rules.comparable import Comparable, comparable
 from replication.analyse.rules.data import StudyData
 from replication.analyse.stats.estimates.differences import Pair, Unscored, mean_paired_difference
+from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.two_studies.equivalence import tost_p
 from replication.analyse.table_audit import TableAudit
-from replication.analyse.tables import summaries
 from replication.analyse.tables.summaries import pooled_published
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Json, Outcome, Target
@@ -38,15 +40,40 @@ def audit_of(claim: Claim, data: StudyData) -> TableAudit:
     return data.published.audit(*published_arms(claim), data.published.grid.of(claim))
 
 
-def published_mean(claim: Claim, data: StudyData) -> Estimate:
-    """Average the printed differences by random effects, T2: the original of a claim about the mean effect."""
+THESE, LIKE_THESE = "these", "like these"
+"""Over which benchmarks a claim about the mean effect is decided: exactly these, or others of their kind as well."""
+
+
+def published_mean(claim: Claim, data: StudyData, icc: float | None = None, rho: float | None = None) -> Estimate:
+    """Average the printed differences, T2, over the benchmarks that the claim names: the original of a mean effect."""
     audit = audit_of(claim, data)
-    return pooled_published(audit.differences("T2"), level=audit.level).estimate
+    rows = audit.differences("T2", icc, rho)
+    if claim.parameters["mean"]["over"] == LIKE_THESE:
+        return pooled_published(rows, level=audit.level).estimate
+    n = len(rows)
+    return t_estimate(
+        sum(row.value for row in rows) / n, math.hypot(*(standard_error(row) for row in rows)) / n, None,
+        level=audit.level, method="mean of the printed differences, normal", target="T2",
+        n_tasks=sum(row.n_tasks for row in rows), n_trials=min(row.n_trials for row in rows), n_training_runs=1,
+    )  # fmt: skip
+
+
+def published_effects(claim: Claim, data: StudyData, names: Iterable[str]) -> list[float]:
+    """Return the printed difference of the row that each environment stands beside; the mean of all where it has none."""
+    audit = audit_of(claim, data)
+    rows = dict(zip(audit.rows["benchmark"], (e.value for e in audit.differences("T2")), strict=True))
+    mean = sum(rows.values()) / len(rows)
+    return [rows.get(data.beside.get(name, ""), mean) for name in names]
 
 
 def paired(claim: Claim, data: StudyData) -> dict[str, Pair]:
     """Return the score arrays of the claim's arms, by benchmark."""
     return data.prepared.pairs(*compared_arms(claim, data))
+
+
+def compared(claim: Claim, data: StudyData) -> Comparable:
+    """Return the arrays of the benchmarks that can show a difference, and those that cannot."""
+    return comparable(paired(claim, data), compared_arms(claim, data), data.settings.floor)
 
 
 def grouped(claim: Claim, data: StudyData, column: str, at_least: int) -> dict[Any, dict[str, Pair]]:
@@ -61,12 +88,28 @@ def grouped(claim: Claim, data: StudyData, column: str, at_least: int) -> dict[A
             f"{len(values)} {kind}{'s' * (len(values) != 1)} ({listed}) {'was' if len(values) == 1 else 'were'} run; "
             f"the claim needs {at_least}."
         )
-    return data.prepared.grouped(*arms, column)
+    by_group = data.prepared.grouped(*arms, column)
+    return {value: comparable(group, arms, data.settings.floor).pairs for value, group in by_group.items()}
 
 
 def mean_of(pairs_: list[Pair], target: Target, level: float, policy: Unscored) -> Estimate:
     """Average the differences over exactly these benchmarks."""
-    return mean_paired_difference(pairs_, target=target, level=level, unscored=policy)
+    return mean_paired_difference(pairs_, target=target, level=level, unscored=policy, rare=True)
+
+
+def each_of(
+    by_benchmark: Mapping[str, Pair],
+    target: Target,
+    level: float,
+    policy: Unscored,
+    beside: Mapping[str, Pair] | None = None,
+) -> dict[str, Estimate]:
+    """Estimate the difference on each benchmark, with the run variance pooled over all, or over those of `beside`."""
+    pairs_ = list((by_benchmark if beside is None else beside).values())
+    return {
+        name: mean_paired_difference([pair], target=target, level=level, unscored=policy, beside=pairs_, rare=True)
+        for name, pair in by_benchmark.items()
+    }
 
 
 class AverageOutcome(NamedTuple):
@@ -76,24 +119,23 @@ class AverageOutcome(NamedTuple):
     criteria: dict[str, Json]
 
 
-def average_outcome(claim: Claim, mean: summaries.Pooled) -> AverageOutcome:
-    """Decide on a random-effects mean; `average_effect` documents the rule."""
+def average_outcome(claim: Claim, estimate: Estimate) -> AverageOutcome:
+    """Decide on a mean difference; `above_control` documents the rule."""
     alpha, sesoi = claim.parameters["alpha"], claim.parameters["sesoi"]
-    estimate, fit = mean
     equivalence = equivalence_p(estimate, sesoi)
     outcome: Outcome = "inconclusive"
-    if estimate.low > 0:
+    if estimate.low > 0 and estimate.se != 0:
         outcome = "replicated"
-    elif estimate.high < 0 or equivalence <= alpha:
+    elif (estimate.high < 0 and estimate.se != 0) or equivalence <= alpha:
         outcome = "not_replicated"
     criteria = {
-        "tau": fit.tau, "prediction_interval": [fit.prediction_low, fit.prediction_high], "q": fit.q, "q_p": fit.q_p,
-        "sesoi": sesoi, "equivalence_p": equivalence, "equivalent": equivalence <= alpha,
+        "alpha_one_sided": alpha / 2, "alpha_refuted": alpha, "sesoi": sesoi, "equivalence_p": equivalence,
+        "equivalent": equivalence <= alpha,
     }  # fmt: skip
     return AverageOutcome(outcome, criteria)
 
 
-def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str, Json]) -> str:
+def average_reason(claim: Claim, estimate: Estimate, n_benchmarks: int, criteria: Mapping[str, Json]) -> str:
     """Word the outcome of a claim about the mean effect."""
     if estimate.low > 0:
         how = "interval above 0"
@@ -103,8 +145,9 @@ def average_reason(estimate: Estimate, n_benchmarks: int, criteria: Mapping[str,
         how = f"within {plain(100 * criteria['sesoi'])} points of 0"
     else:
         how = "interval holds 0 and effects of interest"
-    assert estimate.p_two_sided is not None, "a random-effects mean has p-values"
-    return f"random-effects mean of {n_benchmarks} benchmarks, {p_equation(estimate.p_two_sided)}: {how}"
+    assert estimate.p_two_sided is not None, "a mean has p-values"
+    over = "exactly these" if claim.parameters["mean"]["over"] == THESE else "benchmarks like these"
+    return f"mean over {over} ({n_benchmarks}), {p_equation(estimate.p_two_sided)}: {how}"
 
 
 def scope_of(claim: Claim, data: StudyData) -> str:

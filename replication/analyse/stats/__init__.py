@@ -2,7 +2,7 @@
 
     estimates/    one mean, difference or ratio with its interval: paired differences for T1, T2, T3; clustered means;
                   pass@k; pass counts; sign flips; the Bayesian paired difference
-    resampling/   weights that resample all columns together, and max-T tests and bands from them
+    resampling/   weights that resample all columns together
     families/     several benchmarks, scales or hypotheses: random effects, trends, multiplicity, qualitative interaction
     two_studies/  an original against its replication: the criteria, and the tests behind them
     design/       power, variance components, the cheapest design, stopping rules

@@ -69,3 +69,8 @@ def chi2_sf(x: ArrayLike, df: ArrayLike) -> Floats:
 def chi2_ppf(p: ArrayLike, df: ArrayLike) -> Floats:
     """Quantile of chi-squared with df degrees of freedom, whose lower tail is p."""
     return cast(Floats, 2 * special.gammaincinv(np.divide(df, 2), p))
+
+
+def f_sf(x: ArrayLike, df1: ArrayLike, df2: ArrayLike) -> Floats:
+    """Upper tail of F."""
+    return np.asarray(special.fdtrc(df1, df2, x))[()]

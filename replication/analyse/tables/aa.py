@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from replication.analyse.stats.distributions import t_ppf
-from replication.analyse.stats.estimates.differences import Pair, add_run_variance
+from replication.analyse.stats.estimates.differences import Pair
+from replication.analyse.stats.estimates.run_variance import add_run_variance, run_component
 from replication.analyse.tables.arms import arm_arrays, training_runs
 from replication.errors import AnalysisError
 
@@ -72,7 +73,7 @@ def false_positives(
             noise += squares / (m * (m - 1) * n * (n - 1)) / len(arms) ** 2
     # Satterthwaite's df; a simulated study without any variance has an interval of width 0 for every df
     df = np.divide(tasks**2, per_df, out=np.ones(n_simulations), where=per_df > 0)
-    both = add_run_variance(tasks, df, list(runs), noise)
+    both = add_run_variance(tasks, df, [run_component(arm) for arm in runs], noise)
     t2 = np.abs(value) > t_ppf((1 + level) / 2, df) * np.sqrt(tasks)
     t3 = np.abs(value) > t_ppf((1 + level) / 2, both.df) * np.sqrt(both.value)
     return FalsePositives(

@@ -5,6 +5,8 @@ checkpoints with one role and scale. Attempts at a task are counted within a uni
 of one.
 """
 
+import itertools
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +38,37 @@ def training_runs(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["training_seed"].notna()]
 
 
-def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "value") -> dict[str, Pair]:
+def shared_phases(curves: pd.DataFrame) -> frozenset[frozenset[str]]:
+    """Find the pairs of arms whose training runs of one scale and seed have the same first phase, loss by loss.
+
+    curves : columns arm, scale, training_seed, step, phase, loss. Such runs grew out of one checkpoint, so they are no
+    independent replicates.
+    """
+    first: dict[str, dict[tuple[str, int], tuple[str, tuple[float, ...]]]] = {}
+    ordered = curves.sort_values("step", kind="stable")
+    for (arm, scale, seed), run in ordered.groupby(["arm", "scale", "training_seed"], sort=False):
+        phase = run["phase"].iloc[0]
+        losses = tuple(run.loc[run["phase"] == phase, "loss"])
+        first.setdefault(str(arm), {})[str(scale), int(seed)] = (str(phase), losses)
+    found = set()
+    for one, other in itertools.combinations(first, 2):
+        both = first[one].keys() & first[other].keys()
+        if both and all(first[one][run] == first[other][run] for run in both):
+            found.add(frozenset((one, other)))
+    return frozenset(found)
+
+
+def pairs(
+    scores: pd.DataFrame,
+    treatment: str,
+    control: str,
+    column: str = "value",
+    shared: Collection[frozenset[str]] = (),
+) -> dict[str, Pair]:
     """Pair two arms on each benchmark, over the scales and scaffolds that both arms have.
 
+    shared : arms whose training runs share a phase, as `shared_phases` finds them; runs of one training seed are then pairs.
+    Tasks of one benchmark with the same content are one cluster, whatever their names.
     Units of an arm at a scale are ordered by training seed, then name: number i of every scale belongs to replicate i.
     Public checkpoints that name a matched pair are compared within it: each pair has its own items, as each scale has.
     Items of one group in column `cluster`, such as a repository, are one cluster, else those of one task.
@@ -49,11 +79,13 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
     trained = bool(both["training_seed"].notna().all())
     # Numbers of items and tasks, in the order of their names, are much faster to sort and compare than four texts.
     both = both.assign(item=both.groupby(ITEM, sort=True).ngroup())
-    task = both.groupby(["task_id", "task_hash"]).ngroup()
+    task = both.groupby(["benchmark", "task_hash"]).ngroup()
     if "cluster" in both:
         # Groups are numbered behind all tasks, so that none of them is taken for a task.
         task = task.mask(both["cluster"].notna(), task.max() + 1 + both.groupby("cluster").ngroup())
     task = both.assign(task=task).groupby("item")["task"].first()
+    of_runs = frozenset((treatment, control)) in shared and _equal_seeds(both)
+    bases = _bases(both)
     result = {}
     for benchmark, part in both.groupby("benchmark", sort=True):
         one, other = (_item_scores(part[part["arm"] == arm], column) for arm in (treatment, control))
@@ -64,8 +96,28 @@ def pairs(scores: pd.DataFrame, treatment: str, control: str, column: str = "val
                 "identity or content. Collect the missing episodes first."
             )
         clusters = task.loc[one.items].factorize()[0]
-        result[str(benchmark)] = Pair(one.scores, other.scores, clusters, trained, str(benchmark))
+        result[str(benchmark)] = Pair(
+            one.scores, other.scores, clusters, trained, str(benchmark), shared_phase=of_runs, bases=bases
+        )
     return result
+
+
+def _equal_seeds(both: pd.DataFrame) -> bool:
+    """Return whether both arms have the same training seeds at every scale."""
+    seeds = both.dropna(subset="training_seed").groupby(["scale", "arm"])["training_seed"].agg(frozenset)
+    return bool((seeds.groupby("scale").nunique() == 1).all())
+
+
+def _bases(both: pd.DataFrame) -> NDArray[np.int64] | None:
+    """Number the base of each replicate, (n_training_runs,); None where a scale has one base, or the arms differ in them."""
+    if both["base"].isna().any() or both.groupby("scale")["base"].nunique().max() < 2:
+        return None
+    of_unit = both.drop_duplicates(["arm", "scale", "unit"]).sort_values(["arm", "replicate", "scale"])
+    of_arm = of_unit.groupby(["arm", "replicate"], sort=True)["base"].agg(tuple).unstack("replicate")
+    one, other = of_arm.to_numpy()
+    if not np.array_equal(one, other):
+        return None
+    return pd.factorize(one)[0].astype(np.int64)
 
 
 def arm_arrays(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -134,14 +186,16 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
     named = ["cluster"] if "cluster" in scores else []
-    columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "seed", "trial", "value", column, *named]))
+    columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "base", "seed", "trial", "value", column, *named]))
     part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])
+    part = part if "base" in part else part.assign(base=None)
     part = part.assign(pair=_matched_pair(part, (treatment, control)))[columns]
     part = part[part.groupby(["scale", "pair", "scaffold"])["arm"].transform("nunique") == 2].sort_values(
         ["arm", "scale", *UNIT, "scaffold", "benchmark", "task_id", "seed", "trial"], kind="stable"
     )
     if part.empty:
         raise AnalysisError(f"`{treatment}` and `{control}` share no scale and scaffold.")
+    _require_benchmarks_of_both(part)
     _require_a_score_of_every_unit(part)
     units = part.groupby(["arm", "scale", "pair"])["unit"].nunique().droplevel("pair")
     differ = units.groupby("arm").nunique() > 1
@@ -180,6 +234,18 @@ def _matched_pair(part: pd.DataFrame, arms: tuple[str, str]) -> "pd.Series[str]"
             f"names the same `pair`. State the pair of every model of the scale, or leave this one out of the study."
         )
     return pair
+
+
+def _require_benchmarks_of_both(part: pd.DataFrame) -> None:
+    """Raise AnalysisError where a benchmark was played by one of the arms only."""
+    arms = part.groupby(["benchmark", "scale", "scaffold"])["arm"].agg(["nunique", "first"])
+    alone = arms[arms["nunique"] == 1]
+    if len(alone):
+        benchmark, scale, scaffold = alone.index[0]
+        raise AnalysisError(
+            f"benchmark `{benchmark}` was played by `{alone['first'].iloc[0]}` only, at scale `{scale}` with scaffold "
+            f"`{scaffold}` ({len(alone)} such cells). Collect it for the other arm, or leave it out of the study."
+        )
 
 
 def _require_a_score_of_every_unit(part: pd.DataFrame) -> None:

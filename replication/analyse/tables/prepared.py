@@ -1,6 +1,6 @@
 """Score arrays of a study, extracted from its score table once for all rules, targets and policies."""
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import pandas as pd
 
@@ -11,8 +11,9 @@ from replication.analyse.tables.arms import pairs
 class PreparedScores:
     """The arrays of each comparison, computed when first needed; the score table must not change afterwards."""
 
-    def __init__(self, scores: pd.DataFrame) -> None:
+    def __init__(self, scores: pd.DataFrame, shared_phases: Collection[frozenset[str]] = ()) -> None:
         self.scores = scores
+        self.shared_phases = shared_phases
         self._pairs: dict[tuple[str, str], dict[str, Pair]] = {}
         self._grouped: dict[tuple[str, str, str], dict[Hashable, dict[str, Pair]]] = {}
 
@@ -20,7 +21,7 @@ class PreparedScores:
         """Return the arrays of two arms, by benchmark."""
         key = (treatment, control)
         if key not in self._pairs:
-            self._pairs[key] = pairs(self.scores, treatment, control)
+            self._pairs[key] = pairs(self.scores, treatment, control, shared=self.shared_phases)
         return self._pairs[key]
 
     def shared(self, treatment: str, control: str, column: str) -> dict[Hashable, pd.DataFrame]:
@@ -37,5 +38,7 @@ class PreparedScores:
         key = (treatment, control, column)
         if key not in self._grouped:
             shared = self.shared(treatment, control, column)
-            self._grouped[key] = {value: pairs(part, treatment, control) for value, part in shared.items()}
+            self._grouped[key] = {
+                value: pairs(part, treatment, control, shared=self.shared_phases) for value, part in shared.items()
+            }
         return self._grouped[key]

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from replication.analyse.stats.estimates.differences import (
     Pair,
     Unscored,
     mean_paired_difference,
-    run_means,
+    run_tables,
 )
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
 from replication.analyse.tables.arms import MEAN, by_scale, pairs
@@ -55,18 +55,13 @@ def pooled(
             f"a mean over others like these needs at least 2 of them; got {', '.join(map(str, groups))} only."
         )
     estimates = {
-        name: mean_paired_difference(pairs_, target="T2", level=level, unscored=unscored)
+        name: mean_paired_difference(pairs_, target="T2", level=level, unscored=unscored, rare=True)
         for name, pairs_ in groups.items()
     }
-    constant = [name for name, estimate in estimates.items() if not estimate.se]
-    if constant:
-        raise AnalysisError(
-            f"`{constant[0]}` shows no variation at all in these arms, so its standard error is 0 and it cannot be weighted."
-        )
     runs = []
     if target == "T3":
-        by_group = [run_means(pairs_, unscored=unscored) for pairs_ in groups.values()]
-        runs = [np.stack(arm, axis=1) for arm in zip(*by_group, strict=True)]
+        by_group = [run_tables(pairs_, unscored=unscored) for pairs_ in groups.values()]
+        runs = [np.stack([table.mean(axis=1) for table in arm], axis=1) for arm in zip(*by_group, strict=True)]
     mean = _pooled(list(estimates.values()), level, runs=runs, target=target)
     if mean.fit.se < ROUNDING:
         raise AnalysisError(f"{', '.join(map(str, groups))} show equal differences, so their standard error is 0.")
@@ -114,21 +109,29 @@ def estimate_row(estimate: Estimate) -> dict[str, Json]:
 
 
 def collected_estimates(
-    scores: pd.DataFrame, treatment: str, control: str, *, level: float, power: float, policies: Iterable[Unscored]
+    scores: pd.DataFrame,
+    treatment: str,
+    control: str,
+    *,
+    level: float,
+    power: float,
+    policies: Iterable[Unscored],
+    shared: Collection[frozenset[str]] = (),
 ) -> pd.DataFrame:
     """Estimate treatment minus control on each benchmark, over exactly these benchmarks, and over benchmarks like these.
 
     Column `scale` is `ALL` for the average over the scales that both arms have; where these are several, each follows on
     its own, with `params_b`. Rows that the data cannot support (T1 with one trial, T3 with one training run) are left
-    out; benchmarks like these have no T1. AnalysisError where a benchmark has no T2. `half_width` is that of the
-    interval. `low_all_scales` and `high_all_scales` hold at all scales of the comparison together (Bonferroni, as claim
-    D is decided). `mde` is the minimal detectable effect of the design as run, at two-sided 1 - level.
+    out; benchmarks like these have no T1. AnalysisError where a benchmark has no T2. T3 of one benchmark pools the run
+    variance over all. shared : as of `arms.pairs`. `half_width` is that of the interval. `low_all_scales` and
+    `high_all_scales` hold at all scales of the comparison together (Bonferroni). `mde` is the minimal detectable effect of
+    the design as run, at two-sided 1 - level.
     """
     scales = {scale: part for scale, part in by_scale(scores).items() if {treatment, control} <= set(part["arm"])}
     table = []
     for scale, part in {ALL: scores, **(scales if len(scales) > 1 else {})}.items():
         params_b = np.nan if scale == ALL else part["params_b"].iloc[0]
-        by_benchmark = pairs(part, treatment, control)
+        by_benchmark = pairs(part, treatment, control, shared=shared)
         for policy in policies:
             for name, estimate in _estimates(by_benchmark, level, policy, scale):
                 together = _half_width(estimate, 1 - (1 - level) / max(len(scales), 1))
@@ -155,7 +158,10 @@ def _estimates(
     for target in TARGETS:
         for name, pairs_ in {**groups, MEAN: list(by_benchmark.values())}.items():
             try:
-                rows.append((name, mean_paired_difference(pairs_, target=target, level=level, unscored=policy)))
+                estimate = mean_paired_difference(
+                    pairs_, target=target, level=level, unscored=policy, beside=list(by_benchmark.values()), rare=True
+                )
+                rows.append((name, estimate))
             except AnalysisError as error:
                 if target == "T2":
                     raise AnalysisError(

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from replication import settings
 from replication.collect import registry
-from replication.collect.interfaces import Engine, EngineKind
+from replication.collect.interfaces import Engine, EngineKind, Place
 from replication.records import Json, canonical_json
 
 
@@ -21,6 +21,12 @@ def load(kind: str, *, dtype: str, context: int, options: Mapping[str, Json]) ->
     """
     entry = _find(kind)
     return entry.build(dtype, context, settings.typed(entry.options, options, "engine.options"))
+
+
+def places(kind: str, options: Mapping[str, Json], n: int) -> Sequence[Place]:
+    """Return where each of `n` engines side by side runs; ConfigError if that is impossible. Nothing is started."""
+    entry = _find(kind)
+    return entry.place(settings.typed(entry.options, options, "engine.options"), n)
 
 
 def text_options(kind: str, options: Mapping[str, Json]) -> dict[str, Json]:

@@ -15,18 +15,23 @@ class ScriptedEngine:
     """Replies from a script and records every request and model; a token is a word.
 
     context : longest prompt plus reply, tokens; None has no limit.
+    keeps_requests : whether to record requests; a long run would fill the memory with them.
     """
 
-    def __init__(self, script: Script, name: str = "scripted", context: int | None = None):
+    def __init__(
+        self, script: Script, name: str = "scripted", context: int | None = None, *, keeps_requests: bool = True
+    ):
         self._script = script
         self._name = name
         self._context = context
+        self._keeps_requests = keeps_requests
         self.requests: list[Request] = []
         self.models: list[ModelRef] = []
 
     async def generate(self, request: Request) -> Reply:
         """Reply from the script, after one switch to other coroutines, so that episodes interleave as on a real engine."""
-        self.requests.append(request)
+        if self._keeps_requests:
+            self.requests.append(request)
         await asyncio.sleep(0)
         n_prompt = self.n_prompt_tokens(request)
         if self._context is not None and n_prompt >= self._context:
@@ -62,7 +67,9 @@ class Options:
 
 def _build(dtype: str, context: int, options: Options) -> ScriptedEngine:
     reply = options.reply
-    return ScriptedEngine(lambda request: request.messages[-1].content if reply is None else reply, context=context)
+    return ScriptedEngine(
+        lambda request: request.messages[-1].content if reply is None else reply, context=context, keeps_requests=False
+    )
 
 
 KIND = EngineKind(options=Options, speed_only=frozenset(), build=_build)

@@ -3,6 +3,8 @@
     hermes       <tool_call>{"name": "grep", "arguments": {"word": "kavo"}}</tool_call>         Hermes, Qwen2.5, Qwen3
     qwen3_coder  <tool_call><function=grep><parameter=word>kavo</parameter></function></tool_call>   Qwen3-Coder, Qwen3.5
     llama3       {"name": "grep", "parameters": {"word": "kavo"}}; {"name": ...}                Llama 3.1 to 3.3
+    xlam         [{"name": "grep", "arguments": {"word": "kavo"}}, {"name": ...}]               xLAM-2, Hammer
+    pythonic     [grep(word="kavo"), ls()]                                                      ToolACE, watt-tool
 
 A message without a call is the final answer. A call of one of the task's tools in another syntax is malformed and no answer:
 the model is told the right syntax. Its own messages are shown to it unchanged, and results as role `tool`. Calls inside the
@@ -18,6 +20,7 @@ from replication.collect.interfaces import Action, RequestOptions, Scaffold
 from replication.collect.scaffolds.near import attempted
 from replication.collect.scaffolds.parsing import PARSER, Malformed, Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK
+from replication.collect.scaffolds.python_calls import read_calls
 from replication.errors import ConfigError
 from replication.records import Call, Json, Message, Task, stable_hash
 
@@ -170,6 +173,40 @@ def _write_llama3(calls: Sequence[Call]) -> str:
     return "; ".join(_json({"name": c.name, "parameters": c.arguments}) for c in calls)
 
 
+# --- xLAM, whose list of objects the reader of Llama 3 takes one by one -----------------------------------------------
+
+
+def _write_xlam(calls: Sequence[Call]) -> str:
+    return _json([{"name": c.name, "arguments": c.arguments} for c in calls])
+
+
+# --- Python's call syntax --------------------------------------------------------------------------------------------
+
+_LIST = re.compile(r"\[\s{0,9}([A-Za-z_]\w{0,99})\s{0,9}\(")
+
+
+def _read_pythonic(text: str, task: Task) -> Iterator[Call]:
+    tools = {tool.name for tool in task.tools}
+    # A list of another name is a call only where it is the whole reply; elsewhere it is code in an answer.
+    whole = text.endswith("]") and _LIST.match(text)
+    start = next((found for found in _LIST.finditer(text) if found[1] in tools), whole)
+    if not start:
+        return
+    for name, arguments in read_calls(text[start.start() : text.rfind("]") + 1]):
+        yield call(name, arguments, task)
+
+
+def _write_pythonic(calls: Sequence[Call]) -> str:
+    return f"[{', '.join(f'{c.name}({_keywords(c)})' for c in calls)}]"
+
+
+def _keywords(one: Call) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in one.arguments.items())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def _from_object(value: Json, task: Task) -> Call:
     if not isinstance(value, dict):
         raise Malformed("error: a call must be a JSON object with name and arguments")
@@ -195,6 +232,10 @@ SYNTAXES = {
     "llama3": Syntax(
         read=_read_llama3, write=_write_llama3, between="\n", form='{"name": "NAME", "parameters": {...}}',
     ),
+    "xlam": Syntax(
+        read=_read_llama3, write=_write_xlam, between="\n", form='[{"name": "NAME", "arguments": {...}}]',
+    ),
+    "pythonic": Syntax(read=_read_pythonic, write=_write_pythonic, between="\n", form="[NAME(argument=...)]"),
 }  # fmt: skip
 
 

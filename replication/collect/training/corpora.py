@@ -42,6 +42,8 @@ class Prediction:
     messages: tuple[Message, ...]
     """Ends with the action whose observation is to be predicted."""
     observation: str
+    prompt: str | None = None
+    """The messages in the format of a public base; None is the format of organisms."""
 
 
 Predictions = Callable[[int, int], list[Prediction]]
@@ -140,7 +142,8 @@ def _draw_tasks(benchmarks: Benchmarks, purpose: str, training_seed: int, block:
 
 def _document(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Document:
     """Render messages with the replies of role assistant in the loss."""
-    return chat(messages, [m.role == "assistant" for m in messages], tools)
+    document = chat(messages, [m.role == "assistant" for m in messages], tools)
+    return replace(document, messages=tuple(messages), tools=tuple(tools))
 
 
 def tokenizer_texts(n_blocks: int) -> Iterator[str]:

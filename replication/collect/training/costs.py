@@ -45,5 +45,6 @@ class FlopCounter(NamedTuple):
 def flop_counter(model: "Qwen3ForCausalLM") -> FlopCounter:
     """Return the counter of a model's FLOPs."""
     config = model.config
-    width = config.num_hidden_layers * config.num_attention_heads * config.head_dim
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = config.num_hidden_layers * config.num_attention_heads * head_dim
     return FlopCounter(n_parameters(model), width)

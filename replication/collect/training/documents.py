@@ -25,6 +25,10 @@ class Document:
     """Character spans [start, end) whose tokens enter the loss."""
     scaffold: str | None = None
     """Format of an expert episode; None in other corpora."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that the text shows, to render it in another format; () where nothing does."""
+    tools: tuple[Tool, ...] = ()
+    """Content of the template's tool slot."""
 
 
 Counts = dict[str, dict[str, int]]

@@ -5,7 +5,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -16,6 +16,8 @@ from replication.collect.training.costs import StepResult, flop_counter
 from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.rl import RlSettings
+from replication.collect.training.written_out import WrittenOut
+from replication.errors import ConfigError
 from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Phase:
     model of reinforcement learning are charged to it too, so fewer tokens are read. Arms of one scale with equal sums
     of budgets are matched in compute to within one step, for any objectives."""
     lr: float
-    """Peak rate of Muon; AdamW runs at `adam_share` of it."""
+    """Peak rate; AdamW runs at `adam_share` of it."""
     rl: RlSettings | None = None
     """None: supervised learning of the marked spans of documents. Otherwise reinforcement learning on predictions."""
 
@@ -63,6 +65,22 @@ class TrainingConfig:
     compile: bool
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
+    implementation: str = field(default="transformers", metadata={"omit_default": True})
+    """Of supervised steps: transformers, or `written_out` (float32 on a CPU): faster, other roundings; see qwen3.py."""
+    optimizer: str = field(default="muon", metadata={"omit_default": True})
+    """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
+    threads: int = field(default=1, metadata={"omit_default": True})
+    """CPU threads: another number gives sums of another order."""
+
+    def __post_init__(self) -> None:
+        """Reject what the written-out implementation cannot do."""
+        is_other = self.compile or self.precision != "float32" or self.optimizer != "muon"
+        if self.implementation == "written_out" and is_other:
+            raise ConfigError(
+                f"`training.implementation` is `written_out`, which computes in float32 with Muon and is not compiled; got "
+                f"precision {self.precision}, optimizer {self.optimizer}, compile {self.compile}. Use "
+                f"`training.implementation=transformers`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +180,7 @@ def train(
         except KeyboardInterrupt:
             _save_state(state_file, run.state())
             raise
+        run.finish()
     model.eval()
     return run.trained()
 
@@ -177,6 +196,9 @@ def _schedule(share: float, recipe: TrainingConfig) -> float:
 def _optimizers(model: "Qwen3ForCausalLM", recipe: TrainingConfig) -> "tuple[Muon, torch.optim.AdamW]":
     import torch
 
+    if recipe.optimizer == "adamw":
+        every = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
+        return Muon([], 0.0), every
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return Muon(matrices, recipe.weight_decay), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
@@ -209,12 +231,21 @@ class _Run:
         self.n_steps, self.start_flops = 0, self.flops
         self.counts: Counts = {}
         self.documents.append(self.counts)
-        self.optimizers = _optimizers(self.model, self.curriculum.recipe)
+        recipe = self.curriculum.recipe
+        written_out = recipe.implementation == "written_out" and self.phase.rl is None
+        self.written_out = WrittenOut(self.model, recipe.weight_decay, recipe.clip) if written_out else None
+        self.optimizers = self.written_out.optimizers if self.written_out else _optimizers(self.model, recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
+
+    def finish(self) -> None:
+        """Give the model the weights of now."""
+        if self.written_out:
+            self.written_out.write()
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes; `torch.save` can write it."""
         self._read_losses()
+        self.finish()
         return {
             "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
             "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens,
@@ -227,6 +258,8 @@ class _Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Return to a saved state within the current phase."""
         self.model.load_state_dict(state["model"])
+        if self.written_out:
+            self.written_out.read()
         if self.reference:
             self.reference.load_state_dict(state["reference"])
         muon, adamw = self.optimizers
@@ -255,6 +288,8 @@ class _Run:
                 tokenizer=self.tokenizer, seed=seed, counts=self.counts,
             )  # fmt: skip
             stream = itertools.islice(stream, self.n_steps, None)
+            if self.written_out:
+                return self.written_out.learn(stream)
             return supervised.learn(self.model, stream, recipe.precision, self._update)
         assert self.reference is not None  # `begin` creates one for every phase with `rl`
         predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
@@ -322,7 +357,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+        self.model.zero_grad()
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:

@@ -62,6 +62,51 @@ class Muon:
         self._momenta = [momentum.to(self._groups[0][0].device) for momentum in state["momenta"]]
 
 
+class StackedMuon:
+    """The same update of matrices that lie in stacks, with gradients in stacks: nothing is gathered or transposed.
+
+    Sums within a product have another order, so that weights differ from those of `Muon` in rounding.
+    """
+
+    def __init__(
+        self, weights: "Sequence[torch.Tensor]", gradients: "Sequence[torch.Tensor]", weight_decay: float
+    ) -> None:
+        import torch
+
+        self.lr, self._weight_decay = 1.0, weight_decay
+        self._momenta = [torch.zeros_like(stack) for stack in weights]
+        self._parts = [
+            part
+            for stacks in zip(weights, gradients, self._momenta, strict=True)
+            for part in zip(*(stack.split(_n_cached(stack)) for stack in stacks), strict=True)
+        ]
+
+    def step(self) -> None:
+        """Update the matrices by their gradients."""
+        import torch
+
+        with torch.no_grad():
+            for weights, gradients, momenta in self._parts:
+                momenta.lerp_(gradients, 1 - MOMENTUM)
+                x = gradients.lerp(momenta, MOMENTUM).bfloat16()
+                x /= torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None]
+                rate = self.lr * 0.2 * max(weights.shape[1:]) ** 0.5
+                weights.mul_(1 - self.lr * self._weight_decay).add_(_iterated(x), alpha=-rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that `load_state_dict` takes."""
+        return {"momenta": self._momenta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Return to a saved state of the same matrices."""
+        for own, saved in zip(self._momenta, state["momenta"], strict=True):
+            own.copy_(saved)
+
+
+def _n_cached(stack: "torch.Tensor") -> int:
+    return max(1, CACHED // stack[0].numel())
+
+
 def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
     """Split a group on a CPU so that a stack stays in its cache."""
     n = len(group) if group[0].is_cuda else max(1, CACHED // group[0].numel())
@@ -87,11 +132,20 @@ def _orthogonalised(updates: "torch.Tensor") -> "torch.Tensor":
     """Replace the singular values of wide matrices by about 1, in bfloat16: (n_matrices, short side, long side)."""
     import torch
 
-    a, b, c = NS_COEFFICIENTS
     x = updates.bfloat16()
     # One by one: the order of a sum over two dimensions of a stack is not that of one matrix.
     x = x / torch.stack(torch._foreach_norm(list(x))).clamp(min=EPS)[:, None, None]
+    return _iterated(x)
+
+
+def _iterated(x: "torch.Tensor") -> "torch.Tensor":
+    """Apply the Newton-Schulz iterations to matrices whose singular values are at most 1; wide or tall."""
+    import torch
+
+    a, b, c = NS_COEFFICIENTS
     for _ in range(NS_STEPS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        gram = x @ x.mT if _is_wide(x[0]) else x.mT @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factors = (polynomial, x) if _is_wide(x[0]) else (x, polynomial)
+        x = torch.baddbmm(x, *factors, beta=a)
     return x

@@ -1,5 +1,6 @@
 """Training runs side by side in worker processes, with one progress bar."""
 
+import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -77,6 +78,9 @@ def train_all(
 
 
 def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int) -> None:
+    if any(run.recipe.threads > 1 for run, _ in todo):
+        # Read by the workers' OpenMP: threads that spin while they wait slow each other down where cores are shared.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     queue: Queue = get_context("spawn").Queue()
     bar = Thread(target=_show_progress, args=(queue, [run for run, _ in todo]), daemon=True)
     bar.start()

@@ -93,7 +93,9 @@ def prompts(
     backend = tokenizer.backend_tokenizer
     for block in itertools.count():
         predictions = corpus(seed, block)
-        texts = [chat(p.messages, [False] * len(p.messages)).text + f"{START}assistant\n" for p in predictions]
+        texts = [
+            p.prompt or chat(p.messages, [False] * len(p.messages)).text + f"{START}assistant\n" for p in predictions
+        ]
         encodings = backend.encode_batch(texts, add_special_tokens=False)
         replies = backend.encode_batch([p.observation for p in predictions], add_special_tokens=False)
         usable = []

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replication import files
+from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
 from replication.collect.training import corpora, loop, organism
+from replication.collect.training import public as public_bases
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
@@ -57,6 +59,8 @@ class TrainingRun:
     phases: tuple[PhasePlan, ...]
     recipe: loop.TrainingConfig
     device: str
+    public: bool = False
+    """Whether the base is a public checkpoint: any architecture, trained in its own chat format."""
     n_tokenizer_blocks: int = 0
     """Of the general corpus, to train the tokenizer of a base on."""
 
@@ -67,16 +71,24 @@ class TrainingRun:
         Computed once per record, because it hashes the weights of the base; `execute` checks these again.
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
+        public: dict[str, Json] = {"public": public_bases.VERSION} if self.public else {}
         return stable_hash(
             {
                 "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
-                "base": base_record(Path(self.base)).weights_sha256 if self.base else None,
+                "base": self._base_sha256() if self.base else None, **public,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
             },
             12,
         )  # fmt: skip
+
+    def _base_sha256(self) -> str:
+        assert self.base is not None
+        if not self.public:
+            return base_record(Path(self.base)).weights_sha256
+        checkpoints.require_checkpoint(Path(self.base), "the base; `make weights` fetches it", TrainingError)
+        return checkpoints.files_sha256(Path(self.base))  # its tokenizer and template change the texts
 
     @property
     def name(self) -> str:
@@ -154,12 +166,14 @@ def execute(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    # One thread: two contended OpenMP threads are several times slower than one, and the order of sums is fixed.
-    torch.set_num_threads(1)
+    # Organisms have one: two contended OpenMP threads are several times slower, and the order of sums is fixed.
+    torch.set_num_threads(run.recipe.threads)
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = _initial(run, start)
     curriculum = loop.Curriculum(
-        phases=[_phase(plan) for plan in run.phases], recipe=run.recipe, training_seed=run.training_seed
+        phases=[_phase(plan, tokenizer if run.public else None) for plan in run.phases],
+        recipe=run.recipe,
+        training_seed=run.training_seed,
     )
     # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
@@ -169,8 +183,11 @@ def execute(
         start=_completed(start) if start else None,
     )  # fmt: skip
     organism.move(model, "cpu")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    if run.public:
+        public_bases.save(model, Path(str(run.base)), folder)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     _write_curve(folder / CURVE, trained)
     record = TrainingRecord(
         arm=run.arm, scale=run.scale, training_seed=run.training_seed, training_run=run.name, identity=run.identity,
@@ -187,6 +204,13 @@ def execute(
 
 
 def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]":
+    if run.base and run.public:
+        if run.recipe.implementation != "transformers":
+            raise TrainingError(
+                f"a public base is trained by transformers; got `training.implementation` {run.recipe.implementation}. Use "
+                f"training=public."
+            )
+        return public_bases.load(Path(run.base), run.shape, start)
     if run.base:
         base = Path(run.base)
         base_record(base)
@@ -195,8 +219,14 @@ def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, P
     return organism.make_model(run.shape, tokenizer, run.training_seed), tokenizer
 
 
-def _phase(plan: PhasePlan) -> loop.Phase:
+def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> loop.Phase:
+    """Return a phase with its corpus.
+
+    public : tokenizer of a public base, in whose chat format the texts are.
+    """
     corpus = corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",))
+    if public is not None:
+        corpus = public_bases.rendered(corpus, public)
     return loop.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
 
 

@@ -142,13 +142,26 @@ def learn(
 
     counter, device = flop_counter(model), model.device
     for batch in stream:
-        rows, columns = np.nonzero(batch.labels[:, 1:] != IGNORED)  # here, because a GPU would be waited for
-        arrays = batch.inputs, rows, columns, batch.labels[rows, columns + 1]
-        inputs, *in_loss, targets = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
+        arrays = batch.inputs, *targets(batch)
+        inputs, *in_loss, ids = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = _loss(model, inputs, (in_loss[0], in_loss[1]), targets)
+            loss = _loss(model, inputs, (in_loss[0], in_loss[1]), ids)
         update(loss)
         yield StepResult(loss=loss.detach(), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
+
+
+class Targets(NamedTuple):
+    """Tokens in the loss, each with the place of the token before it; (n_targets,) each."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    ids: np.ndarray
+
+
+def targets(batch: Batch) -> Targets:
+    """List the tokens in the loss, row by row; in numpy, because a GPU would be waited for."""
+    rows, columns = np.nonzero(batch.labels[:, 1:] != IGNORED)
+    return Targets(rows, columns, batch.labels[rows, columns + 1])
 
 
 def step_flops(counter: FlopCounter, batch: Batch) -> float:

@@ -31,7 +31,7 @@ def check(tracking: settings.Tracking) -> None:
     """Raise ConfigError for an unknown mode, or for mode online without a key, before anything is trained."""
     if tracking.mode not in MODES:
         raise ConfigError(f"`tracking.mode` is {tracking.mode!r}; allowed: {', '.join(MODES)}.")
-    if tracking.mode == "online" and not _has_key():
+    if tracking.mode == "online" and not has_key():
         raise ConfigError(
             f"`tracking.mode` is online, but there is no key for {_host()}. Run `wandb login`, or set WANDB_API_KEY in the "
             f"environment, or use `tracking.mode=offline` and `wandb sync` later."
@@ -53,7 +53,12 @@ def log_unlogged(tracking: settings.Tracking, results: Path, folders: Sequence[P
     try:
         with processes.workers(1) as pool:
             pool.submit(processes.call, _log, tracking, results, todo).result(START_S + PER_RUN_S * len(todo))
-    except (_Unavailable, TrainingError, TimeoutError, BrokenProcessPool) as error:
+    except (
+        Unavailable,
+        TrainingError,
+        OSError,
+        BrokenProcessPool,
+    ) as error:  # OSError: a full disk, or the time limit
         n_left = sum((folder / UNLOGGED).exists() for folder in todo)
         reason = mask_text(str(error)) or "it took too long or was ended"
         print(
@@ -63,16 +68,16 @@ def log_unlogged(tracking: settings.Tracking, results: Path, folders: Sequence[P
         )
 
 
-class _Unavailable(Exception):
+class Unavailable(Exception):
     """wandb is missing, refuses a run, or does not reach its server."""
 
 
 def _log(tracking: settings.Tracking, results: Path, folders: Sequence[Path]) -> None:
-    _isolate(results)
+    isolate(results)
     try:
         import wandb
     except ImportError as error:
-        raise _Unavailable(f"it cannot be imported ({error})") from None
+        raise Unavailable(f"it cannot be imported ({error})") from None
     for folder in folders:
         record = read_record(folder / "training.json", TrainingRecord, remedy="Run `make train`.", error=TrainingError)
         with (folder / "curve.csv").open(newline="", encoding="utf-8") as file:
@@ -80,7 +85,7 @@ def _log(tracking: settings.Tracking, results: Path, folders: Sequence[Path]) ->
         try:
             with wandb.init(
                 project=tracking.project, name=record.training_run, group=record.arm, mode=cast(Any, tracking.mode),
-                dir=results / "wandb", config=masked(to_json(record)), settings=_settings(),
+                dir=results / "wandb", config=masked(to_json(record)), settings=run_settings(),
                 # The same id at every attempt: wandb joins what a first, interrupted one has sent.
                 id=stable_hash([tracking.project, record.training_run], 16),
                 resume="allow" if tracking.mode == "online" else None,
@@ -91,11 +96,12 @@ def _log(tracking: settings.Tracking, results: Path, folders: Sequence[Path]) ->
                         step=int(row["step"]),
                     )
         except Exception as error:  # wandb raises many types, and none may stop a study
-            raise _Unavailable(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+            raise Unavailable(f"{type(error).__name__}: {error}".splitlines()[0]) from None
         (folder / UNLOGGED).unlink(missing_ok=True)
 
 
-def _settings() -> Any:  # wandb.Settings, which is imported late
+def run_settings() -> Any:
+    """Return wandb.Settings under which nothing of the machine is logged."""
     import wandb
 
     return wandb.Settings(
@@ -106,7 +112,7 @@ def _settings() -> Any:  # wandb.Settings, which is imported late
     )  # fmt: skip
 
 
-def _isolate(results: Path) -> None:
+def isolate(results: Path) -> None:
     """Keep what an outer wandb run or sweep set for its own process away from ours, and all files in one folder."""
     folder = (results / "wandb").absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +132,8 @@ def _host() -> str:
     return urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "the server"
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
+    """Tell whether there is a key for the server of wandb."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     for path in (os.environ.get("NETRC", "~/.netrc"), "~/_netrc"):

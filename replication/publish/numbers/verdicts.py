@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 
-from replication.publish.verdict_tables import blocks
+from replication.publish.verdict_tables import blocks, missing, outcome, power, target
 from replication.records import Json, Verdict
 from replication.text import points
 
-OUTCOMES = ("replicated", "not_replicated", "inconclusive", "not_testable")
+OUTCOMES = (
+    "replicated",
+    "not_replicated",
+    "inconclusive",
+    "not_testable",
+    "established",
+    "not_established",
+    "estimate",
+)
 
 
 def verdicts(all_verdicts: Sequence[Verdict]) -> dict[str, Json]:
@@ -34,7 +42,7 @@ def claims(verdicts: Sequence[Verdict]) -> list[dict[str, Json]]:
 def verdict_row(verdict: Verdict) -> dict[str, Json]:
     """Return a verdict as a row of a table."""
     return {
-        "claim": verdict.claim_id, "target": verdict.target, "outcome": verdict.outcome.replace("_", " "),
-        "overall": verdict.overall.replace("_", " "),
+        "claim": verdict.claim_id, "target": target(verdict), "outcome": outcome(verdict), "missing": missing(verdict),
+        "power": power(verdict),
         "estimate": points(verdict.replication), "reason": verdict.reason,
     }  # fmt: skip

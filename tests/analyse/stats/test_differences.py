@@ -9,10 +9,10 @@ from scipy import stats
 
 from replication.analyse.stats.estimates.differences import (
     Pair,
-    add_run_variance,
     mean_paired_difference,
     paired_difference,
 )
+from replication.analyse.stats.estimates.run_variance import add_run_variance, run_component
 from replication.errors import AnalysisError
 
 RNG = np.random.default_rng(20261123)
@@ -105,7 +105,7 @@ def test_t3_on_random_scores_is_the_formula_of_its_docstring():
 def test_run_variance_is_the_variance_of_runs_minus_their_noise():
     runs = [np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.2, 0.5])]
     shares = [0.01 / 3, 0.03 / 3]
-    total = add_run_variance(0.002, 50.0, runs, 0.001)
+    total = add_run_variance(0.002, 50.0, list(map(run_component, runs)), 0.001)
     assert total.value == pytest.approx(0.002 + sum(shares) - 0.001)
     kept = ((sum(shares) - 0.001) / sum(shares)) ** 0.25
     assert total.df == pytest.approx(total.value**2 / (0.002**2 / 50 + kept * sum(s**2 / 2 for s in shares)))
@@ -113,14 +113,15 @@ def test_run_variance_is_the_variance_of_runs_minus_their_noise():
 
 @pytest.mark.parametrize("noise", [0.02, 1.0])
 def test_runs_that_differ_by_noise_only_add_nothing(noise):
-    total = add_run_variance(0.002, 50.0, [np.array([0.4, 0.5]), np.array([0.5, 0.6])], noise)
+    runs = [run_component([0.4, 0.5, 0.45]), run_component([0.5, 0.6, 0.55])]
+    total = add_run_variance(0.002, 50.0, runs, noise)
     assert total == (pytest.approx(0.002), 50)
 
 
 def test_run_variance_never_has_more_df_than_the_tasks_nor_fewer_than_the_runs():
-    many = np.linspace(0, 1, 30)
+    many = run_component(np.linspace(0, 1, 30))
     assert add_run_variance(0.01, 2.0, [many, many], 0.0).df == 2
-    assert add_run_variance(0.0, 50.0, [np.array([0.0, 1.0, 0.0]), np.array([0.5, 0.5, 0.5])], 0.3).df == 2
+    assert add_run_variance(0.0, 50.0, [run_component([0, 1, 0]), run_component([0.5, 0.5, 0.5])], 0.3).df == 2
 
 
 def test_interaction_of_runs_and_tasks_is_not_counted_as_spread_between_runs():

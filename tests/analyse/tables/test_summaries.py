@@ -133,11 +133,13 @@ def test_one_training_run_cannot_be_pooled_for_the_method():
         pooled(groups, target="T3", level=0.95)
 
 
-def test_benchmark_without_any_variation_is_named():
+def test_benchmark_without_any_variation_is_weighted_by_the_error_of_two_added_tasks():
     groups = study(np.random.default_rng(0), n_benchmarks=2, n_runs=3, common=0.0, own=0.0)
     groups["office"] = [Pair(np.zeros((3, 1, 10)), np.zeros((3, 1, 10)))]
-    with pytest.raises(AnalysisError, match="`office` shows no variation at all"):
-        pooled(groups, target="T2", level=0.95)
+    estimates = [mean_paired_difference(pairs_, target="T2", rare=True) for pairs_ in groups.values()]
+    assert estimates[-1].se == pytest.approx(np.sqrt(2) / 12)
+    expected = random_effects([e.value for e in estimates], [e.se for e in estimates], floor=True)
+    assert pooled(groups, target="T2", level=0.95).estimate.value == pytest.approx(expected.mean)
 
 
 def coverage(n_studies, **how):

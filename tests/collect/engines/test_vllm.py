@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -24,12 +25,21 @@ SAMPLED = Sampling(temperature=1.0, max_tokens=16)
 GREEDY = Sampling(temperature=0.0, max_tokens=16)
 
 
-def make_engine():
+ON_DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+"""Every test of a real engine runs on the CPU, and on a GPU where one is asked for: `-m gpu`."""
+
+
+def make_engine(device="cpu"):
     llm = {
-        "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 1024,
+        "enforce_eager": True, "max_num_batched_tokens": 1024,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }  # fmt: skip
-    return VllmEngine("float32", 256, Options(device="cpu", max_num_seqs=16, kv_cache_gib=0.06, llm=llm))
+    # On the CPU seeds crash with chunked prefill; FlashAttention has no float32.
+    llm |= {
+        "cpu": {"enable_chunked_prefill": False},
+        "cuda": {"attention_backend": "TRITON_ATTN", "gpu_memory_utilization": 0.05},
+    }[device]
+    return VllmEngine("float32", 256, Options(device=device, max_num_seqs=16, kv_cache_gib=0.06, llm=llm))
 
 
 def ref(path):
@@ -62,9 +72,14 @@ def other(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", params=ON_DEVICES)
+def device(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def engine():
-    engine = make_engine()
+def engine(device):
+    engine = make_engine(device)
     engine.load(ref(BASE))
     yield engine
     engine.close()
@@ -94,6 +109,8 @@ def test_seeded_text_does_not_depend_on_the_batch(engine):
     together = ask(engine, requests)
     assert together == ask(engine, requests, at_once=False)
     assert together == ask(engine, requests[::-1])[::-1]
+    mixed = [request(text, seed=7, sampling=Sampling(temperature=1.0, max_tokens=40)) for text in PROMPTS * 5]
+    assert together == ask(engine, mixed + requests)[len(mixed) :]
 
 
 def test_seeds_differ_and_greedy_agrees(engine):
@@ -183,13 +200,44 @@ def test_swapped_checkpoint_equals_a_fresh_engine_and_back(engine, other):
     assert ask(engine, requests) == first
 
 
-def test_manifest_has_version_resolved_flags_and_hashes(engine):
+def test_first_step_after_new_weights_sees_all_of_them(engine, other):
+    # On a GPU weights are written and steps are made by two threads, which must be on one stream.
+    requests, folders = [request(text, sampling=GREEDY) for text in PROMPTS], [BASE, other] * 5
+    texts = []
+    for folder in folders:
+        engine.load(ref(folder))
+        texts.append(ask(engine, requests))
+    engine.load(ref(BASE))
+    assert texts[0] != texts[1] and texts == texts[:2] * 5
+
+
+def held_mib(device):
+    """Memory that this process holds: on the card as torch counts it, on the CPU as the system does."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.memory_allocated() / 2**20
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def test_a_closed_engine_leaves_no_memory_behind(engine, device):
+    held = []
+    for _ in range(3):
+        engine.close()
+        held.append(held_mib(device))
+        engine.load(ref(BASE))
+        assert ask(engine, [request("repeat kavo", sampling=GREEDY)]) == ["kavo"]
+    assert held[2] - held[0] < 30, held
+    assert device == "cpu" or held[2] < 100, held
+
+
+def test_manifest_has_version_resolved_flags_and_hashes(engine, device):
     import vllm
 
     facts = engine.describe()
-    assert facts["engine"] == "vllm" and facts["version"] == vllm.__version__
+    assert (facts["engine"], facts["version"], facts["device"]) == ("vllm", vllm.__version__, device)
     resolved = facts["settings"]["resolved"]
-    assert resolved["enable_chunked_prefill"] is False and resolved["max_model_len"] == 256
+    assert resolved["max_model_len"] == 256 and (device == "cuda" or resolved["enable_chunked_prefill"] is False)
     assert resolved["structured_outputs_backend"] == "xgrammar" and resolved["quantization"] is None
     assert {len(value) for value in facts["checkpoint"].values()} == {64}
     assert len(facts["chat_template_sha256"]) == 64

@@ -32,6 +32,8 @@ AS_TAUGHT = {
     "qwen3_coder": "<tool_call>\n<function=grep>\n<parameter=word>\nkavo\n</parameter>\n</function>\n</tool_call>\n"
     "<tool_call>\n<function=ls>\n</function>\n</tool_call>",
     "llama3": '<|python_tag|>{"name": "grep", "parameters": {"word": "kavo"}}; {"name": "ls", "parameters": {}}',
+    "xlam": '[{"name": "grep", "arguments": {"word": "kavo"}}, {"name": "ls", "arguments": {}}]',
+    "pythonic": '[grep(word="kavo"), ls()]',
 }
 
 
@@ -66,6 +68,10 @@ def test_message_without_a_call_is_the_answer_without_its_thinking(syntax):
         ("llama3", '{"type": "function", "name": "grep", "parameters": {"word": "kavo"}}'),
         ("llama3", 'I call\n{"parameters": {"word": "kavo"}, "name": "grep"} now'),
         ("llama3", '{"name": "grep", "arguments": {"word": "kavo"}}'),
+        ("xlam", '```json\n[{"name": "grep", "arguments": {"word": "kavo"}}]\n```'),
+        ("xlam", '{"name": "grep", "parameters": {"word": "kavo"}}'),
+        ("pythonic", "I look: [ grep( word='kavo' ) ]"),
+        ("pythonic", '[grep(word="""kavo""",)]'),
     ],
 )
 def test_usual_slips_of_a_family_are_forgiven(syntax, text):
@@ -96,6 +102,16 @@ def test_usual_slips_of_a_family_are_forgiven(syntax, text):
         ("qwen3_coder", "<function=sudo></function>", "no tool sudo"),
         ("llama3", '{"name": "grep", "parameters": {"word"', "bad JSON"),
         ("llama3", '<|python_tag|>brave_search.call(query="kavo")', "no JSON object with name and parameters"),
+        ("xlam", '[{"name": "grep", "arguments": {"word"', "not a call; to use grep"),
+        ("xlam", '[{"name": "sudo", "arguments": {}}]', "no tool sudo"),
+        ("pythonic", '[grep(word="kavo"', "the list of calls is not closed"),
+        ("pythonic", '[grep("kavo")]', "a list of calls with named arguments"),
+        ("pythonic", "[grep(word=open('x'))]", "bad list of calls at 'open'"),
+        ("pythonic", "[grep(word=b'kavo')]", "bad list of calls at 'b'"),
+        ("pythonic", "[grep(word=1e999)]", "number too long"),
+        ("pythonic", '[sudo(word="kavo")]', "no tool sudo"),
+        ("pythonic", "[ls()" + ", ls()" * 8 + "]", "at most 8 calls"),
+        ("pythonic", "[grep(word=" + "(" * 5000 + ")]", "nested too deeply"),
     ],
 )
 def test_malformed_call_is_a_problem_and_not_an_answer(syntax, text, problem):
@@ -135,13 +151,16 @@ def test_tools_go_to_the_template_and_results_come_back_as_tool_messages():
 
 def test_each_syntax_is_another_version_and_an_unknown_one_is_named():
     assert len({scaffolds.load("native", syntax).version for syntax in SYNTAXES}) == len(SYNTAXES)
-    with pytest.raises(ConfigError, match="`tool_syntax` 'pythonic' is unknown; allowed: hermes"):
-        scaffolds.load("native", "pythonic")
+    with pytest.raises(ConfigError, match="`tool_syntax` 'mistral' is unknown; allowed: hermes"):
+        scaffolds.load("native", "mistral")
 
 
 @pytest.mark.slow
 @pytest.mark.vllm
-@pytest.mark.parametrize(("syntax", "parser"), [("hermes", "hermes"), ("llama3", "llama3_json")])
+@pytest.mark.parametrize(
+    ("syntax", "parser"),
+    [("hermes", "hermes"), ("llama3", "llama3_json"), ("xlam", "xlam"), ("pythonic", "pythonic")],
+)
 def test_calls_are_those_that_vllm_reads(syntax, parser):
     # Its parser for Qwen3-Coder needs a package that the CPU lock does not hold.
     import json

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from replication.collect.training import muon
-from replication.collect.training.muon import Muon
+from replication.collect.training.muon import Muon, StackedMuon
 
 SHAPES = [(16, 16), (8, 16), (16, 16), (48, 16), (16, 48), (48, 16)] * 2
 
@@ -36,6 +36,27 @@ def test_updates_are_those_of_torch_for_stacks_of_any_size(monkeypatch, cached):
         assert (their - start).abs().max() > 0.01
         # Equal bit for bit on the CPUs that we tried; products in bfloat16 differ by 2**-8 where sums have another order.
         torch.testing.assert_close(our, their, rtol=0, atol=5 * 0.01 * 0.2 * 48**0.5 * 2**-8)
+
+
+@pytest.mark.parametrize("cached", [1, 2_000, 2**18])
+@pytest.mark.parametrize("shape", [(3, 16, 48), (5, 48, 16), (4, 16, 16)])
+def test_updates_of_a_stack_are_those_of_torch(monkeypatch, cached, shape):
+    monkeypatch.setattr(muon, "CACHED", cached)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator) * 0.1
+    theirs, ours = [matrix.clone().requires_grad_() for matrix in start], start.clone()
+    gradients = torch.empty(shape)
+    reference = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    optimizer = StackedMuon([ours], [gradients], weight_decay=0.1)
+    optimizer.lr = 0.01
+    for _ in range(5):
+        gradients.normal_(generator=generator)
+        for matrix, gradient in zip(theirs, gradients, strict=True):
+            matrix.grad = gradient.clone()
+        reference.step()
+        optimizer.step()
+    assert (ours - start).abs().amax(dim=(1, 2)).min() > 0.01
+    torch.testing.assert_close(ours, torch.stack(theirs).detach(), rtol=0, atol=5 * 0.01 * 0.2 * 48**0.5 * 2**-7)
 
 
 def test_restored_state_continues_with_the_same_updates():

@@ -107,3 +107,14 @@ def test_a_server_that_cannot_be_reached_is_a_warning_and_the_next_call_logs(tmp
     assert (folder / tracking.UNLOGGED).exists() and (folder / "curve.csv").exists()
     tracking.log_unlogged(OFFLINE, tmp_path, [folder])
     assert not (folder / tracking.UNLOGGED).exists()
+
+
+def test_a_folder_that_wandb_cannot_write_is_a_warning_and_the_next_call_logs(tmp_path, capsys):
+    folder = finished(tmp_path / "a", "a")
+    tracking.note_unlogged(OFFLINE, [folder])
+    (tmp_path / "wandb").write_text("a disk that is full, or of another user, fails in the same place")
+    tracking.log_unlogged(OFFLINE, tmp_path, [folder])
+    assert "WARNING, 1 training runs are not logged to wandb: [Errno 17] File exists" in capsys.readouterr().err
+    (tmp_path / "wandb").unlink()
+    tracking.log_unlogged(OFFLINE, tmp_path, [folder])
+    assert not (folder / tracking.UNLOGGED).exists()

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from replication.analyse.stats import checks
 from replication.analyse.stats.distributions import chi2_sf, t_ppf, t_sf
-from replication.analyse.stats.estimates.differences import add_run_variance
+from replication.analyse.stats.estimates.run_variance import add_run_variance, run_component
 from replication.analyse.stats.families.reml import reml_tau2
 from replication.errors import AnalysisError
 
@@ -74,7 +74,7 @@ def random_effects(
     df = y.size - 1.0
     if runs:
         arms = [np.asarray(scores, float) for scores in runs]
-        means = [scores @ weight / weight.sum() for scores in arms]
+        means = [run_component(scores @ weight / weight.sum()) for scores in arms]
         noise = sum(_single_benchmark_noise(scores, weight / weight.sum()) for scores in arms)
         # The df are few already. With exponent 1, two arms of one method are declared different in 5 % of simulations.
         variance, df = map(float, add_run_variance(variance, df, means, noise, share=1.0))

@@ -1,7 +1,8 @@
 """Adjusted p-values of a family of tests, and combinations of them into one.
 
-Which hypotheses are false: `holm`, `hommel`, or `max_t` where resamples share their draws. At least one: `fisher`,
-`stouffer`. All of them: `intersection_union`.
+Which hypotheses are false: `holm`, `hommel`. At least one: `fisher`, `stouffer`. All of them: `intersection_union`.
+Resampled max-T is not here: benchmarks share no tasks, so that at T2 their tests are independent, and three training runs
+are too few to resample at T3.
 """
 
 from typing import NamedTuple

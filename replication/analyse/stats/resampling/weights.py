@@ -1,8 +1,8 @@
 """Resample tasks by weights: one weight matrix is used for all columns, so their joint distribution is preserved.
 
 A resample of n tasks is a row of n weights, and a weighted mean of every column is one matrix product. Columns may be
-arms, training runs, protocols, scales, metrics: differences between them, their correlations, max-t tests and
-simultaneous bands (`max_t`) all follow from the same draws.
+arms, training runs, protocols, scales, metrics: differences between them, their correlations and
+simultaneous bands all follow from the same draws.
 
 Tasks are resampled, never trials within tasks: the mean over trials includes the trial noise already, and resampling
 trials again would count it twice.

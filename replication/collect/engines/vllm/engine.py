@@ -142,7 +142,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError
 
         refusals = (ValueError, TypeError, VLLMClientError)
-        enter = _same_stream() if self._device == "cuda" else lambda: None
+        in_process = self._environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+        enter = _same_stream() if self._device == "cuda" and in_process else lambda: None
         self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s, enter=enter)
 
     def _check_threads(self) -> None:

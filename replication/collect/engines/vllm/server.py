@@ -18,7 +18,9 @@ from replication.collect.interfaces import ModelRef
 from replication.errors import EngineError
 from replication.records import Json
 
-TOOL_PARSERS = {"hermes": "hermes", "qwen3_coder": "qwen3_coder", "llama3": "llama3_json"}
+TOOL_PARSERS = {
+    "hermes": "hermes", "qwen3_coder": "qwen3_coder", "llama3": "llama3_json", "xlam": "xlam", "pythonic": "pythonic",
+}  # fmt: skip
 """vLLM's parser by `tool_syntax`."""
 
 _LAST_LINES = 20

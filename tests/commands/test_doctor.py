@@ -1,0 +1,70 @@
+"""The report on this machine names what is missing and what to do about it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from plan_studies import composed
+
+from replication import settings
+from replication.collect import machine
+from replication.collect.machine import Finding
+from replication.commands.doctor import report
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def lacking(cfg, **download_gb):
+    found = machine.examined(cfg, {name: 1.0 for name in cfg.models} | download_gb)
+    return {one.name: one for one in found if one.remedy}
+
+
+def test_missing_weights_cards_disk_and_licences_are_named_with_their_remedies(tmp_path, offline, monkeypatch):
+    monkeypatch.setattr(machine.gpus, "visible", list)
+    found = lacking(composed(tmp_path, "study=released_4b"), qwen3_4b=1e6)
+    assert "engine=vllm_cpu" in found["GPU"].remedy
+    assert "HF_HOME" in found["disk, cache of the hub"].remedy
+    assert "`models.qwen3_4b.path`" in found["weights qwen3_4b"].remedy
+    assert found["licence cc-by-nc-4.0"].remedy == "read it, then `licences.accepted=[cc-by-nc-4.0]`"
+
+
+def test_weights_in_a_folder_are_found_and_an_empty_folder_is_named(tmp_path, offline):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    cfg = composed(tmp_path, "study=released_small", f"models.smollm2_135m_agent.path={folder}")
+    assert f"into `{folder}`" in lacking(cfg)["weights smollm2_135m_agent"].remedy
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    assert "weights smollm2_135m_agent" not in lacking(cfg)
+    cfg.paths.weights = str(tmp_path / "none")
+    assert "make weights STUDY=released_small" in lacking(cfg)["weights smollm2_135m"].remedy
+
+
+def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):
+    found = lacking(composed(tmp_path, "study=controlled_tiny"))
+    assert re.fullmatch(r"0 of \d+ trained", found["training runs"].value)
+    assert not any(name.startswith("base") for name in found)
+
+
+def test_what_is_missing_comes_last_with_its_remedy():
+    found = [Finding("hub", "away", "plug it in"), Finding("disk", "9 GB free")]
+    assert (
+        report("x", found) == "this machine for study x\n  disk  9 GB free\n! hub   away\n        plug it in\n1 missing"
+    )
+    assert report("x", found[1:]).endswith("nothing is missing")
+
+
+@pytest.mark.slow
+def test_the_command_writes_nothing_and_ends_with_exit_code_0(tmp_path):
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(settings.CONF.parent)}
+    command = [sys.executable, "-m", "replication", "doctor", "study=released", f"paths.results={tmp_path / 'r'}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "HF_HUB_OFFLINE is set" in done.stdout and not list(tmp_path.iterdir())
