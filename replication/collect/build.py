@@ -13,6 +13,7 @@ from replication import settings
 from replication.collect import benchmarks, checkpoints, engines, scaffolds
 from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
+from replication.collect.benchmarks.official.adapter import Needs
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
 from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
@@ -287,6 +288,11 @@ def prices(cfg: settings.Root) -> Prices | None:
 def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
     """List the runs that official harnesses collect, of public models."""
     return [_harness_job(cfg, f"ingest.{name}", source) for name, source in sorted(cfg.ingest.items())]
+
+
+def harness_needs() -> dict[str, Needs]:
+    """Return what each official harness needs to run, by its name."""
+    return official.needs()
 
 
 def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> HarnessJob:

@@ -52,6 +52,7 @@ def examined(cfg: settings.Root, download_gb: Mapping[str, float]) -> list[Findi
         *_hub(),
         *_licences(cfg),
         *_organisms(cfg),
+        *_harnesses(cfg),
         *weights.values(),
     ]
 
@@ -67,6 +68,27 @@ def _hardware(cfg: settings.Root) -> list[Finding]:
         Finding("GPU", names or "none", "" if cards else remedy),
         *([Finding("driver", str(cards[0].facts["driver"]))] if cards else []),
     ]
+
+
+def _harnesses(cfg: settings.Root) -> list[Finding]:
+    """Tell for each official harness of the study what it needs, and whether its containers can run or its results exist."""
+    needs = build.harness_needs()
+    found = []
+    for entry, source in sorted(cfg.ingest.items()):
+        if source.harness not in needs:
+            continue
+        need = needs[source.harness]
+        disk = f"{need.disk_gb:g} GB" if need.disk_gb is not None else "not measured"
+        hours = f"{need.hours:g} h at most" if need.hours is not None else "hours unknown"
+        value = (
+            f"containers {' or '.join(need.containers) or 'none'}; images {need.images}; "
+            f"keys {', '.join(need.keys) or 'none'}; disk {disk}; {hours} for one attempt at all items; network {need.network}; not tried: {need.not_tried}"
+        )
+        has_results = Path(source.folder).is_dir() and any(Path(source.folder).iterdir())
+        engine = not need.containers or "none" in need.containers or any(map(shutil.which, need.containers))
+        remedy = f"install {' or '.join(need.containers)}, or put results from elsewhere into `{source.folder}`"
+        found.append(Finding(f"harness {entry}", value, "" if has_results or engine else remedy))
+    return found
 
 
 def _n_cores() -> int:

@@ -53,6 +53,24 @@ def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):
     assert not any(name.startswith("base") for name in found)
 
 
+def test_official_harness_without_results_or_a_container_engine_is_named_with_what_it_needs(
+    tmp_path, offline, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    entry = [
+        "+ingest@ingest.pro=swe_bench_pro",
+        f"ingest.pro.folder={tmp_path / 'pro'}",
+        "ingest.pro.model=smollm2_135m",
+    ]
+    cfg = composed(tmp_path, "study=released_small", *entry)
+    found = lacking(cfg)["harness pro"]
+    assert found.remedy == f"install docker, or put results from elsewhere into `{tmp_path / 'pro'}`"
+    assert found.value.startswith("containers docker; images 731, ") and "not tried: " in found.value
+    (tmp_path / "pro").mkdir()
+    (tmp_path / "pro" / "eval_results.json").write_text("{}")
+    assert "harness pro" not in lacking(cfg)
+
+
 def test_what_is_missing_comes_last_with_its_remedy():
     found = [Finding("hub", "away", "plug it in"), Finding("disk", "9 GB free")]
     assert (

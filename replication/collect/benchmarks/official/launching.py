@@ -60,13 +60,14 @@ def check(options: Launch, containers: Sequence[str], name: str) -> None:
         raise HarnessError(
             f"`options.launch.checkout` {options.checkout!r} is no folder. Clone the repository of {name} there."
         )
-    allowed = containers or ("none",)
-    if options.container not in allowed:
+    if not containers:
+        return
+    if options.container not in containers:
         raise HarnessError(
-            f"`options.launch.container` is {options.container!r}; {name} runs with {', '.join(allowed)}. Choose one."
+            f"`options.launch.container` is {options.container!r}; {name} runs with {', '.join(containers)}. Choose one."
         )
     if options.container != "none" and shutil.which(options.container) is None:
-        there = [engine for engine in allowed if engine != "none" and shutil.which(engine)]
+        there = [engine for engine in containers if engine != "none" and shutil.which(engine)]
         raise HarnessError(
             f"`options.launch.container` is {options.container!r}, and there is no such program on PATH; of those that "
             f"{name} runs with there is {', '.join(there) or 'none'}. Install one, or run the tool elsewhere and put its "

@@ -16,8 +16,11 @@ from replication.analyse import results as analysis
 from replication.analyse.analysis_settings import from_conf
 from replication.analyse.claims import load_claims
 from replication.analyse.stats.estimates.proportions import mcnemar_chi2
+from replication.collect import build
 from replication.commands import gather, ingest
+from replication.errors import ConfigError
 from replication.store.frozen import freeze, read_frozen
+from replication.store.index import read_index
 
 SHA = "0123456789abcdef0123456789abcdef0123"
 ROLES = ("general", "agent_specific")
@@ -27,7 +30,7 @@ def instance(n: int) -> str:
     return f"instance_org__repo{n % 6}-{SHA}{n:04x}"
 
 
-def study(tmp_path: Path, files: dict[str, Path], ids, clusters: str, max_unscored=0.5):
+def study(tmp_path: Path, files: dict[str, Path], ids, clusters: str, *more: str):
     """Compose a released study of two models whose results exist."""
     items = put(tmp_path / "items.txt", "\n".join(ids) + "\n")
     overrides = [
@@ -41,12 +44,12 @@ def study(tmp_path: Path, files: dict[str, Path], ids, clusters: str, max_unscor
             f"+model@models.{role}=qwen3_0_6b", f"models.{role}.revision={'c0ffee0000' * 4}", f"models.{role}.role={role}",
             f"+ingest@ingest.{role}=swe_bench_pro", f"ingest.{role}.folder={folder}", f"ingest.{role}.model={role}",
             f"ingest.{role}.scaffold=swe-agent", f"ingest.{role}.scaffold_version='1'", f"ingest.{role}.n_tasks={len(ids)}",
-            f"ingest.{role}.max_unscored={max_unscored}",
+            f"ingest.{role}.max_unscored=0.5",
             f"+ingest.{role}.options={{outputs: false, clusters: {clusters}, items: {{file: {items}, subset: true}}}}",
         ]  # fmt: skip
     settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        return settings.checked(compose("config", overrides=overrides))
+        return settings.checked(compose("config", overrides=[*overrides, *more]))
 
 
 def verdict_of(cfg, tmp_path: Path):
@@ -97,12 +100,27 @@ def test_paired_verdict_of_two_published_results_is_mcnemar_by_hand(tmp_path, ma
     assert verdict.outcome == "replicated" and found.data.public
 
 
+def test_deviations_from_the_protocol_of_the_original_are_those_of_the_study(tmp_path, made_up):
+    ids = [instance(n) for n in range(60)]
+    listed = ["+benchmark@benchmarks.swe_bench_pro=swe_bench_pro", "benchmarks.swe_bench_pro.n_tasks=60"]
+    cfg = study(tmp_path, made_up, ids, "none", *listed)
+    assert build.jobs(cfg, build.served_models(cfg)[0]) == []  # played by its harness, not by us
+    ingest.main(cfg)
+    gather.main(cfg)
+    deviations = read_index(tmp_path / "results", "published").deviations
+    assert [d.partition(":")[0] for d in deviations] == ["swe_bench_pro"] * 2 and "not public" in deviations[0]
+    with pytest.raises(ConfigError, match=r"`ingest.general.n_tasks` is 60, .*n_tasks` 731: the denominator"):
+        study(tmp_path, made_up, ids, "none", listed[0])
+
+
+@pytest.mark.slow
 def test_missing_items_count_as_failures_over_the_fixed_denominator_under_the_policy_fail(tmp_path, made_up):
     _, found = verdict_of(study(tmp_path, made_up, [instance(n) for n in range(60)], "none"), tmp_path)
     table = found.tables.estimates.query("benchmark == 'swe_bench_pro' and target == 'T2'").set_index("policy")
     assert table.loc["fail", "value"] == pytest.approx((36 - 23) / 60) and table.loc["fail", "n_tasks"] == 60
 
 
+@pytest.mark.slow
 def test_items_of_one_repository_are_one_cluster(tmp_path, made_up):
     ids = [instance(n) for n in range(60)]
     verdict, found = verdict_of(study(tmp_path, made_up, ids, "repository"), tmp_path)
@@ -117,12 +135,14 @@ def test_items_of_one_repository_are_one_cluster(tmp_path, made_up):
     assert found.frozen.about.clusters["swe_bench_pro"][instance(1)] == "org/repo1"
 
 
+@pytest.mark.slow
 def test_paper_of_a_study_that_only_ingests_is_built(tmp_path, made_up):
     verdict_of(study(tmp_path, made_up, [instance(n) for n in range(60)], "repository"), tmp_path)
     built = build_paper(tmp_path, "published", "released")
     assert {v.claim_id for v in built.verdicts if v.study == "published"} >= {"B"}
 
 
+@pytest.mark.slow
 @needs_samples
 def test_official_results_of_two_models_on_their_common_items_are_mcnemar_by_hand(tmp_path):
     folder = SAMPLES / "official" / "swebench_pro" / "official_eval_results"
