@@ -23,6 +23,10 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
+# Official benchmarks that STUDY plays besides its own, entries of conf/ingest.
+BENCHMARKS ?=
+official   := $(BENCHMARKS:%=+ingest@ingest.%=%)
+
 .PHONY: help install test replicate weights train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
@@ -40,7 +44,7 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 	$(PY) -m pytest $(ARGS)
 
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
-	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
+	$(PY) -m replication replicate study=$(STUDY) $(official) $(ARGS)
 
 weights: $(full) ## Have the weights of STUDY's public models here, or of MODEL (a file of conf/model): download, convert
 	$(PY) -m replication weights $(if $(MODEL),study=reanalysis +model@models.$(MODEL)=$(MODEL),study=$(STUDY)) $(ARGS)
@@ -63,6 +67,12 @@ status: $(any) ## List the jobs of STUDY: state, episodes, time left, failures; 
 
 wandb-sync: $(full) ## Log tables and figures of STUDY to wandb and upload what was logged offline
 	@$(PY) -m replication wandb_sync study=$(STUDY) $(ARGS)
+
+official: $(full) ## Run the official harnesses of STUDY; BENCHMARKS=bfcl adds one to any study
+	$(PY) -m replication official study=$(STUDY) $(official) $(ARGS)
+
+harness: $(any) ## Install an official harness into its own environment: NAME=bfcl
+	$(PY) -m replication harness $(NAME) $(ARGS)
 
 gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
 	$(PY) -m replication gather study=$(STUDY) $(ARGS)

@@ -15,7 +15,16 @@ from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob
-from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
+from replication.collect.interfaces import (
+    Benchmark,
+    Engine,
+    HarnessRun,
+    ModelRef,
+    Place,
+    Scaffold,
+    Selection,
+    ServedHarness,
+)
 from replication.collect.runner import FailureLimit, Job
 from replication.collect.training import loop
 from replication.collect.training.organism import Shape
@@ -23,7 +32,7 @@ from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
 from replication.collect.weights import sources
 from replication.errors import ConfigError
-from replication.records import Json, Labels, RunSpec, Sampling, Task
+from replication.records import Json, Labels, RunSpec, Sampling, Task, stable_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,26 +293,42 @@ def prices(cfg: settings.Root) -> Prices | None:
 
 
 def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
-    """List the runs that official harnesses collect, of public models."""
-    return [_harness_job(cfg, f"ingest.{name}", source) for name, source in sorted(cfg.ingest.items())]
+    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each."""
+    return [job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source)]
 
 
-def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> HarnessJob:
-    if source.model not in cfg.models:
+def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:
+    if source.model is not None and source.model not in cfg.models:
         raise ConfigError(
             f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
             f"Add the model to `models` of the study, or fix the name."
         )
-    model = _public(cfg, source.model)
+    if source.model is not None:
+        return [_harness_job(cfg, key, source, _public(cfg, source.model), Path(source.folder))]
+    models = served_models(cfg)
+    if not models:
+        raise ConfigError(f"`{key}` is for each checkpoint of study `{cfg.study.name}`, which has none. Add `models`.")
+    folders = {
+        model.ref.name: f"{model.ref.name.replace('/', '-')}-{stable_hash(model.ref.name, 6)}" for model in models
+    }
+    return [_harness_job(cfg, key, source, model, Path(source.folder) / folders[model.ref.name]) for model in models]
+
+
+def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest, model: ServedModel, folder: Path) -> HarnessJob:
+    harness = official.load(source.harness, source.options, f"{key}.options")
+    version = source.benchmark_version
+    if isinstance(harness, ServedHarness):
+        version += f"+{harness.variant}" if harness.variant else ""
+        folder = folder / stable_hash(
+            [version, dataclasses.asdict(cfg.sampling), cfg.study.seed, model.ref.revision], 8
+        )
     spec = _spec(
-        cfg, model.ref, benchmark=(source.benchmark, source.benchmark_version),
-        scaffold=(source.scaffold, source.scaffold_version), limits=None, sampling=_sampling(cfg),
+        cfg, model.ref, benchmark=(source.benchmark, version), scaffold=(source.scaffold, source.scaffold_version),
+        limits=None, sampling=_sampling(cfg),
     )  # fmt: skip
-    run = HarnessRun(
-        spec=spec, model=model.ref, folder=Path(source.folder), n_tasks=source.n_tasks, n_trials=source.n_trials
-    )
+    run = HarnessRun(spec=spec, model=model.ref, folder=folder, n_tasks=source.n_tasks, n_trials=source.n_trials)
     return HarnessJob(
-        harness=official.load(source.harness), run=run, labels=model.labels, max_unscored=source.max_unscored
+        harness=harness, run=run, labels=model.labels, max_unscored=source.max_unscored, tool_syntax=model.tool_syntax
     )
 
 
