@@ -212,16 +212,18 @@ async def _forward(session: "ClientSession", path: str, data: bytes, rules: Rule
         raise Refusal(400, "forbidden", "requests must be objects, and streaming is not supported")
     body = completed(body, rules, wire)
     try:
-        async with session.post(rules.endpoint.url + path.removeprefix("/v1"), json=body) as answer:
+        async with session.post(
+            rules.endpoint.url + path.removeprefix("/v1"), json=body, allow_redirects=False
+        ) as answer:
             status, text = answer.status, await answer.text()
-    except (ClientError, TimeoutError, OSError) as error:
+    except (ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
         raise Refusal(502, "engine_error", f"the endpoint does not answer: {type(error).__name__}") from None
     if status != 200:
         raise refusal_of(status, text, body)
     try:
         reply = json.loads(text)
         usage, n_choices, model = reply.get("usage") or {}, len(reply["choices"]), reply.get("model")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Refusal(502, "engine_error", f"the endpoint's reply is not a completion: {text[:200]}") from None
     if not n_choices or model != rules.endpoint.served:
         raise Refusal(502, "engine_error", f"the reply has {n_choices} choices and is of model {model!r}")
@@ -248,7 +250,13 @@ def check_endpoint(endpoint: Endpoint, when: str, timeout_s: float = 120.0) -> N
     A harness scores a dead endpoint as 0, or as 1 where no call is right, so it is asked before and after.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    body = {"model": endpoint.served, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    body = {
+        "model": endpoint.served,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 1,
+        "temperature": 0,
+        "seed": 0,
+    }
     headers = {"Content-Type": "application/json", **key_header(endpoint)}
 
     def ask(path: str, data: bytes | None) -> Json:
