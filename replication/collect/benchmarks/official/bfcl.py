@@ -125,9 +125,9 @@ class Bfcl:
             overall.append(value)
         return {
             "lock_sha256": venvs.lock_hash(RECIPE), "mode": self._options.mode, "items": self._options.items,
-            "categories": sorted(self._options.categories), "overall": overall, "wire": asdict(wire),
+            "categories": sorted(self._options.categories), "servers": list(wire.servers),
             "sandbox": sorted({str(_done(_folder(run, trial))["sandbox"]) for trial in range(run.n_trials)}),
-            "deviations": list(wire.deviations),
+            "deviations": list(wire.deviations), "measured": {"overall": overall, "wire": asdict(wire)},
         }  # fmt: skip
 
     def _selection(self, run: HarnessRun) -> Selection:
@@ -165,9 +165,9 @@ class Bfcl:
             todo = bfcl_files.unfinished(folder, chosen, failures)
             if not todo:
                 break
-            check_endpoint(run.endpoint, "before the harness starts")
+            server = check_endpoint(run.endpoint, "before the harness starts")
             write_json(folder / "test_case_ids_to_generate.json", dict(todo))
-            wire = self._generate(run, trial, confined, python, held)
+            wire = self._generate(run, trial, server, confined, python, held)
             failures = bfcl_files.prune(folder, chosen)
             check_endpoint(run.endpoint, "after the harness ran")
             if wire.failures.get("forbidden"):
@@ -177,7 +177,7 @@ class Bfcl:
                 )
         self._evaluate(run, folder, chosen, confined, python, held)
 
-    def _generate(self, run: HarnessRun, trial: int, confined: str, python: Path, held: int) -> Wire:
+    def _generate(self, run: HarnessRun, trial: int, server: str, confined: str, python: Path, held: int) -> Wire:
         assert run.endpoint is not None
         folder, spec = _folder(run, trial), run.spec
         rules = Rules(
@@ -188,7 +188,7 @@ class Bfcl:
             *_driver(python), "generate", "--model", bfcl_driver.NAME, "--run-ids", "--num-threads",
             str(self._options.threads), "--temperature", repr(spec.sampling.temperature),
         ]  # fmt: skip
-        earlier = _wire(folder)
+        earlier = _wire(folder).plus(Wire(servers=[server]))
         # The path of a Unix socket has at most 107 characters.
         with tempfile.TemporaryDirectory(prefix="proxy-") as place, proxy(rules, Path(place) / "socket") as wire:
             values = self._values(run, folder) | {"REPLICATION_SOCKET": f"{place}/socket"}

@@ -66,6 +66,8 @@ class Wire:
     sent: dict[str, dict[str, int]] = field(default_factory=dict)
     """Requests by value as JSON, by parameter as the harness sent it; `absent` where it sent none."""
     deviations: list[str] = field(default_factory=list)
+    servers: list[str] = field(default_factory=list)
+    """What the endpoints state of themselves."""
 
     def plus(self, other: "Wire") -> "Wire":
         """Return the counts of two parts of a run."""
@@ -74,6 +76,7 @@ class Wire:
         return Wire(
             **counts, failures=_sum(self.failures, other.failures), sent=sent,
             deviations=list(dict.fromkeys([*self.deviations, *other.deviations])),
+            servers=list(dict.fromkeys([*self.servers, *other.servers])),
         )  # fmt: skip
 
     def count(self, parameter: str, value: str) -> None:
@@ -244,8 +247,8 @@ def key_header(endpoint: Endpoint) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def check_endpoint(endpoint: Endpoint, when: str, timeout_s: float = 120.0) -> None:
-    """Check that the endpoint lists the model and completes one token; HarnessError otherwise.
+def check_endpoint(endpoint: Endpoint, when: str, timeout_s: float = 120.0) -> str:
+    """Check that the endpoint lists the model and completes one token, and return what it states; else HarnessError.
 
     A harness scores a dead endpoint as 0, or as 1 where no call is right, so it is asked before and after.
     """
@@ -268,6 +271,7 @@ def check_endpoint(endpoint: Endpoint, when: str, timeout_s: float = 120.0) -> N
         listed: Any = ask("/models", None)
         names = [entry["id"] for entry in listed["data"]]
         if endpoint.served in names:
+            entry = next(entry for entry in listed["data"] if entry["id"] == endpoint.served)
             reply: Any = ask("/chat/completions", json.dumps(body).encode())
             if not reply["choices"]:
                 raise ValueError("a completion without choices")
@@ -282,3 +286,14 @@ def check_endpoint(endpoint: Endpoint, when: str, timeout_s: float = 120.0) -> N
             f"the endpoint {endpoint.url} serves {', '.join(names) or 'nothing'}, not `{endpoint.served}`. Serve the "
             f"checkpoint of the run, or name it as the server does in `engine.options.model`."
         )
+    context = entry.get("max_model_len", "unknown")
+    return f"{entry.get('owned_by', 'unknown')} {_version(opener, endpoint)}, context {context}"
+
+
+def _version(opener: urllib.request.OpenerDirector, endpoint: Endpoint) -> str:
+    """Return the version that vLLM states; other servers have no such address."""
+    try:
+        with opener.open(endpoint.url.removesuffix("/v1") + "/version", timeout=30) as answer:
+            return str(json.loads(answer.read())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "of unknown version"

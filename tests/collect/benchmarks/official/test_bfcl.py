@@ -79,10 +79,14 @@ def test_an_endpoint_that_is_always_right_scores_one_and_the_requests_are_those_
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.6, 0.95, 64) and "store" not in body
     assert len({body["seed"] for body in server.bodies}) == len(server.bodies) == 13
     facts = adapter.facts(run)
-    assert facts["wire"]["sent"] == {
+    assert facts["measured"]["wire"]["sent"] == {
         "temperature": {"0.6": 13}, "top_p": {"absent": 13}, "max_tokens": {"absent": 13}, "seed": {"absent": 13},
     }  # fmt: skip
-    assert facts["wire"]["n_seeds_added"] == 13 and facts["deviations"] == [] and facts["overall"] == [None]
+    assert (
+        facts["measured"]["wire"]["n_seeds_added"] == 13
+        and facts["deviations"] == []
+        and facts["measured"]["overall"] == [None]
+    )
     row = rows["multi_turn_base_0", 0]
     assert (row.n_turns, row.n_prompt_tokens, row.n_completion_tokens, row.wall_s) == (2, 14, 4, 1.0)
 
@@ -130,7 +134,7 @@ def test_failures_that_pass_within_a_run_are_run_again_and_those_that_stay_are_u
     assert rows["irrelevance_1", 0].value == 1.0
     lost = rows["simple_python_2", 0]
     assert (lost.value, lost.stop_reason, lost.details["status"]) == (None, "engine_error", "engine_error")
-    assert adapter.facts(run)["wire"]["failures"] == {"engine_error": 3}
+    assert adapter.facts(run)["measured"]["wire"]["failures"] == {"engine_error": 3}
 
 
 def test_a_prompt_that_does_not_fit_is_unscored_and_a_conversation_that_fills_the_context_is_wrong(tmp_path):

@@ -38,7 +38,7 @@ def test_answers_of_the_key_score_one_and_a_wrong_one_in_five_scores_four_fifths
         run = run_of(tmp_path / "wrong", server, n_tasks=15)
         rows = play(adapter, run)
     assert {task for (task, _), row in rows.items() if row.value == 0.0} == wrong
-    assert adapter.facts(run)["wire"]["sent"]["temperature"] == {"0.6": len(server.bodies)}
+    assert adapter.facts(run)["measured"]["wire"]["sent"]["temperature"] == {"0.6": len(server.bodies)}
 
 
 def test_an_endpoint_that_dies_after_some_items_is_resumed(tmp_path):

@@ -22,7 +22,7 @@ def cli(arguments):
     options = dict(zip(rest[::2], rest[1::2])) if command == "evaluate" else {}
     assert os.environ["OPENAI_API_KEY"], "the client needs a key, even to evaluate"
     if command == "generate":
-        temperature = float(rest[rest.index("--temperature") + 1])
+        temperature = float(os.environ.get("FAKE_TEMPERATURE", rest[rest.index("--temperature") + 1]))
         generate(MODEL_CONFIG_MAPPING["replication"], temperature)
     else:
         assert options or rest
