@@ -83,7 +83,7 @@ def _memory() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.machine()
     facts = dict(line.split(":", 1) for line in lines if ":" in line)

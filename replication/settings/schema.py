@@ -109,7 +109,7 @@ class Architecture:
     gated_attention: bool = False  # the query projection has an output gate of its own size
     intermediate: int = whole(1, 10_000_000)  # of the MLP, or of one expert
     experts: int = whole(0, 100_000, 0)  # 0: a dense model
-    experts_per_token: int = whole(0, 100_000, 0)
+    active_experts: int = whole(0, 100_000, 0)
     shared_intermediate: int = whole(0, 10_000_000, 0)  # of the expert that every token passes
     linear_key_heads: int = whole(0, 10_000, 0)  # of linear attention
     linear_value_heads: int = whole(0, 10_000, 0)

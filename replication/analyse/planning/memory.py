@@ -60,7 +60,7 @@ def active_b(model: settings.Model) -> float:
     sizes = model.architecture
     if sizes is None or not sizes.experts:
         return model.params_b
-    return parameters_b(dataclasses.replace(sizes, experts=sizes.experts_per_token, other_b=0.0))
+    return parameters_b(dataclasses.replace(sizes, experts=sizes.active_experts, other_b=0.0))
 
 
 def cache_bytes_per_token(a: settings.Architecture, tensor_parallel_size: int, dtype: str) -> float:

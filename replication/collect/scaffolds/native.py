@@ -11,10 +11,8 @@ the model is told the right syntax. Its own messages are shown to it unchanged, 
 thinking are not executed.
 """
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +20,7 @@ from replication.collect.interfaces import Action, RequestOptions, Scaffold
 from replication.collect.scaffolds.near import attempted
 from replication.collect.scaffolds.parsing import PARSER, Malformed, Unreadable, bounded, call, decode, without_thinking
 from replication.collect.scaffolds.prompts import REFUSALS, TASK
+from replication.collect.scaffolds.python_calls import read_calls
 from replication.errors import ConfigError
 from replication.records import Call, Json, Message, Task, stable_hash
 
@@ -193,31 +192,8 @@ def _read_pythonic(text: str, task: Task) -> Iterator[Call]:
     start = next((found for found in _LIST.finditer(text) if found[1] in tools), whole)
     if not start:
         return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in strings, which are the model's
-            tree = ast.parse(text[start.start() : text.rfind("]") + 1], mode="eval").body
-        if not isinstance(tree, ast.List) or not all(_is_call(node) for node in tree.elts):
-            raise Malformed("error: a reply with calls must be a list of calls with named arguments")
-        read = [
-            (node.func.id, {str(word.arg): ast.literal_eval(word.value) for word in node.keywords})  # type: ignore[attr-defined]
-            for node in tree.elts
-        ]
-        # By way of JSON: other types, and numbers beyond its range, are no arguments.
-        decoded = [(name, decode(json.dumps(values)).value) for name, values in read]
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise Malformed(f"error: bad list of calls: {type(error).__name__}") from None
-    for name, arguments in decoded:
+    for name, arguments in read_calls(text[start.start() : text.rfind("]") + 1]):
         yield call(name, arguments, task)
-
-
-def _is_call(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and not node.args
-        and all(word.arg is not None for word in node.keywords)
-    )
 
 
 def _write_pythonic(calls: Sequence[Call]) -> str:

@@ -98,8 +98,10 @@ def null_study(rng, *, tau, n_benchmarks=7, n_tasks=80, n_runs=3):
 @pytest.mark.parametrize("target, tau", [("T2", 0.0), ("T3", 0.0), ("T3", 0.03)])
 def test_verdict_on_the_average_effect_decides_wrongly_in_five_percent_of_studies_of_one_method(target, tau):
     claims = load_claims(CONF / "claim")
-    claim = next(c for c in claims if c.id == "A1")
-    published = reanalysis.study_data(claims, analysis_settings.default())
+    # decided at the target in question; no power, which decides nothing
+    claim = dataclasses.replace(next(c for c in claims if c.id == "A1"), target=target, made_by="press")
+    settings = dataclasses.replace(analysis_settings.default(), sesois=())
+    published = reanalysis.study_data(claims, settings)
     rng, n_studies, wrong = np.random.default_rng(7), 600, 0
     for _ in range(n_studies):
         data = dataclasses.replace(published, study="null", kind="controlled", scores=null_study(rng, tau=tau))
@@ -107,4 +109,5 @@ def test_verdict_on_the_average_effect_decides_wrongly_in_five_percent_of_studie
         wrong += verdict.replication.low > 0 or verdict.replication.high < 0
         assert (verdict.replication.low > 0) == (verdict.outcome == "replicated")
     print(f"A1 {target} tau={tau}: {wrong / n_studies:.4f}")
-    assert 0.04 - 0.018 <= wrong / n_studies <= 0.06 + 0.018
+    # T3 is conservative where training runs do not differ: its df are those of three runs.
+    assert (0.04 if target == "T2" or tau > 0 else 0.02) - 0.018 <= wrong / n_studies <= 0.06 + 0.018

@@ -144,6 +144,7 @@ ANSWERS_IN_WORDS = [
 
 CALLS_OF_UNKNOWN_TOOLS = {
     "llama3": ('{"name": "sudo"', '{"name": "kavo", "parameters"'),
+    "xlam": ('{"name": "sudo"', '{"name": "kavo", "parameters"'),
     "qwen3_coder": ("<function=other>",),
 }
 """What is a call in the syntax itself, of whatever tool."""
