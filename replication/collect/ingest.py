@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from replication.collect.interfaces import Harness, HarnessRun, ItemResult
+from replication.collect.interfaces import Harness, HarnessRun, ItemResult, ServedHarness
 from replication.errors import HarnessError, StoreError
 from replication.masking import masked
-from replication.records import UNSCORED_REASONS, Episode, Labels, RepeatCheck, Score, Task
+from replication.records import UNSCORED_REASONS, Episode, Json, Labels, RepeatCheck, Score, Task
 from replication.store import Store
 
 MAX_LISTED = 10
@@ -28,6 +28,8 @@ class HarnessJob:
     labels: Labels
     max_unscored: float
     """Share of attempts without a score above which nothing is stored."""
+    tool_syntax: str = "hermes"
+    """Syntax of the checkpoint's tool calls, for the server that it is launched against."""
 
 
 class Ingested(NamedTuple):
@@ -56,7 +58,9 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     _check_unchanged(run, grader, stored, results)
     clusters = {result.task_id: result.cluster for result in results}
     tasks = {task_id: _task(run, task_id, clusters[task_id]) for task_id in sorted(clusters)}
-    facts = {"engine": "harness", "harness": harness.name, "version": harness.version}
+    facts: dict[str, Json] = {"engine": "harness", "harness": harness.name, "version": harness.version}
+    if isinstance(harness, ServedHarness):
+        facts |= harness.facts(run)
     n_added = 0
     with store.writer(run.spec, job.labels, facts, list(tasks.values())) as writer:
         for result in sorted(results, key=lambda result: (result.task_id, result.trial)):
