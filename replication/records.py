@@ -229,6 +229,8 @@ class TaskEntry:
     """`Task.content_hash`."""
     level: int | None
     """Difficulty; None where the benchmark has no levels."""
+    cluster: str | None = field(default=None, metadata={"omit_default": True})
+    """Group of items that are not independent, such as those of one repository; None makes the task its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +396,8 @@ class StudyIndex:
     """`Session.engine` of the last session of the first run."""
     repeat_checks: Mapping[str, RepeatCheck]
     """By run id."""
+    clusters: Mapping[str, Mapping[str, str]] | None = field(default=None, metadata={"omit_default": True})
+    """By benchmark and task: group of items that are not independent; None: no task has one."""
 
 
 @dataclass(frozen=True, kw_only=True)

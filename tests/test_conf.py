@@ -46,6 +46,11 @@ REQUIRED = {
         for key in ("folder", "model", "benchmark", "benchmark_version", "scaffold", "scaffold_version", "n_tasks")
     ],
 }
+REQUIRED |= {
+    f"ingest/{path.stem}": ["ingest.part.folder='1'", "ingest.part.model='1'"]
+    for path in (settings.CONF / "ingest").glob("*.yaml")
+    if path.stem != "csv"
+}
 """Values that a file leaves to the command line."""
 ELSEWHERE = ("claim", "model", "pair", "family", "architecture")
 """Groups whose files other tests compose, those of public models all at once."""

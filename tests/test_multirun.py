@@ -81,6 +81,7 @@ def test_every_job_writes_an_index_of_its_own_and_gather_finds_the_same_names(sm
     assert [path.name for path in (tmp_path / "multirun").rglob("*")] == ["multirun.yaml"]
 
 
+@pytest.mark.slow
 def test_a_job_that_names_its_study_itself_keeps_the_name(small, tmp_path):
     done = replication("run", "-m", *small, "study.seed=0,1", "study.name=seed${study.seed}")
     assert done.returncode == 0, done.stderr

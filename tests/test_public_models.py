@@ -115,6 +115,7 @@ def test_vllm_knows_every_parser(models):
     assert named == {"deepseek_r1"} <= set(ReasoningParserManager.list_registered())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_of_public_models_is_planned_without_a_network(study):
     cfg = settings.checked(compose("config", overrides=[f"study={study}", "paths.results=nowhere"]))
@@ -197,6 +198,7 @@ def test_two_pairs_of_one_general_model_are_refused():
         check_relations(cfg)
 
 
+@pytest.mark.slow
 def test_each_model_gets_an_engine_of_its_size_and_the_others_fill_the_machine():
     cfg = settings.checked(compose("config", overrides=["study=released"]))
     large, small = parallel.sized(cfg, "llama_3_1_70b_instruct"), parallel.sized(cfg, "qwen3_4b")

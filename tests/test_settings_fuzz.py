@@ -172,8 +172,8 @@ def fuzz(base, n, seed):
 
 
 def test_random_overrides_are_clear_errors_or_what_was_asked(base):
-    found = fuzz(base, 150, seed=0)
-    assert found.count("error") > 50 and found.count("runs") > 5
+    found = fuzz(base, 60, seed=0)
+    assert found.count("error") > 20 and found.count("runs") > 1
 
 
 @pytest.mark.slow

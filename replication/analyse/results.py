@@ -77,9 +77,13 @@ def analyse(
 
 
 def _collected(published: StudyData, study: str, kind: str, frozen: Frozen) -> StudyData:
-    about = frozen.about
+    about, scores = frozen.about, frozen.scores
+    if about.clusters:
+        of_task = {(name, task): group for name, tasks in about.clusters.items() for task, group in tasks.items()}
+        keys = zip(scores["benchmark"], scores["task_id"], strict=True)
+        scores = scores.assign(cluster=[of_task.get(key) for key in keys])
     return dataclasses.replace(
         published, study=study, kind=kind, scope=about.scope, deviations=about.deviations,
-        scores=frozen.scores, training=frozen.training,
+        scores=scores, training=frozen.training,
         comparisons=about.comparisons, shared_phases=shared_phases(frozen.curves),
     )  # fmt: skip

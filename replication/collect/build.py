@@ -176,13 +176,14 @@ def levels(cfg: settings.Root, benchmark: str, scale: str) -> tuple[int, ...]:
 
 
 def jobs(cfg: settings.Root, model: ServedModel) -> list[Job]:
-    """List the agent runs of one checkpoint: benchmarks x scaffolds."""
+    """List the agent runs of one checkpoint: benchmarks x scaffolds, without those that an official harness plays."""
     return [
         _job(
             cfg, model, _benchmark, name, scaffolds.load(scaffold, model.tool_syntax), cfg.benchmarks[name].n_tasks,
             sampling=_sampling(cfg), limits=limits, n_trials=cfg.study.n_trials,
         )
-        for name in sorted(cfg.benchmarks)
+        for name, choice in sorted(cfg.benchmarks.items())
+        if choice.protocol is None
         for scaffold, limits in sorted(cfg.scaffolds.items())
     ]  # fmt: skip
 

@@ -27,7 +27,12 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
         store,
         cfg.study,
         runs,
-        deviations=[*cfg.study.deviations, *stops, *checks.engine_differences(store, [run.run_id for run in runs])],
+        deviations=[
+            *cfg.study.deviations,
+            *_of_protocols(cfg),
+            *stops,
+            *checks.engine_differences(store, [run.run_id for run in runs]),
+        ],
         domains={name: choice.suite.domain for name, choice in sorted(cfg.benchmarks.items()) if choice.suite},
         levels={
             scale: {name: build.levels(cfg, name, scale) for name in sorted(cfg.benchmarks)}
@@ -43,6 +48,15 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
             f"gather: WARNING, repeated trials do not behave as sampled: {', '.join(unexpected)}; see `repeat_checks` "
             f"in the index"
         )
+
+
+def _of_protocols(cfg: settings.Root) -> list[str]:
+    """List where the official harnesses of a study differ from the protocol of the original."""
+    ingested = {source.benchmark for source in cfg.ingest.values()}
+    chosen = {name: cfg.benchmarks[name].protocol for name in sorted(ingested & set(cfg.benchmarks))}
+    return [
+        f"{name}: {deviation}" for name, protocol in chosen.items() if protocol for deviation in protocol.deviations
+    ]
 
 
 def _require_current(store: Store, cfg: settings.Root, work: Sequence[Assignment]) -> None:

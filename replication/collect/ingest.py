@@ -76,7 +76,8 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     grader = f"{harness.name}-{harness.version}"
     stored = _stored(store, run.spec.run_id)
     _check_unchanged(run, grader, stored, results)
-    tasks = {task_id: _task(run, task_id) for task_id in sorted({result.task_id for result in results})}
+    clusters = {result.task_id: result.cluster for result in results}
+    tasks = {task_id: _task(run, task_id, clusters[task_id]) for task_id in sorted(clusters)}
     facts: dict[str, Json] = {"engine": "harness", "harness": harness.name, "version": harness.version}
     if isinstance(harness, ServedHarness):
         facts |= harness.facts(run)
@@ -190,10 +191,13 @@ def _listed(subject: str, problems: Sequence[str]) -> str:
     return "\n  ".join([f"{subject}:", *problems[:MAX_LISTED], *more])
 
 
-def _task(run: HarnessRun, task_id: str) -> Task:
+def _task(run: HarnessRun, task_id: str, cluster: str | None) -> Task:
     """Return the task of an item; its content is unknown, so its id and the benchmark's version identify it."""
     setup = {"benchmark": run.spec.benchmark, "version": run.spec.benchmark_version, "item": task_id}
-    return Task(id=task_id, benchmark=run.spec.benchmark, prompt="", tools=(), setup=setup)
+    attributes = {} if cluster is None else {"cluster": cluster}
+    return Task(
+        id=task_id, benchmark=run.spec.benchmark, prompt="", tools=(), setup=setup, attributes=attributes
+    )  # fmt: skip
 
 
 def _episode(run: HarnessRun, task: Task, result: ItemResult) -> Episode:

@@ -223,6 +223,8 @@ class ItemResult:
     """Empty if the harness keeps no messages."""
     details: Mapping[str, Json] = field(default_factory=dict)
     """Of the score, such as the name of a judge."""
+    cluster: str | None = None
+    """Group of items that are not independent, such as those of one repository; None makes every item its own."""
     source: str
     """File and line, for messages about this result."""
 

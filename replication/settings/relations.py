@@ -144,6 +144,13 @@ def _benchmarks(root: Root) -> None:
     for name, choice in root.benchmarks.items():
         if choice.split != "evaluation":
             raise ConfigError(f"`benchmarks.{name}.split` is {choice.split!r}; a study is played on `evaluation` only.")
+    for name, source in root.ingest.items():
+        listed = root.benchmarks.get(source.benchmark)
+        if listed is not None and listed.n_tasks != source.n_tasks:
+            raise ConfigError(
+                f"`ingest.{name}.n_tasks` is {source.n_tasks}, `benchmarks.{source.benchmark}.n_tasks` {listed.n_tasks}: "
+                f"the denominator of a benchmark is one number. For a subset set both, and name it in `study.deviations`."
+            )
 
 
 def _engine(root: Root) -> None:

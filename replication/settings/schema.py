@@ -200,12 +200,37 @@ class SuiteOptions:
 
 
 @dataclass
+class Fact:
+    """One choice of a published protocol, and how it is known."""
+
+    value: str = MISSING
+    status: str = one_of(("stated", "proxied", "unspecified"))  # proxied: by another document of the same authors
+
+
+@dataclass
+class Protocol:
+    """How the original ran a published benchmark, and where a replication with the public harness differs."""
+
+    stated_in: str = MISSING
+    proxied_from: str = MISSING
+    scaffold: Fact = field(default_factory=Fact)
+    attempts: Fact = field(default_factory=Fact)
+    time_limit: Fact = field(default_factory=Fact)
+    context: Fact = field(default_factory=Fact)
+    sampling: Fact = field(default_factory=Fact)
+    judge: Fact = field(default_factory=Fact)
+    metric: Fact = field(default_factory=Fact)
+    deviations: list[str] = field(default_factory=list)  # of a study that ingests it; they go to its verdicts
+
+
+@dataclass
 class Benchmark:
-    """The tasks of a benchmark that are played."""
+    """The tasks of a benchmark that are played, or ingested if it has a protocol."""
 
     split: str = "evaluation"
     n_tasks: int = whole(1, 1_000_000)
     suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
+    protocol: Protocol | None = None  # of a published benchmark, which its official harness plays
 
 
 @dataclass

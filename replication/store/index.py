@@ -89,7 +89,17 @@ def build_index(
         training=tuple(training),
         engine=masked(_engine_alone(manifests[runs[0].run_id])),
         repeat_checks={run_id: manifest.checks["repeats"] for run_id, manifest in manifests.items()},
+        clusters=_clusters(manifests.values()),
     )
+
+
+def _clusters(manifests: Iterable[Manifest]) -> dict[str, dict[str, str]] | None:
+    clusters: dict[str, dict[str, str]] = {}
+    for manifest in manifests:
+        of_run = {task: entry.cluster for task, entry in manifest.tasks.items() if entry.cluster is not None}
+        if of_run:
+            clusters.setdefault(manifest.spec.benchmark, {}).update(of_run)
+    return clusters or None
 
 
 def _engine_alone(manifest: Manifest) -> dict[str, Json]:

@@ -265,4 +265,5 @@ def _task_entries(tasks: Sequence[Task]) -> dict[str, TaskEntry]:
 
 
 def _task_entry(task: Task) -> TaskEntry:
-    return TaskEntry(hash=task.content_hash, level=task.attributes.get("level"))
+    attributes = task.attributes
+    return TaskEntry(hash=task.content_hash, level=attributes.get("level"), cluster=attributes.get("cluster"))

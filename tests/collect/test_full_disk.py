@@ -101,6 +101,7 @@ def test_a_file_that_does_not_fit_is_named_and_the_old_one_is_kept(tmp_path):
     assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", "replicate"])
 def test_the_second_process_on_a_run_ends_with_the_process_to_wait_for(small, tmp_path, name):  # noqa: F811
     assert command("run", *small).returncode == 0

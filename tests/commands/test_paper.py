@@ -178,6 +178,7 @@ def test_controlled_study_is_frozen_analysed_and_printed(folder, collected):
     assert ["version", "0.32.0"] in numbers(folder)["collected"]["manifest"]
 
 
+@pytest.mark.slow
 def test_second_build_from_frozen_data_alone_gives_the_same_bytes(folder, collected):
     first = {path: path.read_bytes() for path in build(folder, "controlled", "controlled", collected).outputs}
     shutil.rmtree(collected)
@@ -185,6 +186,7 @@ def test_second_build_from_frozen_data_alone_gives_the_same_bytes(folder, collec
     assert first == second
 
 
+@pytest.mark.slow
 def test_figures_and_tables_of_an_earlier_study_do_not_stay(folder, collected):
     build(folder, "controlled", "controlled", collected)
     build(folder)
@@ -278,6 +280,7 @@ def test_only_the_study_of_the_readme_is_built_in_paper():
     assert settings.paper_folder(settings.Paths(paper="paper", readme_study="controlled"), "mine") == Path("paper")
 
 
+@pytest.mark.slow
 def test_table_figure_and_verdict_round_alike(folder, tmp_path, make_scores, make_curves):
     # one task of eighty lost: -1.25 points, which rounds half to even or half away from zero
     scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, n_tasks=80, n_trials=1, n_runs=2)
@@ -299,6 +302,7 @@ def test_study_that_was_neither_collected_nor_frozen_is_one_clear_error(folder):
         build(folder, "mine", "controlled")
 
 
+@pytest.mark.slow
 def test_number_that_is_not_in_the_data_stops_the_build(folder):
     source = folder / "paper.typ"
     source.write_text(source.read_text().replace('get("published.n_rows")', 'get("published.n_cols")', 1))

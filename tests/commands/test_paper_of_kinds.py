@@ -57,6 +57,7 @@ def test_claim_b_is_decided_by_the_roles_of_public_checkpoints_within_matched_pa
     assert "pairs A 30B, A 70B, A 8B, B 30B, B 70B, B 8B" in verdicts[0].scope
 
 
+@pytest.mark.slow
 def test_claim_b_is_not_replicated_where_agent_specific_checkpoints_are_better(tmp_path, make_scores):
     freeze(tmp_path, public_scores(make_scores, gap=-0.4), kind="released")
     verdicts = [v for v in build(tmp_path, kind="released").verdicts if v.study == "mine" and v.claim_id == "B"]
@@ -64,6 +65,7 @@ def test_claim_b_is_not_replicated_where_agent_specific_checkpoints_are_better(t
     assert verdicts[0].replication.value < -0.25 and "below 0: calling, terminal" in verdicts[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gap", "outcome"), [(0.4, "replicated"), (-0.4, "not_replicated")])
 def test_claim_c_compares_general_and_agent_specific_checkpoints_in_every_scaffold(tmp_path, make_scores, gap, outcome):
     native, react = public_scores(make_scores), public_scores(make_scores, gap=gap)

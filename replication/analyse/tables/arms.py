@@ -71,6 +71,7 @@ def pairs(
     Tasks of one benchmark with the same content are one cluster, whatever their names.
     Units of an arm at a scale are ordered by training seed, then name: number i of every scale belongs to replicate i.
     Public checkpoints that name a matched pair are compared within it: each pair has its own items, as each scale has.
+    Items of one group in column `cluster`, such as a repository, are one cluster, else those of one task.
     Trials are the (seed, trial) attempts of a unit in order. Episodes that were not played are missing scores; a unit
     without any score on a benchmark raises AnalysisError. A pair with a public checkpoint says so in `training_runs`.
     """
@@ -78,7 +79,11 @@ def pairs(
     trained = bool(both["training_seed"].notna().all())
     # Numbers of items and tasks, in the order of their names, are much faster to sort and compare than four texts.
     both = both.assign(item=both.groupby(ITEM, sort=True).ngroup())
-    task = both.assign(task=both.groupby(["benchmark", "task_hash"]).ngroup()).groupby("item")["task"].first()
+    task = both.groupby(["benchmark", "task_hash"]).ngroup()
+    if "cluster" in both:
+        # Groups are numbered behind all tasks, so that none of them is taken for a task.
+        task = task.mask(both["cluster"].notna(), task.max() + 1 + both.groupby("cluster").ngroup())
+    task = both.assign(task=task).groupby("item")["task"].first()
     of_runs = frozenset((treatment, control)) in shared and _equal_seeds(both)
     bases = _bases(both)
     result = {}
@@ -180,7 +185,8 @@ def _both_arms(scores: pd.DataFrame, treatment: str, control: str, column: str =
     missing = [arm for arm in (treatment, control) if arm not in arms]
     if missing:
         raise AnalysisError(f"arm `{missing[0]}` was not run; the study has {', '.join(sorted(arms))}.")
-    columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "base", "seed", "trial", "value", column]))
+    named = ["cluster"] if "cluster" in scores else []
+    columns = list(dict.fromkeys(["arm", "benchmark", *ITEM, *UNIT, "base", "seed", "trial", "value", column, *named]))
     part = require_unique_attempts(scores[scores["arm"].isin([treatment, control])])
     part = part if "base" in part else part.assign(base=None)
     part = part.assign(pair=_matched_pair(part, (treatment, control)))[columns]

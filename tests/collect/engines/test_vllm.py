@@ -220,6 +220,7 @@ def held_mib(device):
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
+@pytest.mark.slow
 def test_a_closed_engine_leaves_no_memory_behind(engine, device):
     held = []
     for _ in range(3):

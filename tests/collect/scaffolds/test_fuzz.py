@@ -374,6 +374,7 @@ LONG_REPLIES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaffold", READERS, ids=["-".join(names) for names in SCAFFOLDS])
 def test_reply_of_a_million_characters_is_read_to_its_end_in_bounded_memory(scaffold):
     aim, largest = TARGETS[-1], 0

@@ -245,7 +245,7 @@ def _parts(pair: Pair, unscored: Unscored, rare: bool = False) -> _Parts:
         value=value,
         noise=noise.value,
         noise_df=noise.df,
-        tasks=_task_variance(sums, len(difference), rare),
+        tasks=_task_variance(sums, difference, rare),
         tasks_df=max(n_clusters - 1.0, 1.0),
         runs=tuple(arm.mean(axis=1) for arm in by_run),
         run_noise=sum(run_noise(arm, code) for arm in by_run),
@@ -268,12 +268,15 @@ def _by_run(pair: Pair, *arms: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return (treatment - control,)
 
 
-def _task_variance(deviations: ArrayLike, n_items: int, rare: bool) -> float:
-    """Variance of the mean difference from the tasks' sums of deviations (n_tasks,); at least two tasks for `rare`."""
+def _task_variance(deviations: ArrayLike, difference: NDArray[np.float64], rare: bool) -> float:
+    """Variance of the mean difference from the tasks' sums of deviations (n_tasks,); at least two tasks for `rare`.
+
+    difference : (n_items,). Items are counted for `rare`, because a cluster may be a repository of many.
+    """
     sums = np.asarray(deviations, float)
     n = len(sums)
-    variance = float((sums**2).sum()) / n_items**2 * n / max(n - 1, 1)
-    if rare and n > 1 and (np.abs(sums - np.median(sums)) > ROUNDING).sum() < FEW_TASKS:
+    variance = float((sums**2).sum()) / len(difference) ** 2 * n / max(n - 1, 1)
+    if rare and n > 1 and (np.abs(difference - np.median(difference)) > ROUNDING).sum() < FEW_TASKS:
         variance += 2.0 / (n + 2) ** 2
     return variance
 

@@ -40,6 +40,10 @@ def log_cost_ratio(
         n_solved = score.sum(axis=(1, 2))
         if not (n_solved > 0).all():
             raise AnalysisError("cost per solved task is undefined: a training run solved no task.")
+        if not (cost.sum(axis=(1, 2)) > 0).all():
+            raise AnalysisError(
+                "cost per solved task is undefined: no tokens were recorded; some harnesses report none."
+            )
         logs = np.log(cost.sum(axis=(1, 2)) / n_solved)
         influence = cost.mean(axis=(0, 1)) / cost.mean() - score.mean(axis=(0, 1)) / score.mean()
         by_run = cost.mean(axis=1) / cost.mean() - score.mean(axis=1) / score.mean()

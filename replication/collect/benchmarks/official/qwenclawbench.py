@@ -1,0 +1,153 @@
+"""QwenClawBench v1.1: grading.json of each task and run, `[<model>/]<task>[_run_<n>]/grading.json`.
+
+`score` counts the judge's part only where the automated checks reach 0.75, `score_simple` always; `options.metric` names
+one. Errors that the tool lists as anomalies make a result void, except two that are the agent's own: it ran out of time, or
+said little. Not seen in any file: a judge that failed 100 times is replaced by an agent of OpenClaw, a judge of another
+kind; two tasks misspell the weight of the judge and two have none, and 0.5 is used. The tool writes to a temporary folder
+without the model's name: run one model at a time on a host.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs
+from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
+from replication.collect.benchmarks.official.reading import (
+    Items,
+    Read,
+    all_scored,
+    complete,
+    disagreement,
+    each,
+    mean,
+    read_json,
+    row,
+)
+from replication.collect.interfaces import HarnessRun, ItemResult
+from replication.errors import HarnessError
+from replication.records import Json
+from replication.settings.limits import limited, one_of
+
+OF_AGENT = {"TASK_TIMED_OUT": "agent_timeout", "SHORT_TRANSCRIPT": "ok"}
+OF_ENGINE = ("EMPTY_TRANSCRIPT", "ZERO_TOKEN_RESPONSE", "TERMINAL_API_FAILURE", "API_RATE_LIMIT", "API_SERVER_ERROR")
+OF_GRADER = ("GRADING_SCRIPT_ERROR", "GRADING_MISSING_FUNCTION")
+AFTER_TIMEOUT = ("EXIT_CODE_NONZERO",)
+"""Anomalies that follow from running out of time."""
+FROM_PROSE = "Score extracted from prose"
+"""Note of a judge whose reply had a total and no JSON."""
+RUN = re.compile(r"(?P<task>.+)_run_(?P<number>[0-9]+)")
+
+
+@dataclass
+class Options:
+    """Settings `options` of an entry of `ingest`."""
+
+    items: Items = field(default_factory=Items)
+    metric: str = one_of(("score", "score_simple"), "score")
+    judge: str = limited("claude-opus-4-5-20251101")  # always asked for under this name; state what answered
+    image: str | None = limited(None)  # digest of the OpenClaw image, whose tag `main` floats; null: not recorded
+    launch: Launch = field(default_factory=Launch)
+
+
+def needs() -> Needs:
+    """Return what a run needs."""
+    return Needs(
+        containers=("docker",), images="OpenClaw, GitHub's container registry, tag main: pin its digest",
+        keys=("JUDGE_BASE_URL", "JUDGE_API_KEY", "BRAVE_API_KEY"), disk_gb=None, hours=6.3,
+        network="judge, search, and the endpoint from the containers' network",
+        not_tried="agents, which need docker; automated graders ran on untouched workspaces, the judge on a mock",
+    )  # fmt: skip
+
+
+def read(run: HarnessRun, options: Options) -> Read:
+    """Read the runs of every task."""
+    problems: list[str] = []
+    paths = [*run.folder.glob("*/grading.json"), *run.folder.glob("*/*/grading.json")]
+    models = {path.parent.parent for path in paths}
+    if len(models) > 1:
+        names = ", ".join(sorted(folder.name for folder in models))
+        problems.append(f"the folder has results of {len(models)} models, {names}; it holds one.")
+    results = each(sorted(paths), lambda path: _row(path, read_json(path), options), problems)
+    found = complete(run, Read(results, problems), options.items)
+    if all_scored(run, found.results):
+        for composite in composites(run, found.results, options.metric):
+            assert composite.value is not None
+            problems += disagreement(composite.name, composite.value, composite.tool)
+    return Read(found.results, problems)
+
+
+def _row(path: Path, data: Json, options: Options) -> ItemResult:
+    task_id, folder = data["task_id"], path.parent.name
+    match = RUN.fullmatch(folder)
+    trial = int(match["number"]) - 1 if match and folder != task_id else 0
+    if (match["task"] if match and folder != task_id else folder) != task_id:
+        raise HarnessError(f"{folder}/{path.name} is the result of `{task_id}`: it lies in the folder of another task.")
+    value = data[options.metric] / data["max_score"]
+    status, error = _status(data)
+    execution = data.get("execution") or {}
+    return row(
+        task_id, trial, status, float(value), f"{folder}/{path.name}", error=error,
+        wall_s=execution.get("execution_time") or 0.0,
+        judge=options.judge if data["grading_type"] != "automated" else None, score=data["score"],
+        score_simple=data["score_simple"], n_messages=execution.get("transcript_length"),
+    )  # fmt: skip
+
+
+def _status(data: Json) -> tuple[str, str | None]:
+    execution, anomalies = data.get("execution") or {}, data.get("anomalies") or {}
+    errors = {
+        item["id"]: item.get("description", "") for item in anomalies.get("items", ()) if item["severity"] == "error"
+    }
+    ignored = {*OF_AGENT, *(AFTER_TIMEOUT if "TASK_TIMED_OUT" in errors else ())}
+    void = {name: text for name, text in errors.items() if name not in ignored}
+    listed = "; ".join(f"{name}: {text}" for name, text in void.items()) or None
+    if any(name in void for name in OF_ENGINE) or execution.get("transcript_length") == 0:
+        return "engine_error", listed or "the transcript is empty: the tool grades the untouched workspace"
+    if void and all(name in OF_GRADER for name in void):
+        return "judge_failed", listed
+    if void or (anomalies.get("has_error") and not errors):
+        return "infra_error", listed or "has_error without an item"
+    judged = any(name.startswith("llm_judge.") for name in data["breakdown"]) or FROM_PROSE in (data.get("notes") or "")
+    if data["grading_type"] == "hybrid" and not judged:
+        return "judge_failed", "the judge gave no score: the tool counts its part as 0"
+    if data["grading_type"] == "llm_judge" and not data["breakdown"] and FROM_PROSE not in (data.get("notes") or ""):
+        return "judge_failed", "the judge gave no score: the tool counts 0"
+    return ("agent_timeout" if execution.get("timed_out") or "TASK_TIMED_OUT" in errors else "ok"), None
+
+
+def composites(run: HarnessRun, results: Sequence[ItemResult], metric: str) -> list[Composite]:
+    """Compute the mean score over the tasks, each the mean of its runs; the tool's has the scoring that it was told."""
+    by_task: dict[str, list[float]] = {}
+    for result in results:
+        by_task.setdefault(result.task_id, []).append(result.value if result.value is not None else 0.0)
+    paths = [*run.folder.glob("summary.json"), *run.folder.glob("*/summary.json")]
+    summary = read_json(paths[0]) if len(paths) == 1 else {}
+    value = mean([mean(values) for values in by_task.values()]) if all_scored(run, results) else None
+    same = (summary.get("scoring") == "simple") == (metric == "score_simple")
+    return [Composite(f"mean {metric}", value, summary.get("mean_score") if same else None)]
+
+
+def commands(run: HarnessRun, options: Options) -> list[Command]:
+    """Return the command of the repository's script; openclaw_config/openclaw.json of the checkout names the endpoint."""
+    return [
+        Command(
+            argv=(
+                "bash", "scripts/run.sh", "--model", served(run, options.launch), "--dataset", "qwenclawbench-v1.1-100",
+                "--runs", str(run.n_trials), "--concurrency", str(options.launch.workers), "--output-dir",
+                str(run.folder.absolute()), "--log-file", str(run.folder.absolute() / "qwenclawbench.log"),
+            ),
+            log="run.log", cwd=checkout(options.launch, "QwenClawBench"),
+        )
+    ]  # fmt: skip
+
+
+def build(options: Options) -> Adapter:
+    """Build the adapter; judge, metric and image are part of the grader."""
+    return Adapter(
+        name="qwenclawbench", version=f"1,v1.1 e4eefcf,{options.metric},judge {options.judge},image {options.image}",
+        results="**/grading.json", read=lambda run: read(run, options), commands=lambda run: commands(run, options),
+        launch_options=options.launch, needs=needs(),
+        composites=lambda run, results: composites(run, results, options.metric),
+    )  # fmt: skip

@@ -1,0 +1,191 @@
+"""SWE-bench Pro: eval_results.json of the official script, joined to the outputs that show whether an item was graded.
+
+Each attempt has its own folder (`attempt_0` ..., or the folder itself for one attempt):
+
+    eval_results.json               {id: true or false}
+    infra_errors.json               optional, of newer versions of the script: {id: reason}
+    patches.json                    optional: what was graded, [{instance_id, patch or model_patch, prefix}]
+    <id>/<prefix>_output.json       tests of an item that was graded; false without it is a failure of the infrastructure
+    <id>/<prefix>_patch.diff        the patch that was graded
+    <id>/<id>.traj.json             optional, of mini-swe-agent
+
+Published results have eval_results.json only (`options.outputs: false`): a failure of the infrastructure then cannot be told
+from a failed test, and items that are not listed have no score.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replication.collect.benchmarks.official.adapter import Adapter, Needs
+from replication.collect.benchmarks.official.launching import Command, Launch, checkout
+from replication.collect.benchmarks.official.reading import (
+    Items,
+    Read,
+    attempt_folders,
+    complete,
+    read_json,
+    row,
+    sampling_problems,
+)
+from replication.collect.benchmarks.official.swe_bench import End, agent_ends, repository
+from replication.collect.interfaces import HarnessRun, ItemResult
+from replication.errors import HarnessError
+from replication.records import Json
+from replication.settings.limits import limited, located, one_of, whole
+
+RESULTS = "eval_results.json"
+
+
+@dataclass
+class Options:
+    """Settings `options` of an entry of `ingest`."""
+
+    items: Items = field(default_factory=Items)
+    clusters: str = one_of(("repository", "none"), "repository")  # items of one are not independent
+    outputs: bool = True  # false: results have no output files, as published ones
+    data: str | None = located(None)  # swe_bench_pro_full.csv of the repository; only to run the tool
+    images: str = limited("jefzda")  # user of the images
+    step_limit: int = whole(1, 1_000_000, 250)  # of mini-swe-agent
+    launch: Launch = field(default_factory=Launch)
+
+
+def needs() -> Needs:
+    """Return what a run needs."""
+    return Needs(
+        containers=("docker",), images="731, one per instance, Docker Hub jefzda/sweap-images", keys=(), disk_gb=None,
+        hours=None, network="images and the data set", not_tried="agents and grading in containers; the scorer ran on saved "
+        "outputs, and published results are read",
+    )  # fmt: skip
+
+
+def read(run: HarnessRun, options: Options) -> Read:
+    """Read the attempts."""
+    results: list[ItemResult] = []
+    problems: list[str] = []
+    for trial, folder in enumerate(attempt_folders(run)):
+        if not (folder / RESULTS).is_file():
+            problems.append(f"no `{RESULTS}` in `{folder.name}`. Grade the attempt, or lower `n_trials`.")
+            continue
+        found = _attempt(run, folder, trial, options)
+        results += found.results
+        problems += found.problems
+    return complete(run, Read(results, problems), options.items)
+
+
+def _attempt(run: HarnessRun, folder: Path, trial: int, options: Options) -> Read:
+    passed = read_json(folder / RESULTS)
+    if not isinstance(passed, dict) or not all(isinstance(value, bool) for value in passed.values()):
+        return Read([], [f"`{RESULTS}` must map each instance to true or false."])
+    broken = read_json(folder / "infra_errors.json") if (folder / "infra_errors.json").is_file() else {}
+    problems: list[str] = []
+    patches = _patches(folder, problems)
+    ends = agent_ends(folder, problems)
+    for seen in {tuple(sorted(end.sent.items())) for end in ends.values() if end.sent}:
+        problems += sampling_problems(run, dict(seen), "mini-swe-agent", default="the server's default")
+    results = []
+    for task_id in sorted({*passed, *broken, *patches, *ends}):
+        outputs = sorted((folder / task_id).glob("*_output.json"))
+        problems += _stale(folder / task_id, outputs, patches.get(task_id))
+        results.append(
+            _row(task_id, trial, passed.get(task_id), broken.get(task_id), patches.get(task_id),
+                 bool(outputs) or not options.outputs, ends.get(task_id, End("ok")), options.clusters == "repository")
+        )  # fmt: skip
+    if options.outputs and not any(result.value is not None for result in results):
+        problems.append(
+            "no instance has an output file, so nothing shows that the tests ran: the script writes false, and exits with "
+            "0, when containers do not start. For published results set `options.outputs: false`."
+        )
+    return Read(results, problems)
+
+
+def _row(
+    task_id: str, trial: int, passed: bool | None, broken: str | None, entry: Mapping[str, Json] | None, graded: bool,
+    end: End, clustered: bool,
+) -> ItemResult:  # fmt: skip
+    empty = entry is not None and not _patch(entry).strip()
+    status, value, error = end.status, None if passed is None else float(passed), end.error
+    if status in ("engine_error", "infra_error"):
+        pass
+    elif broken is not None:
+        status, error = "infra_error", broken
+    elif empty:
+        value = 0.0  # submitted and empty: nothing to run
+    elif passed is None:
+        status, error = "missing", f"not in {RESULTS}"
+    elif not passed and not graded:
+        status, error = "infra_error", f"false in {RESULTS} without an output file: its tests did not run"
+    return row(
+        task_id, trial, status, value, f"{RESULTS}, {task_id}", error=error, n_turns=end.n_turns, tokens=end.tokens,
+        cluster=repository(task_id) if clustered else None, empty_patch=empty or None,
+    )  # fmt: skip
+
+
+def _patches(folder: Path, problems: list[str]) -> dict[str, Mapping[str, Json]]:
+    path = folder / "patches.json"
+    entries: dict[str, Mapping[str, Json]] = {}
+    for entry in read_json(path) if path.is_file() else ():
+        if entry["instance_id"] in entries:
+            problems.append(f"patches.json has `{entry['instance_id']}` twice; keep the first attempt only.")
+        entries.setdefault(entry["instance_id"], entry)
+    return entries
+
+
+def _patch(entry: Mapping[str, Json]) -> str:
+    return entry.get("model_patch", entry.get("patch")) or ""
+
+
+def _stale(folder: Path, outputs: list[Path], entry: Mapping[str, Json] | None) -> list[str]:
+    """Return whether an output is of another patch: the script reuses one of the same prefix."""
+    if len(outputs) > 1:
+        return [f"`{folder.name}` has outputs of {len(outputs)} prefixes; every attempt has its own folder."]
+    if not outputs or entry is None:
+        return []
+    prefix = outputs[0].name.removesuffix("_output.json")
+    kept = folder / f"{prefix}_patch.diff"
+    if prefix != (entry.get("prefix") or ""):
+        return [f"the output of `{folder.name}` has the prefix {prefix!r}, patches.json {entry.get('prefix')!r}."]
+    if kept.is_file() and kept.read_text(encoding="utf-8") != _patch(entry):
+        return [
+            f"the output of `{folder.name}` is of another patch than patches.json has: the script reused an old one. Grade "
+            f"again into a new folder."
+        ]
+    return []
+
+
+def commands(run: HarnessRun, options: Options) -> list[Command]:
+    """Return the command that grades each attempt's patches.json, which the agent's run must have left.
+
+    The agent is the caller's choice; `swe_bench.agent_command` plays with mini-swe-agent where the data set is at hand.
+    """
+    repository_folder = checkout(options.launch, "SWE-bench Pro")
+    if options.data is None:
+        raise HarnessError("the script needs `options.data`, the file swe_bench_pro_full.csv of its data set.")
+    made = []
+    for trial, folder in enumerate(attempt_folders(run)):
+        if not (folder / "patches.json").is_file():
+            raise HarnessError(
+                f"no `patches.json` in `{folder}`. Play the items with an agent first, and gather its patches with "
+                f"helper_code/gather_patches.py."
+            )
+        made.append(
+            Command(
+                argv=(
+                    "python", "swe_bench_pro_eval.py", f"--raw_sample_path={Path(options.data).absolute()}",
+                    f"--patch_path={folder.absolute() / 'patches.json'}", f"--output_dir={folder.absolute()}",
+                    f"--scripts_dir={repository_folder / 'run_scripts'}", f"--dockerhub_username={options.images}",
+                    f"--num_workers={options.launch.workers}", "--use_local_docker",
+                ),
+                log=f"grade_{trial}.log", cwd=repository_folder,
+            )
+        )  # fmt: skip
+    return made
+
+
+def build(options: Options) -> Adapter:
+    """Build the adapter."""
+    version = "1,ca10a60" if options.outputs else "1,ca10a60,as published"
+    return Adapter(
+        name="swe_bench_pro", version=version, results=RESULTS, read=lambda run: read(run, options),
+        commands=lambda run: commands(run, options), launch_options=options.launch, needs=needs(),
+    )  # fmt: skip
