@@ -5,7 +5,7 @@ All functions take the checked root of settings; parts never see Hydra or OmegaC
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,23 +14,14 @@ from replication.collect import benchmarks, checkpoints, engines, scaffolds
 from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
-from replication.collect.ingest import HarnessJob
-from replication.collect.interfaces import (
-    Benchmark,
-    Engine,
-    HarnessRun,
-    ModelRef,
-    Place,
-    Scaffold,
-    Selection,
-    ServedHarness,
-)
+from replication.collect.ingest import HarnessJob, identity_of
+from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
 from replication.collect.training.from_settings import phase_plan, shape, training_config
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
-from replication.collect.weights import sources
+from replication.collect.weights import required, sources
 from replication.errors import ConfigError
-from replication.records import Json, Labels, RunSpec, Sampling, Task, stable_hash
+from replication.records import Json, Labels, RunSpec, Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +54,6 @@ def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -
         phases=tuple(phase_plan(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=training_config(cfg),
         device=cfg.training.device, public=dimensions.checkpoint is not None,
     )  # fmt: skip
-
-
-def public_checkpoints(cfg: settings.Root) -> list[tuple[str, settings.Model]]:
-    """List the public models of a study, which are served or trained from, with their positions in conf/."""
-    bases = [(f"scales.{name}.checkpoint", s.checkpoint) for name, s in sorted(cfg.scales.items()) if s.checkpoint]
-    return [(f"models.{name}", model) for name, model in sorted(cfg.models.items())] + bases
-
-
-def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> None:
-    """Raise ConfigError that names all public checkpoints that are not on this machine; nothing is downloaded.
-
-    keys : positions in conf/ of those that count; None for all. An engine that loads no weights needs none of the hub.
-    """
-    at = sources.place(cfg.paths)
-    wanted = [
-        (key, model) for key, model in public_checkpoints(cfg)
-        if (keys is None or key in keys)
-        and (cfg.engine.kind == "vllm" or checkpoints.folder_of(sources.path_of(model, at)) is not None)
-    ]  # fmt: skip
-    sources.require(wanted, at, cfg.study.name)
 
 
 def _check_scale(cfg: settings.Root, name: str, scale: settings.Scale) -> None:
@@ -140,7 +111,7 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    require_weights(cfg, {f"models.{name}" for name in selected})
+    required.require_weights(cfg, {f"models.{name}" for name in selected})
     return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
@@ -297,30 +268,24 @@ def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
 
 
 def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:
-    if source.model is not None and source.model not in cfg.models:
-        raise ConfigError(
-            f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
-            f"Add the model to `models` of the study, or fix the name."
-        )
     if source.model is not None:
+        if source.model not in cfg.models:
+            raise ConfigError(
+                f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
+                f"Add the model to `models` of the study, or fix the name."
+            )
         return [_harness_job(cfg, key, source, _public(cfg, source.model), Path(source.folder))]
-    models = served_models(cfg)
-    if not models:
-        raise ConfigError(f"`{key}` is for each checkpoint of study `{cfg.study.name}`, which has none. Add `models`.")
-    folders = {
-        model.ref.name: f"{model.ref.name.replace('/', '-')}-{stable_hash(model.ref.name, 6)}" for model in models
-    }
-    return [_harness_job(cfg, key, source, model, Path(source.folder) / folders[model.ref.name]) for model in models]
+    return [
+        _harness_job(cfg, key, source, model, Path(source.folder) / model.labels.unit.replace("/", "-"))
+        for model in served_models(cfg)
+    ]
 
 
 def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest, model: ServedModel, folder: Path) -> HarnessJob:
     harness = official.load(source.harness, source.options, f"{key}.options")
-    version = source.benchmark_version
-    if isinstance(harness, ServedHarness):
-        version += f"+{harness.variant}" if harness.variant else ""
-        folder = folder / stable_hash(
-            [version, dataclasses.asdict(cfg.sampling), cfg.study.seed, model.ref.revision], 8
-        )
+    version, folder = identity_of(
+        harness, source.benchmark_version, folder, dataclasses.asdict(cfg.sampling), cfg.study.seed, model.ref.revision
+    )
     spec = _spec(
         cfg, model.ref, benchmark=(source.benchmark, version), scaffold=(source.scaffold, source.scaffold_version),
         limits=None, sampling=_sampling(cfg),
