@@ -23,7 +23,13 @@ any  := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(if $(filter none,$(D
 full := .venv/.installed-$(or $(filter cpu gpu,$(DEVICE)),$(filter cpu gpu,$(installed)),$(filter none,$(DEVICE)),$(detected))
 PY   := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
-.PHONY: help install test replicate weights train run ingest sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
+# Official benchmarks, entries of conf/ingest, that the checkpoints of STUDY play instead of its own: a study of its own.
+BENCHMARKS ?=
+empty      :=
+named      := $(subst $(empty) ,_,$(strip $(BENCHMARKS)))
+official   := $(if $(named),~benchmarks $(foreach name,$(BENCHMARKS),+ingest@ingest.$(name)=$(name)) study.name=$(STUDY)_$(named) "study.scope=the checkpoints of $(STUDY) on $(named)")
+
+.PHONY: help install test replicate weights train run ingest official harness sweep status gather wandb-sync plan doctor paper audit evidence diff certify show play bench bases calibrate lint golden lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## List the targets and variables
@@ -40,7 +46,7 @@ test: $(full) ## Run the tests (not those marked slow or gpu)
 	$(PY) -m pytest $(ARGS)
 
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
-	$(PY) -m replication replicate study=$(STUDY) $(ARGS)
+	$(PY) -m replication replicate study=$(STUDY) $(official) $(ARGS)
 
 weights: $(full) ## Have the weights of STUDY's public models here, or of MODEL (a file of conf/model): download, convert
 	$(PY) -m replication weights $(if $(MODEL),study=reanalysis +model@models.$(MODEL)=$(MODEL),study=$(STUDY)) $(ARGS)
@@ -64,17 +70,23 @@ status: $(any) ## List the jobs of STUDY: state, episodes, time left, failures; 
 wandb-sync: $(full) ## Log tables and figures of STUDY to wandb and upload what was logged offline
 	@$(PY) -m replication wandb_sync study=$(STUDY) $(ARGS)
 
+official: $(full) ## Run the official harnesses of STUDY; BENCHMARKS=bfcl: the checkpoints of STUDY on that one only
+	$(PY) -m replication official study=$(STUDY) $(official) $(ARGS)
+
+harness: $(any) ## Install an official harness into its own environment: NAME=bfcl
+	$(PY) -m replication harness $(NAME) $(ARGS)
+
 gather: $(any) ## Write the index of STUDY after several jobs or machines collected it
-	$(PY) -m replication gather study=$(STUDY) $(ARGS)
+	$(PY) -m replication gather study=$(STUDY) $(official) $(ARGS)
 
 plan: $(any) ## Print the cost of STUDY, what it could detect, and the best use of its budget
-	@$(PY) -m replication plan study=$(STUDY) $(ARGS)
+	@$(PY) -m replication plan study=$(STUDY) $(official) $(ARGS)
 
 doctor: $(any) ## Print what this machine has and lacks for STUDY
 	@$(PY) -m replication doctor study=$(STUDY) $(ARGS)
 
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
-	$(PY) -m replication paper study=$(STUDY) $(ARGS)
+	$(PY) -m replication paper study=$(STUDY) $(official) $(ARGS)
 
 audit: $(any) ## Audit a table of scores: TABLE=mine.csv; ARGS='treatment control' if it has more than two arms
 	@$(PY) -m replication audit $(if $(TABLE),"$(TABLE)") $(ARGS)

@@ -24,6 +24,7 @@ STUDY_COMMANDS = {
     "status": "list the jobs of a study: state, episodes, time left, failures",
     "gather": "write the index of a study whose episodes several jobs or machines collected",
     "ingest": "store the results of official harnesses that a study names",
+    "official": "run the official harnesses that a study names, store their results and write the index",
     "plan": "print the cost and the precision of a study before it is run",
     "doctor": "print what this machine has and lacks for a study",
     "paper": "build figures, tables, verdicts and paper of a study",
@@ -35,7 +36,8 @@ STUDY_COMMANDS = {
 """Hydra composes conf/ with the arguments, and `main` is called with the checked `settings.Root`."""
 
 OTHER_COMMANDS = {
-    "replicate": "run a study from start to verdicts: train, run, paper",
+    "replicate": "run a study from start to verdicts: train, run, official, paper",
+    "harness": "install an official harness into its own virtual environment: NAME ...",
     "line": "run one job of a sweep: results/sweeps/NAME/lines.jsonl NUMBER",
     "audit": "audit a table of published scores: TABLE.csv [treatment control]",
     "diff": "list what differs between two runs or two studies: A B",

@@ -5,7 +5,7 @@ All functions take the checked root of settings; parts never see Hydra or OmegaC
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,14 @@ from replication import settings
 from replication.collect import benchmarks, checkpoints, engines, scaffolds
 from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
-from replication.collect.benchmarks.official.adapter import Needs
 from replication.collect.benchmarks.observation_probe import Probe
-from replication.collect.ingest import HarnessJob
+from replication.collect.benchmarks.official.adapter import Needs
+from replication.collect.ingest import HarnessJob, identity_of
 from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
-from replication.collect.training import loop
-from replication.collect.training.organism import Shape
-from replication.collect.training.rl import RlSettings
+from replication.collect.training.from_settings import phase_plan, shape, training_config
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
-from replication.collect.weights import sources
+from replication.collect.weights import required, sources
 from replication.errors import ConfigError
 from replication.records import Json, Labels, RunSpec, Sampling, Task
 
@@ -53,30 +51,10 @@ def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -
     dimensions = cfg.scales[scale]
     _check_scale(cfg, scale, dimensions)
     return TrainingRun(
-        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(cfg, scale)),
-        phases=tuple(_phase(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=_training_config(cfg),
+        arm=arm, scale=scale, training_seed=training_seed, shape=shape(dimensions), base=str(base_folder(cfg, scale)),
+        phases=tuple(phase_plan(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=training_config(cfg),
         device=cfg.training.device, public=dimensions.checkpoint is not None,
     )  # fmt: skip
-
-
-def public_checkpoints(cfg: settings.Root) -> list[tuple[str, settings.Model]]:
-    """List the public models of a study, which are served or trained from, with their positions in conf/."""
-    bases = [(f"scales.{name}.checkpoint", s.checkpoint) for name, s in sorted(cfg.scales.items()) if s.checkpoint]
-    return [(f"models.{name}", model) for name, model in sorted(cfg.models.items())] + bases
-
-
-def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> None:
-    """Raise ConfigError that names all public checkpoints that are not on this machine; nothing is downloaded.
-
-    keys : positions in conf/ of those that count; None for all. An engine that loads no weights needs none of the hub.
-    """
-    at = sources.place(cfg.paths)
-    wanted = [
-        (key, model) for key, model in public_checkpoints(cfg)
-        if (keys is None or key in keys)
-        and (cfg.engine.kind == "vllm" or checkpoints.folder_of(sources.path_of(model, at)) is not None)
-    ]  # fmt: skip
-    sources.require(wanted, at, cfg.study.name)
 
 
 def _check_scale(cfg: settings.Root, name: str, scale: settings.Scale) -> None:
@@ -97,9 +75,9 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
     """List the training runs of the bases, one per scale."""
     return [
         TrainingRun(
-            arm="base", scale=name, training_seed=base.seed, shape=_shape(cfg.scales[name]), base=None,
+            arm="base", scale=name, training_seed=base.seed, shape=shape(cfg.scales[name]), base=None,
             phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=base.n_tokens, lr=base.lr),),
-            recipe=_training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
+            recipe=training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
         )
         for name, base in ((name, scale.base) for name, scale in sorted(cfg.scales.items()))
         if base is not None
@@ -134,7 +112,7 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    require_weights(cfg, {f"models.{name}" for name in selected})
+    required.require_weights(cfg, {f"models.{name}" for name in selected})
     return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
@@ -286,8 +264,8 @@ def prices(cfg: settings.Root) -> Prices | None:
 
 
 def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
-    """List the runs that official harnesses collect, of public models."""
-    return [_harness_job(cfg, f"ingest.{name}", source) for name, source in sorted(cfg.ingest.items())]
+    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each."""
+    return [job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source)]
 
 
 def harness_needs() -> dict[str, Needs]:
@@ -295,24 +273,33 @@ def harness_needs() -> dict[str, Needs]:
     return official.needs()
 
 
-def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest) -> HarnessJob:
-    if source.model not in cfg.models:
-        raise ConfigError(
-            f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
-            f"Add the model to `models` of the study, or fix the name."
-        )
-    model = _public(cfg, source.model)
-    spec = _spec(
-        cfg, model.ref, benchmark=(source.benchmark, source.benchmark_version),
-        scaffold=(source.scaffold, source.scaffold_version), limits=None, sampling=_sampling(cfg),
-    )  # fmt: skip
-    run = HarnessRun(
-        spec=spec, model=model.ref, folder=Path(source.folder), n_tasks=source.n_tasks, n_trials=source.n_trials
+def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:
+    if source.model is not None:
+        if source.model not in cfg.models:
+            raise ConfigError(
+                f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
+                f"Add the model to `models` of the study, or fix the name."
+            )
+        return [_harness_job(cfg, key, source, _public(cfg, source.model), Path(source.folder))]
+    return [
+        _harness_job(cfg, key, source, model, Path(source.folder) / model.labels.unit.replace("/", "-"))
+        for model in served_models(cfg)
+    ]
+
+
+def _harness_job(cfg: settings.Root, key: str, source: settings.Ingest, model: ServedModel, folder: Path) -> HarnessJob:
+    harness = official.load(source.harness, source.options, f"{key}.options")
+    version, folder = identity_of(
+        harness, source.benchmark_version, folder, dataclasses.asdict(cfg.sampling), cfg.study.seed, model.ref.revision
     )
-    return HarnessJob(
-        harness=official.load(source.harness, source.options, f"{key}.options"), run=run, labels=model.labels,
-        max_unscored=source.max_unscored,
+    spec = _spec(
+        cfg, model.ref, benchmark=(source.benchmark, version), scaffold=(source.scaffold, source.scaffold_version),
+        limits=None, sampling=_sampling(cfg),
     )  # fmt: skip
+    run = HarnessRun(spec=spec, model=model.ref, folder=folder, n_tasks=source.n_tasks, n_trials=source.n_trials)
+    return HarnessJob(
+        harness=harness, run=run, labels=model.labels, max_unscored=source.max_unscored, tool_syntax=model.tool_syntax
+    )
 
 
 def _sampling(cfg: settings.Root) -> Sampling:
@@ -364,43 +351,3 @@ def places(cfg: settings.Root, n: int) -> Sequence[Place]:
 def native(tool_syntax: str) -> Scaffold:
     """Build the scaffold that reads a syntax of tool calls."""
     return scaffolds.load("native", tool_syntax)
-
-
-def _shape(scale: settings.Scale) -> Shape:
-    return Shape(
-        hidden=scale.hidden, layers=scale.layers, heads=scale.heads, kv_heads=scale.kv_heads, head_dim=scale.head_dim,
-        intermediate=scale.intermediate, vocabulary=scale.vocabulary, context=scale.context,
-    )  # fmt: skip
-
-
-def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
-    t = cfg.training
-    return loop.TrainingConfig(
-        batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
-        decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
-        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,
-        optimizer=t.optimizer, threads=t.threads,
-    )  # fmt: skip
-
-
-def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
-    drawn_from = tuple(
-        (name, tuple(scale.levels.get(name, options.levels)))
-        for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
-        if options is not None and (phase.domain == "all" or options.domain == "in")
-        for _ in range(options.weight)
-    )
-    if phase.corpus != "general" and not drawn_from:
-        raise ConfigError(
-            f"phase `{phase.corpus}` with `domain` {phase.domain!r} has no benchmark to draw from; the study has "
-            f"{', '.join(f'`{name}`' for name in sorted(cfg.benchmarks)) or 'none'}. Add one to conf/study/."
-        )
-    return PhasePlan(
-        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else drawn_from, n_tokens=phase.n_tokens,
-        lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,
-        rl=_rl(cfg) if phase.corpus.startswith("predictions") else None,
-    )  # fmt: skip
-
-
-def _rl(cfg: settings.Root) -> RlSettings:
-    return RlSettings(**dataclasses.asdict(cfg.training.rl))

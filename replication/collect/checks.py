@@ -11,6 +11,10 @@ from replication.store import Store
 
 CHECKPOINT = "checkpoint"
 """Key of an engine's description with the hashes of the files that it served."""
+MEASURED = "measured"
+"""Key of an official harness's description with what it measured, such as counts of requests."""
+DEVIATIONS = "deviations"
+"""Key of an official harness's description with what it did otherwise than its run states, as texts."""
 
 
 def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
@@ -44,19 +48,28 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
 def engine_differences(store: Store, run_ids: Sequence[str]) -> list[str]:
     """List the differences between the engines that took part in these runs, such as a version or a changed default.
 
+    Deviations that an official harness states for its runs come first; what it measured is left out.
     They are listed among the deviations of each verdict; empty if all engines were equal.
     """
     values_of: dict[str, set[str]] = {}
     engines = [session.engine for run_id in run_ids for session in store.manifest(run_id).sessions]
     # A manifest of another version may hold a key; checkpoints differ by design.
-    described = [dict(_flat(masked({k: v for k, v in engine.items() if k != CHECKPOINT}))) for engine in engines]
+    left_out = (CHECKPOINT, MEASURED, DEVIATIONS)
+    described = [dict(_flat(masked({k: v for k, v in engine.items() if k not in left_out}))) for engine in engines]
+    stated = dict.fromkeys(f"{engine['harness']}: {text}" for engine in engines for text in _stated(engine))
     for key in {key for one in described for key in one}:
         values_of[key] = {one.get(key, "absent") for one in described}
-    return [
+    differences = [
         f"engine `{key}` was not the same in all runs: {', '.join(sorted(values))}"
         for key, values in sorted(values_of.items())
         if len(values) > 1
     ]
+    return [*stated, *differences]
+
+
+def _stated(engine: Mapping[str, Json]) -> list[Json]:
+    stated = engine.get(DEVIATIONS)
+    return stated if isinstance(stated, list) else []
 
 
 def changes(stored: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:

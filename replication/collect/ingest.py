@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-from replication.collect.interfaces import Harness, HarnessRun, ItemResult
+from replication.collect.interfaces import Harness, HarnessRun, ItemResult, ServedHarness
 from replication.errors import HarnessError, StoreError
 from replication.masking import masked
-from replication.records import UNSCORED_REASONS, Episode, Labels, RepeatCheck, Score, Task
+from replication.records import UNSCORED_REASONS, Episode, Json, Labels, RepeatCheck, Score, Task, stable_hash
 from replication.store import Store
 
 MAX_LISTED = 10
@@ -28,6 +29,8 @@ class HarnessJob:
     labels: Labels
     max_unscored: float
     """Share of attempts without a score above which nothing is stored."""
+    tool_syntax: str = "hermes"
+    """Syntax of the checkpoint's tool calls, for the server that it is launched against."""
 
 
 class Ingested(NamedTuple):
@@ -37,6 +40,25 @@ class Ingested(NamedTuple):
     """Attempts that were new in the store, or had no score there."""
     n_unscored: int
     """Attempts of the whole run without a score."""
+
+
+class Identity(NamedTuple):
+    """What tells two runs of one harness and checkpoint apart."""
+
+    benchmark_version: str
+    folder: Path
+
+
+def identity_of(harness: Harness, version: str, folder: Path, *settings: Json) -> Identity:
+    """Return the version of the benchmark and the folder of a run.
+
+    A harness that is launched here adds its variant to the version, and has a folder for all `settings` that change its
+    results, since it takes what it finds there for its own.
+    """
+    if not isinstance(harness, ServedHarness):
+        return Identity(version, folder)
+    version += f"+{harness.variant}" if harness.variant else ""
+    return Identity(version, folder / stable_hash([version, *settings], 8))
 
 
 def ingest(store: Store, job: HarnessJob) -> Ingested:
@@ -56,7 +78,9 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     _check_unchanged(run, grader, stored, results)
     clusters = {result.task_id: result.cluster for result in results}
     tasks = {task_id: _task(run, task_id, clusters[task_id]) for task_id in sorted(clusters)}
-    facts = {"engine": "harness", "harness": harness.name, "version": harness.version}
+    facts: dict[str, Json] = {"engine": "harness", "harness": harness.name, "version": harness.version}
+    if isinstance(harness, ServedHarness):
+        facts |= harness.facts(run)
     n_added = 0
     with store.writer(run.spec, job.labels, facts, list(tasks.values())) as writer:
         for result in sorted(results, key=lambda result: (result.task_id, result.trial)):

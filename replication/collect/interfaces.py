@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from replication.records import (
     Call,
@@ -177,6 +177,18 @@ class Scaffold(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """An OpenAI-compatible server that holds the checkpoint of a run."""
+
+    url: str
+    """Base address, which ends in /v1."""
+    served: str
+    """Name of the checkpoint there."""
+    api_key_env: str | None = None
+    """Environment variable with the key; None if it needs none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HarnessRun:
     """One run that an official harness collects by itself, in its own process and folder."""
 
@@ -188,6 +200,8 @@ class HarnessRun:
     """Items of the benchmark; the denominator of every score, however many of them the harness reports."""
     n_trials: int
     """Attempts per item."""
+    endpoint: Endpoint | None = None
+    """That the harness asks; None where results exist already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,3 +251,17 @@ class Harness(Protocol):
 
     def ingest(self, run: HarnessRun) -> list[ItemResult]:
         """Read the result of every attempt; those that failed in the infrastructure have value None."""
+
+
+@runtime_checkable
+class ServedHarness(Harness, Protocol):
+    """A harness that is launched here, against an endpoint that the run names."""
+
+    variant: str
+    """Of the options that change results, such as a selection of items; part of the run's identity. Empty: as published."""
+
+    def pending(self, run: HarnessRun) -> bool:
+        """Tell whether attempts are left that need the endpoint."""
+
+    def facts(self, run: HarnessRun) -> Mapping[str, Json]:
+        """Return what the run's manifest keeps: sampling as sent, composites, the sandbox, deviations."""

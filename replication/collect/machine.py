@@ -82,7 +82,8 @@ def _harnesses(cfg: settings.Root) -> list[Finding]:
         hours = f"{need.hours:g} h at most" if need.hours is not None else "hours unknown"
         value = (
             f"containers {' or '.join(need.containers) or 'none'}; images {need.images}; "
-            f"keys {', '.join(need.keys) or 'none'}; disk {disk}; {hours} for one attempt at all items; network {need.network}; not tried: {need.not_tried}"
+            f"keys {', '.join(need.keys) or 'none'}; disk {disk}; {hours} for one attempt at all items; "
+            f"network {need.network}; not tried: {need.not_tried}"
         )
         has_results = Path(source.folder).is_dir() and any(Path(source.folder).iterdir())
         engine = not need.containers or "none" in need.containers or any(map(shutil.which, need.containers))

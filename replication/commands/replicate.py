@@ -12,6 +12,7 @@ from replication.processes import run_stage
 STAGES = (
     ("train", "train the organisms"),
     ("run", "collect episodes on vLLM"),
+    ("official", "run official harnesses"),
     ("paper", "analyse, draw, write the paper"),
 )
 

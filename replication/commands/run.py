@@ -13,7 +13,7 @@ from replication.errors import ConfigError
 
 def main(cfg: settings.Root) -> None:
     """Play missing episodes, grade, and write the study's index."""
-    from replication.collect import monitoring, serve
+    from replication.collect import build, monitoring, serve
     from replication.collect.gather import gather
 
     settings.require_accepted(cfg)
@@ -36,5 +36,7 @@ def main(cfg: settings.Root) -> None:
         serve.play_missing(of_size, part)
     if cfg.serve.only:
         print("run: the index is written by `python -m replication gather` when all checkpoints are played")
+    elif any(job.run.spec.run_id not in serve.store_of(cfg).runs() for job in build.harness_jobs(cfg)):
+        print("run: the index is written by `python -m replication official`, after the official harnesses")
     else:
         gather(cfg, assignments, rule)

@@ -5,19 +5,23 @@ is in `results/serve/`. The printed address is one for `engine=endpoint engine.o
 harnesses. It listens at `serve.host` and `serve.port`; 0 takes a free port.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replication import settings
 from replication.errors import ConfigError
 
+if TYPE_CHECKING:
+    from replication.collect.interfaces import ModelRef
+
 
 def main(cfg: settings.Root) -> None:
     """Serve the checkpoint until interrupted."""
-    from replication.collect import build, parallel
+    from replication.collect import build
     from replication.collect.engines.vllm import server
-    from replication.collect.engines.vllm.checkpoint import open_checkpoint
-    from replication.collect.engines.vllm.options import Options
 
     settings.require_accepted(cfg)
     if cfg.engine.kind != "vllm":
@@ -29,17 +33,34 @@ def main(cfg: settings.Root) -> None:
         names = ", ".join(f"`{model.ref.name}`" for model in models) or "none"
         raise ConfigError(f"`serve` needs one checkpoint; the study has {names}. Name one in `serve.only=[NAME]`.")
     (model,) = models
-    cfg = parallel.sized(cfg, model.ref.name)
+    with running(cfg, model.ref, model.tool_syntax) as url:
+        print(f"serve: {url} serves `{model.ref.path}`; interrupt to end it", flush=True)
+        server.watch(url, log_of(cfg, model.ref))
+
+
+@contextlib.contextmanager
+def running(cfg: settings.Root, model: "ModelRef", tool_syntax: str) -> Iterator[str]:
+    """Run vLLM's server for a checkpoint while the block runs, and yield its address."""
+    from replication.collect import parallel
+    from replication.collect.engines.vllm import server
+    from replication.collect.engines.vllm.checkpoint import open_checkpoint
+    from replication.collect.engines.vllm.options import Options
+
+    cfg = parallel.sized(cfg, model.name)
     options = settings.typed(Options, cfg.engine.options, "engine.options")
-    log = Path(cfg.paths.results) / "serve" / f"{re.sub('[^A-Za-z0-9._-]', '-', model.ref.name)}.log"
     command = server.command(
-        model.ref, dtype=cfg.engine.dtype, context=cfg.engine.context, options=options, tool_syntax=model.tool_syntax
+        model, dtype=cfg.engine.dtype, context=cfg.engine.context, options=options, tool_syntax=tool_syntax
     )
-    open_checkpoint(model.ref)  # so that the server starts from whole, stated files
-    print(f"serve: starting `{model.ref.name}`; its output is in `{log}`", flush=True)
+    open_checkpoint(model)  # so that the server starts from whole, stated files
+    log = log_of(cfg, model)
+    print(f"serve: starting `{model.name}`; its output is in `{log}`", flush=True)
     with server.server(
-        command, server.environment(model.ref, options), log=log, host=cfg.serve.host, port=cfg.serve.port,
+        command, server.environment(model, options), log=log, host=cfg.serve.host, port=cfg.serve.port,
         start_s=cfg.serve.start_s,
     ) as url:  # fmt: skip
-        print(f"serve: {url} serves `{model.ref.path}`; interrupt to end it", flush=True)
-        server.watch(url, log)
+        yield url
+
+
+def log_of(cfg: settings.Root, model: "ModelRef") -> Path:
+    """Return the file of the output of a checkpoint's server."""
+    return Path(cfg.paths.results) / "serve" / f"{re.sub('[^A-Za-z0-9._-]', '-', model.name)}.log"

@@ -9,12 +9,13 @@ from pathlib import Path
 from replication import settings
 from replication.collect import build
 from replication.collect.training import pool
+from replication.collect.weights import required
 
 
 def main(cfg: settings.Root) -> None:
     """Train the unfinished training runs of the study."""
     settings.require_accepted(cfg)  # before hours of training for a study that could not be played
-    build.require_weights(cfg)
+    required.require_weights(cfg)
     only = cfg.serve.only
     runs = [run for run in build.training_runs(cfg) if not only or build.organism_name(run) in only]
     summary = pool.train_all(

@@ -12,11 +12,10 @@ from replication import settings
 
 def main(cfg: settings.Root) -> None:
     """Fetch the weights of all public models of the study."""
-    from replication.collect import build
-    from replication.collect.weights import sources
+    from replication.collect.weights import required, sources
 
     at = sources.place(cfg.paths)
-    wanted = build.public_checkpoints(cfg)
+    wanted = required.public_checkpoints(cfg)
     for key, model in wanted:
         folder = sources.fetch(model, key, at, lambda line: print(f"weights: {line}", flush=True))
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

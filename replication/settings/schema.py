@@ -309,7 +309,7 @@ class Ingest:
 
     harness: str = MISSING  # a module of replication/collect/benchmarks/official
     folder: str = located()  # of this run alone
-    model: str = limited(kind="model")  # one of `models`
+    model: str | None = limited(None, kind="model")  # one of `models`; null: each checkpoint, in a folder of its own
     benchmark: str = named()
     benchmark_version: str = MISSING  # of its data and its grader: a release, or a commit
     scaffold: str = named()  # the agent that the harness ran

@@ -12,8 +12,8 @@ from parts import write_hub_cache
 from tiny import TEMPLATE, gguf_of, model, save_adapter
 
 from replication import settings
-from replication.collect import build, checkpoints
-from replication.collect.weights import revisions, sources
+from replication.collect import checkpoints
+from replication.collect.weights import required, revisions, sources
 from replication.commands import train, weights
 from replication.errors import ConfigError
 from replication.settings.relations import check_relations
@@ -155,7 +155,7 @@ def composed(tmp_path, *overrides):
 
 def test_weights_are_fetched_by_study_and_by_model_and_training_without_them_stops_at_once(cache, tmp_path, capsys):
     cfg = composed(tmp_path, "study=reanalysis", "+model@models.smollm2_135m=smollm2_135m")
-    assert [key for key, _ in build.public_checkpoints(cfg)] == ["models.smollm2_135m"]
+    assert [key for key, _ in required.public_checkpoints(cfg)] == ["models.smollm2_135m"]
     cfg.models = {"m": about(path="org/name"), "folder": about(path=str(tmp_path / COMMITS[1]))}
     weights.main(cfg)
     out = capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""Own virtual environments of official harnesses, installed once from a lock file of this package.
+
+They lie in `results/harnesses/NAME-VERSION`, or in the folder that the variable REPLICATION_HARNESSES names.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from replication.errors import HarnessError
+from replication.store.locking import locked
+
+LOCKS = Path(__file__).resolve().parents[4] / "requirements" / "harness"
+VARIABLE = "REPLICATION_HARNESSES"
+MARKER = ".installed"
+"""In the environment: the hash of the lock file, written last. Without it the environment is broken and made again."""
+TAIL = 1500
+"""Characters of a log that an error message quotes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An environment: its lock file NAME.lock, and the module that must be importable in it."""
+
+    name: str
+    version: str
+    module: str
+
+    @property
+    def lock(self) -> Path:
+        """File of all packages with their versions."""
+        return LOCKS / f"{self.name}.lock"
+
+    @property
+    def folder(self) -> Path:
+        """Place of the environment."""
+        return Path(os.environ.get(VARIABLE) or "results/harnesses").absolute() / f"{self.name}-{self.version}"
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the environment."""
+        return self.folder / "bin" / "python"
+
+
+def is_installed(recipe: Recipe) -> bool:
+    """Tell whether the environment is complete and was made from the present lock file."""
+    marker = recipe.folder / MARKER
+    return marker.is_file() and recipe.python.exists() and marker.read_text(encoding="utf-8") == lock_hash(recipe)
+
+
+def lock_hash(recipe: Recipe) -> str:
+    """Return the hash of the lock file, which identifies all code of a harness."""
+    return hashlib.sha256(recipe.lock.read_bytes()).hexdigest()
+
+
+def ensure(recipe: Recipe) -> Path:
+    """Install the environment where it is missing or broken, and return its interpreter.
+
+    HarnessError with the end of the log if a package cannot be installed; StoreError while another process installs it.
+    """
+    if is_installed(recipe):
+        return recipe.python
+    guard = recipe.folder.parent / f".{recipe.folder.name}"
+    guard.mkdir(parents=True, exist_ok=True)
+    with locked(guard):
+        if not is_installed(recipe):
+            _install(recipe, guard / "install.log")
+    return recipe.python
+
+
+def _install(recipe: Recipe, log: Path) -> None:
+    print(f"harness: installing {recipe.name} {recipe.version} into `{recipe.folder}`, once", flush=True)
+    shutil.rmtree(recipe.folder, ignore_errors=True)
+    pip = [
+        str(recipe.python),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "-r",
+        str(recipe.lock),
+    ]
+    steps = [
+        [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(recipe.folder)],
+        pip,
+        [str(recipe.python), "-c", f"import {recipe.module}"],
+    ]
+    # The variables of pip stay: they name the mirror of a machine without network.
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    log.write_bytes(b"")
+    for step in steps:
+        with log.open("ab") as file:
+            code = subprocess.run(step, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
+        if code:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+            raise HarnessError(
+                f"`{' '.join(step[:4])} ...` ended with code {code}, so harness `{recipe.name}` is not installed. Check the "
+                f"network and the Python version (3.11), then run the same command again. `{log}` ends with:\n{tail}"
+            )
+    (recipe.folder / MARKER).write_text(lock_hash(recipe), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""A stand-in for bfcl-eval with its faults: three categories of small items, the same files, the same silent failures."""

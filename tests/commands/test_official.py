@@ -1,0 +1,127 @@
+"""The stage of official harnesses: every checkpoint is played, stored and indexed; failures resume and are no scores."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from replication import settings
+from replication.collect.checks import engine_differences
+from replication.commands import official, run
+from replication.errors import ConfigError, HarnessError
+from replication.store import Store
+from replication.store.index import read_index
+from tests.collect.benchmarks.official.chat_endpoint import ChatEndpoint
+from tests.collect.benchmarks.official.test_bfcl import asked, right, stand_in  # noqa: F401, fixture
+
+REVISION = "c0ffee0000" * 4
+
+
+def composed(tmp_path, server, *more) -> settings.Root:
+    settings.register()
+    overrides = [
+        "study=reanalysis", "study.name=x", "study.kind=released", f"paths.results={tmp_path}/results",
+        "engine=endpoint", f"engine.options.urls=[{server.endpoint().url}]", "+engine.options.model=org/m",
+        "+model@models.general=qwen3_0_6b", f"models.general.revision={REVISION}",
+        "+model@models.agent=qwen3_0_6b", f"models.agent.revision={REVISION}", "models.agent.role=agent_specific",
+        "+ingest@ingest.bfcl=bfcl", "ingest.bfcl.n_tasks=9", "ingest.bfcl.options.sandbox=none",
+        "ingest.bfcl.options.categories=[simple_python,irrelevance]", "sampling.temperature=0.6", "sampling.max_tokens=64",
+        *more,
+    ]  # fmt: skip
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        return settings.checked(compose("config", overrides=overrides))
+
+
+def scores(tmp_path) -> dict:
+    table = Store(tmp_path / "results" / "store").score_table()
+    assert not table.duplicated(["run_id", "task_id", "trial"]).any()
+    return table.groupby("arm")["value"].agg(["sum", "count", "size"]).T.to_dict("list")
+
+
+def test_every_checkpoint_is_played_and_the_index_has_all_runs(tmp_path, capsys):
+    with ChatEndpoint(right) as server:
+        cfg = composed(tmp_path, server)
+        run.main(cfg)
+        assert "the index is written by `python -m replication official`" in capsys.readouterr().out
+        official.main(cfg)
+        assert scores(tmp_path) == {"general": [9.0, 9, 9], "agent_specific": [9.0, 9, 9]}
+        n_asked = len(server.bodies)
+        official.main(cfg)
+        assert len(server.bodies) == n_asked == 18
+    index = read_index(tmp_path / "results", "x")
+    assert len(index.run_ids) == 2 and not [
+        text for text in index.deviations if "wire" in text or "temperature" in text
+    ]
+    (manifest, _) = [Store(tmp_path / "results" / "store").manifest(run_id) for run_id in index.run_ids]
+    engine = manifest.sessions[-1].engine
+    assert engine["measured"]["wire"]["sent"]["temperature"] == {
+        "0.6": 9
+    } and manifest.spec.benchmark_version.startswith("2026")
+    run.main(cfg)  # all is stored, so `run` writes the index again
+    assert "gather:" in capsys.readouterr().out
+
+
+def test_an_endpoint_that_dies_between_checkpoints_leaves_no_score_and_the_same_command_resumes(tmp_path):
+    with ChatEndpoint(right) as server:
+        cfg = composed(tmp_path, server)
+        server.dies_after = 13  # the first checkpoint has 9 items
+        with pytest.raises(HarnessError, match="run the same command again, which resumes"):
+            official.main(cfg)
+        assert scores(tmp_path) == {"agent_specific": [9.0, 9, 9]}
+        assert not (tmp_path / "results" / "studies" / "x.json").exists()
+        server.dies_after = None
+        official.main(cfg)
+        assert len(server.bodies) == 18
+    assert scores(tmp_path) == {"general": [9.0, 9, 9], "agent_specific": [9.0, 9, 9]}
+
+
+def test_items_that_stay_without_a_score_are_asked_again_by_the_next_call(tmp_path):
+    lost = ["simple_python_5 turn 0"]
+    with ChatEndpoint(lambda body: (500, "broken") if asked(body) in lost else right(body)) as server:
+        cfg = composed(tmp_path, server, "ingest.bfcl.max_unscored=0.2", "ingest.bfcl.options.resumes=0")
+        official.main(cfg)
+        assert scores(tmp_path)["general"] == [8.0, 8, 9]
+        lost.clear()
+        official.main(cfg)
+    assert scores(tmp_path)["general"] == [9.0, 9, 9]
+
+
+def test_too_many_items_without_a_score_store_nothing(tmp_path):
+    with ChatEndpoint(lambda body: (500, "broken") if "simple" in asked(body) else right(body)) as server:
+        cfg = composed(tmp_path, server, "ingest.bfcl.options.resumes=0")
+        with pytest.raises(HarnessError, match=r"6 of 9 attempts have no score, more than `max_unscored` 0.1"):
+            official.main(cfg)
+    assert not Store(tmp_path / "results" / "store").runs()
+
+
+def test_sampling_that_the_study_does_not_state_is_refused_or_a_deviation(tmp_path, monkeypatch):
+    from replication.collect.benchmarks.official import bfcl
+
+    # A harness with a temperature of its own.
+    monkeypatch.setattr(bfcl, "_driver", lambda python: ["env", "FAKE_TEMPERATURE=0.9", *_command(python)])
+    with ChatEndpoint(right) as server:
+        text = "temperature: the harness sent 0.9, the run states 0.6"
+        with pytest.raises(HarnessError, match=text):
+            official.main(composed(tmp_path, server))
+        assert not server.bodies
+        cfg = composed(tmp_path, server, "ingest.bfcl.options.mismatch=record")
+        official.main(cfg)
+        assert {body["temperature"] for body in server.bodies} == {0.9}
+    index = read_index(tmp_path / "results", "x")
+    assert index.deviations[0] == f"bfcl: {text}"
+    assert engine_differences(Store(tmp_path / "results" / "store"), index.run_ids)[0].endswith("0.6")
+
+
+def _command(python):
+    from replication.collect.benchmarks.official import bfcl_driver
+
+    return [str(python), "-P", bfcl_driver.__file__]
+
+
+def test_an_engine_without_a_server_is_refused_and_a_study_without_harnesses_has_nothing_to_do(tmp_path, capsys):
+    with ChatEndpoint(right) as server:
+        cfg = composed(tmp_path, server)
+        cfg.engine.kind, cfg.engine.options = "scripted", {}
+        with pytest.raises(ConfigError, match=r"`engine.kind` is 'scripted'"):
+            official.main(cfg)
+        cfg.ingest = {}
+        official.main(cfg)
+    assert "no official harness" in capsys.readouterr().out
