@@ -84,7 +84,7 @@ def test_an_endpoint_that_is_always_right_scores_one_and_the_requests_are_those_
     }  # fmt: skip
     assert (
         facts["measured"]["wire"]["n_seeds_added"] == 13
-        and facts["deviations"] == []
+        and facts["deviations"] == adapter._left_out()
         and facts["measured"]["overall"] == [None]
     )
     row = rows["multi_turn_base_0", 0]
@@ -235,6 +235,8 @@ def dataclass_with(run, **changes):
 
 def test_a_selection_is_part_of_the_identity_of_a_run():
     variants = {harness(**change).variant for change in ({}, {"items": 2}, {"mode": "prompt"}, {"threads": 1})}
+    assert harness(items=2)._left_out()[1] == "the first 2 items of each category only"
+    assert "live_simple" in harness()._left_out()[0] and not harness(categories=list(bfcl_files.CATEGORIES))._left_out()
     assert len(variants) == 3 and "" not in variants
     assert harness(categories=list(bfcl_files.CATEGORIES)).variant == ""
 
