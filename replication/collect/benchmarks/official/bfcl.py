@@ -208,8 +208,15 @@ class Bfcl:
     def _evaluate(
         self, run: HarnessRun, folder: Path, chosen: Selection, confined: str, python: Path, held: int
     ) -> None:
+        n_results = sum(
+            len(path.read_bytes().splitlines()) for paths in bfcl_files.result_files(folder).values() for path in paths
+        )
+        if n_results < 2:
+            raise HarnessError(
+                f"`{folder}` has {n_results} results, and bfcl-eval evaluates no less than two, whose spread of times it "
+                f"prints. See `{bfcl_files.ERRORS}` there for failures, or select more items."
+            )
         shutil.rmtree(folder / "score", ignore_errors=True)  # the harness adds old scores to its tables
-        (folder / "result").mkdir(exist_ok=True)
         # Otherwise it raises on items without a result, which have no score here.
         argv = [
             *_driver(python), "evaluate", "--model", bfcl_driver.NAME, "--partial-eval", "--test-category",

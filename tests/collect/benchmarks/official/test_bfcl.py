@@ -155,6 +155,14 @@ def test_a_call_that_no_server_takes_back_is_wrong_and_a_refused_first_request_i
     assert (rows["multi_turn_base_1", 0].value, rows["multi_turn_base_1", 0].stop_reason) == (0.0, "malformed")
 
 
+def test_an_endpoint_that_refuses_everything_is_named_before_the_harness_evaluates_nothing(tmp_path):
+    with ChatEndpoint(lambda body: (400, "unknown field")) as server:
+        adapter, run = harness(), run_of(tmp_path, server)
+        with pytest.raises(HarnessError, match=r"has 0 results, .* See `errors.json`"):
+            play(adapter, run)
+        assert adapter.pending(run)
+
+
 def test_state_of_a_trial_does_not_reach_the_next(tmp_path):
     n_asked = []
 
