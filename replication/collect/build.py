@@ -17,9 +17,7 @@ from replication.collect.benchmarks.observation_probe import Probe
 from replication.collect.ingest import HarnessJob, identity_of
 from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
 from replication.collect.runner import FailureLimit, Job
-from replication.collect.training import loop
-from replication.collect.training.organism import Shape
-from replication.collect.training.rl import RlSettings
+from replication.collect.training.from_settings import phase_plan, shape, training_config
 from replication.collect.training.runs import PhasePlan, TrainingRun, read_finished
 from replication.collect.weights import required, sources
 from replication.errors import ConfigError
@@ -52,8 +50,8 @@ def training_run(cfg: settings.Root, arm: str, scale: str, training_seed: int) -
     dimensions = cfg.scales[scale]
     _check_scale(cfg, scale, dimensions)
     return TrainingRun(
-        arm=arm, scale=scale, training_seed=training_seed, shape=_shape(dimensions), base=str(base_folder(cfg, scale)),
-        phases=tuple(_phase(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=_training_config(cfg),
+        arm=arm, scale=scale, training_seed=training_seed, shape=shape(dimensions), base=str(base_folder(cfg, scale)),
+        phases=tuple(phase_plan(cfg, phase, dimensions) for phase in cfg.arms[arm].phases), recipe=training_config(cfg),
         device=cfg.training.device, public=dimensions.checkpoint is not None,
     )  # fmt: skip
 
@@ -76,9 +74,9 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
     """List the training runs of the bases, one per scale."""
     return [
         TrainingRun(
-            arm="base", scale=name, training_seed=base.seed, shape=_shape(cfg.scales[name]), base=None,
+            arm="base", scale=name, training_seed=base.seed, shape=shape(cfg.scales[name]), base=None,
             phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=base.n_tokens, lr=base.lr),),
-            recipe=_training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
+            recipe=training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
         )
         for name, base in ((name, scale.base) for name, scale in sorted(cfg.scales.items()))
         if base is not None
@@ -347,43 +345,3 @@ def places(cfg: settings.Root, n: int) -> Sequence[Place]:
 def native(tool_syntax: str) -> Scaffold:
     """Build the scaffold that reads a syntax of tool calls."""
     return scaffolds.load("native", tool_syntax)
-
-
-def _shape(scale: settings.Scale) -> Shape:
-    return Shape(
-        hidden=scale.hidden, layers=scale.layers, heads=scale.heads, kv_heads=scale.kv_heads, head_dim=scale.head_dim,
-        intermediate=scale.intermediate, vocabulary=scale.vocabulary, context=scale.context,
-    )  # fmt: skip
-
-
-def _training_config(cfg: settings.Root) -> loop.TrainingConfig:
-    t = cfg.training
-    return loop.TrainingConfig(
-        batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
-        decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
-        precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,
-        optimizer=t.optimizer, threads=t.threads,
-    )  # fmt: skip
-
-
-def _phase(cfg: settings.Root, phase: settings.Phase, scale: settings.Scale) -> PhasePlan:
-    drawn_from = tuple(
-        (name, tuple(scale.levels.get(name, options.levels)))
-        for name, options in ((name, choice.suite) for name, choice in sorted(cfg.benchmarks.items()))
-        if options is not None and (phase.domain == "all" or options.domain == "in")
-        for _ in range(options.weight)
-    )
-    if phase.corpus != "general" and not drawn_from:
-        raise ConfigError(
-            f"phase `{phase.corpus}` with `domain` {phase.domain!r} has no benchmark to draw from; the study has "
-            f"{', '.join(f'`{name}`' for name in sorted(cfg.benchmarks)) or 'none'}. Add one to conf/study/."
-        )
-    return PhasePlan(
-        corpus=phase.corpus, benchmarks=() if phase.corpus == "general" else drawn_from, n_tokens=phase.n_tokens,
-        lr=phase.lr, scaffolds=tuple(sorted(cfg.scaffolds)) if phase.corpus == "episodes" else None,
-        rl=_rl(cfg) if phase.corpus.startswith("predictions") else None,
-    )  # fmt: skip
-
-
-def _rl(cfg: settings.Root) -> RlSettings:
-    return RlSettings(**dataclasses.asdict(cfg.training.rl))
