@@ -91,3 +91,15 @@ def test_the_overall_score_equals_that_of_the_official_table(tmp_path):
     (table,) = folder.glob("score/data_overall.csv")
     table.write_text(table.read_text().replace("%", "9%", 1))
     assert "in the harness's table" in adapter.validate(run)[0]
+
+
+def test_a_failure_before_memory_items_runs_the_whole_category_again(tmp_path):
+    adapter = harness(categories=["memory_kv"], sandbox="auto", threads=1)
+    # Requests 12 to 14 are one of a conversation before the items: the client of the harness asks three times.
+    with ChatEndpoint(lambda body: (500, "broken") if 12 <= len(server.bodies) <= 14 else "I do not know.") as server:
+        run = run_of(tmp_path, server, n_tasks=155)
+        rows = play(adapter, run)
+    assert [row.value for row in rows.values()] == [0.0] * 155
+    assert adapter.facts(run)["measured"]["wire"]["failures"] == {"engine_error": 3}
+    first = [json.dumps(body["messages"]) for body in server.bodies].count(json.dumps(server.bodies[0]["messages"]))
+    assert first == 2
