@@ -57,6 +57,8 @@ def _play(cfg: settings.Root, jobs: "list[HarnessJob]") -> None:
             run = dataclasses.replace(job.run, endpoint=endpoint)
             counts = ingest(store_of(cfg), dataclasses.replace(job, run=run))
             print(f"official: `{run.spec.run_id}`: {counts.n_added} results added, {counts.n_unscored} without a score")
+            for text in job.harness.facts(run).get("deviations", []) if isinstance(job.harness, ServedHarness) else []:
+                print(f"official:   deviation: {text}")
 
 
 @contextlib.contextmanager

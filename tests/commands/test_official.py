@@ -4,7 +4,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from replication import settings
-from replication.collect.checks import engine_differences
 from replication.commands import official, run
 from replication.errors import ConfigError, HarnessError
 from replication.store import Store
@@ -106,8 +105,7 @@ def test_sampling_that_the_study_does_not_state_is_refused_or_a_deviation(tmp_pa
         official.main(cfg)
         assert {body["temperature"] for body in server.bodies} == {0.9}
     index = read_index(tmp_path / "results", "x")
-    assert index.deviations[0] == f"bfcl: {text}"
-    assert engine_differences(Store(tmp_path / "results" / "store"), index.run_ids)[0].endswith("0.6")
+    assert f"bfcl: {text}" in index.deviations
 
 
 def _command(python):

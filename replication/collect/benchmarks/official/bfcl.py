@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.collect.benchmarks.official import bfcl_driver, bfcl_files, sandbox, venvs
+from replication.collect.benchmarks.official.adapter import Needs
 from replication.collect.benchmarks.official.bfcl_files import CATEGORIES, OFFLINE, Selection
 from replication.collect.benchmarks.official.proxy import Rules, Wire, check_endpoint, proxy
 from replication.collect.interfaces import HarnessRun, ItemResult
@@ -127,8 +128,14 @@ class Bfcl:
             "lock_sha256": venvs.lock_hash(RECIPE), "mode": self._options.mode, "items": self._options.items,
             "categories": sorted(self._options.categories), "servers": list(wire.servers),
             "sandbox": sorted({str(_done(_folder(run, trial))["sandbox"]) for trial in range(run.n_trials)}),
-            "deviations": list(wire.deviations), "measured": {"overall": overall, "wire": asdict(wire)},
+            "deviations": [*self._left_out(), *wire.deviations], "measured": {"overall": overall, "wire": asdict(wire)},
         }  # fmt: skip
+
+    def _left_out(self) -> list[str]:
+        """List what a run lacks of the published benchmark."""
+        missing = sorted(set(CATEGORIES) - set(self._options.categories))
+        parts = [f"categories left out, so there is no overall score: {', '.join(missing)}"] if missing else []
+        return parts + ([f"the first {self._options.items} items of each category only"] if self._options.items else [])
 
     def _selection(self, run: HarnessRun) -> Selection:
         return bfcl_files.selection(run.folder / ITEMS, self._options.categories, self._options.items)
@@ -201,8 +208,15 @@ class Bfcl:
     def _evaluate(
         self, run: HarnessRun, folder: Path, chosen: Selection, confined: str, python: Path, held: int
     ) -> None:
+        n_results = sum(
+            len(path.read_bytes().splitlines()) for paths in bfcl_files.result_files(folder).values() for path in paths
+        )
+        if n_results < 2:
+            raise HarnessError(
+                f"`{folder}` has {n_results} results, and bfcl-eval evaluates no less than two, whose spread of times it "
+                f"prints. See `{bfcl_files.ERRORS}` there for failures, or select more items."
+            )
         shutil.rmtree(folder / "score", ignore_errors=True)  # the harness adds old scores to its tables
-        (folder / "result").mkdir(exist_ok=True)
         # Otherwise it raises on items without a result, which have no score here.
         argv = [
             *_driver(python), "evaluate", "--model", bfcl_driver.NAME, "--partial-eval", "--test-category",
@@ -222,6 +236,15 @@ class Bfcl:
 def build(options: Options) -> Bfcl:
     """Build the adapter."""
     return Bfcl(options)
+
+
+def needs() -> Needs:
+    """Return what the harness needs."""
+    return Needs(
+        containers=(), images="none", keys=(), disk_gb=0.6, hours=None,
+        network="none, but for packages at the first use",
+        not_tried="web_search, memory_vector, and memory with a real model",
+    )  # fmt: skip
 
 
 def _folder(run: HarnessRun, trial: int) -> Path:

@@ -193,7 +193,8 @@ async def _start(rules: Rules, wire: Wire, socket: Path) -> Any:
     application = web.Application(client_max_size=2**30)
     for path in PATHS:
         application.router.add_post(path, handle)
-    runner = web.AppRunner(application, access_log=None)
+    # Whoever asked is gone when the proxy ends, so open requests are not waited for.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.UnixSite(runner, str(socket)).start()
 

@@ -84,7 +84,7 @@ def test_an_endpoint_that_is_always_right_scores_one_and_the_requests_are_those_
     }  # fmt: skip
     assert (
         facts["measured"]["wire"]["n_seeds_added"] == 13
-        and facts["deviations"] == []
+        and facts["deviations"] == adapter._left_out()
         and facts["measured"]["overall"] == [None]
     )
     row = rows["multi_turn_base_0", 0]
@@ -153,6 +153,14 @@ def test_a_call_that_no_server_takes_back_is_wrong_and_a_refused_first_request_i
         rows = play(harness(), run_of(tmp_path, server))
     assert (rows["irrelevance_0", 0].value, rows["irrelevance_0", 0].stop_reason) == (None, "request_refused")
     assert (rows["multi_turn_base_1", 0].value, rows["multi_turn_base_1", 0].stop_reason) == (0.0, "malformed")
+
+
+def test_an_endpoint_that_refuses_everything_is_named_before_the_harness_evaluates_nothing(tmp_path):
+    with ChatEndpoint(lambda body: (400, "unknown field")) as server:
+        adapter, run = harness(), run_of(tmp_path, server)
+        with pytest.raises(HarnessError, match=r"has 0 results, .* See `errors.json`"):
+            play(adapter, run)
+        assert adapter.pending(run)
 
 
 def test_state_of_a_trial_does_not_reach_the_next(tmp_path):
@@ -235,6 +243,8 @@ def dataclass_with(run, **changes):
 
 def test_a_selection_is_part_of_the_identity_of_a_run():
     variants = {harness(**change).variant for change in ({}, {"items": 2}, {"mode": "prompt"}, {"threads": 1})}
+    assert harness(items=2)._left_out()[1] == "the first 2 items of each category only"
+    assert "live_simple" in harness()._left_out()[0] and not harness(categories=list(bfcl_files.CATEGORIES))._left_out()
     assert len(variants) == 3 and "" not in variants
     assert harness(categories=list(bfcl_files.CATEGORIES)).variant == ""
 

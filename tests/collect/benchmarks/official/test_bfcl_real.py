@@ -41,6 +41,14 @@ def test_answers_of_the_key_score_one_and_a_wrong_one_in_five_scores_four_fifths
     assert adapter.facts(run)["measured"]["wire"]["sent"]["temperature"] == {"0.6": len(server.bodies)}
 
 
+def test_calls_in_the_text_of_a_reply_are_read_in_prompt_mode(tmp_path):
+    adapter = harness(categories=["simple_python"], items=2, sandbox="auto", mode="prompt")
+    with ChatEndpoint(lambda body: "[calculate_triangle_area(base=10, height=5, unit='units')]") as server:
+        rows = play(adapter, run_of(tmp_path, server, n_tasks=2))
+    assert [row.value for row in rows.values()] == [1.0, 0.0]
+    assert "tools" not in server.bodies[0] and "calculate_triangle_area" in server.bodies[0]["messages"][0]["content"]
+
+
 def test_an_endpoint_that_dies_after_some_items_is_resumed(tmp_path):
     adapter = harness(categories=["irrelevance", "simple_python"], items=10, sandbox="auto", threads=2)
     with ChatEndpoint(oracle(["irrelevance", "simple_python"]).answer) as server:
@@ -83,3 +91,15 @@ def test_the_overall_score_equals_that_of_the_official_table(tmp_path):
     (table,) = folder.glob("score/data_overall.csv")
     table.write_text(table.read_text().replace("%", "9%", 1))
     assert "in the harness's table" in adapter.validate(run)[0]
+
+
+def test_a_failure_before_memory_items_runs_the_whole_category_again(tmp_path):
+    adapter = harness(categories=["memory_kv"], sandbox="auto", threads=1)
+    # Requests 12 to 14 are one of a conversation before the items: the client of the harness asks three times.
+    with ChatEndpoint(lambda body: (500, "broken") if 12 <= len(server.bodies) <= 14 else "I do not know.") as server:
+        run = run_of(tmp_path, server, n_tasks=155)
+        rows = play(adapter, run)
+    assert [row.value for row in rows.values()] == [0.0] * 155
+    assert adapter.facts(run)["measured"]["wire"]["failures"] == {"engine_error": 3}
+    first = [json.dumps(body["messages"]) for body in server.bodies].count(json.dumps(server.bodies[0]["messages"]))
+    assert first == 2

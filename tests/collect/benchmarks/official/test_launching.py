@@ -125,6 +125,7 @@ def test_command_lines_state_model_sampling_seed_and_attempts(tmp_path):
             ).commands(run)
         ]
         for name in NAMES
+        if name != "bfcl"  # it has a proxy and a sandbox of its own
     }
     job = json.loads((tmp_path / "run" / "job_1.yaml").read_text())
     agent = job["agents"][0]
