@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from replication.collect.benchmarks.official import launching
 from replication.collect.benchmarks.official.launching import Command, Launch
-from replication.collect.benchmarks.official.reading import Read
+from replication.collect.benchmarks.official.reading import Read, all_scored
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
 
@@ -37,6 +37,14 @@ class Composite(NamedTuple):
     """None where an attempt has no score."""
     tool: float | None
     """The same as the tool computed it; None if its files do not have it."""
+
+
+def disagreement(composite: Composite, tolerance: float = 1e-4) -> list[str]:
+    """Return the problem of a mean that differs from the tool's own by more than its rounding."""
+    name, ours, tool = composite
+    if ours is None or tool is None or abs(ours - tool) <= tolerance:
+        return []
+    return [f"{name} of these rows is {ours:.5g}, the tool's own is {tool:.5g}: rows are missing, or not of this run."]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +82,13 @@ class Adapter:
         launching.launch(run, self.commands(run), self.launch_options)
 
     def validate(self, run: HarnessRun) -> list[str]:
-        """Return the problems of the results."""
+        """Return the problems of the results, and means that differ from the tool's own where every attempt has a score."""
         try:
-            return self.read(run).problems
+            found = self.read(run)
+            composites = self.composites(run, found.results) if all_scored(run, found.results) else []
         except HarnessError as error:
             return [str(error)]
+        return [*found.problems, *(problem for composite in composites for problem in disagreement(composite))]
 
     def ingest(self, run: HarnessRun) -> list[ItemResult]:
         """Return the results."""

@@ -17,7 +17,6 @@ from replication.collect.benchmarks.official.reading import (
     Read,
     all_scored,
     complete,
-    disagreement,
     each,
     mean,
     read_json,
@@ -87,12 +86,7 @@ def read(run: HarnessRun, options: Options) -> Read:
         results += [
             _failed(task_id, number, task["error"]) for number in range(len(trials), run.n_trials) if task.get("error")
         ]
-    found = complete(run, Read(results, problems), options.items)
-    if all_scored(run, found.results):
-        for composite in composites(run, found.results):
-            assert composite.value is not None
-            problems += disagreement(composite.name, composite.value, composite.tool)
-    return Read(found.results, problems)
+    return complete(run, Read(results, problems), options.items)
 
 
 def _row(task_id: str, number: int, trial: Json, options: Options) -> ItemResult:

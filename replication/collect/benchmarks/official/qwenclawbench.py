@@ -19,7 +19,6 @@ from replication.collect.benchmarks.official.reading import (
     Read,
     all_scored,
     complete,
-    disagreement,
     each,
     mean,
     read_json,
@@ -70,12 +69,7 @@ def read(run: HarnessRun, options: Options) -> Read:
         names = ", ".join(sorted(folder.name for folder in models))
         problems.append(f"the folder has results of {len(models)} models, {names}; it holds one.")
     results = each(sorted(paths), lambda path: _row(path, read_json(path), options), problems)
-    found = complete(run, Read(results, problems), options.items)
-    if all_scored(run, found.results):
-        for composite in composites(run, found.results, options.metric):
-            assert composite.value is not None
-            problems += disagreement(composite.name, composite.value, composite.tool)
-    return Read(found.results, problems)
+    return complete(run, Read(results, problems), options.items)
 
 
 def _row(path: Path, data: Json, options: Options) -> ItemResult:

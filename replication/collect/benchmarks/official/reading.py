@@ -179,13 +179,6 @@ def sampling_problems(
     return problems
 
 
-def disagreement(name: str, ours: float, tool: float | None, tolerance: float = 1e-4) -> list[str]:
-    """Return the problem of a mean that differs from the tool's own by more than its rounding."""
-    if tool is None or abs(ours - tool) <= tolerance:
-        return []
-    return [f"{name} of these rows is {ours:.5g}, the tool's own is {tool:.5g}: rows are missing, or not of this run."]
-
-
 def mean(values: Sequence[float]) -> float:
     """Average; the sequence must have a value."""
     return sum(values) / len(values)

@@ -22,7 +22,6 @@ from replication.collect.benchmarks.official.reading import (
     Read,
     all_scored,
     complete,
-    disagreement,
     each,
     mean,
     read_json,
@@ -80,12 +79,7 @@ def read(run: HarnessRun, options: Options) -> Read:
         problems.append(f"the folder has results of {len(models)} models, {', '.join(sorted(models))}; it holds one.")
     if results and not any(result.value is not None for result in results):
         problems.append("no question was answered and graded: the server or the judge was down. Run it again.")
-    found = complete(run, Read(results, problems), options.items)
-    if all_scored(run, found.results):
-        for composite in composites(run, found.results):
-            assert composite.value is not None
-            problems += disagreement(composite.name, composite.value, composite.tool)
-    return Read(found.results, problems)
+    return complete(run, Read(results, problems), options.items)
 
 
 def _row(path: Path, data: Json, trial: int, options: Options) -> ItemResult:
