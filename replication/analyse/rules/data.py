@@ -35,7 +35,7 @@ class StudyData:
     shared_phases: frozenset[frozenset[str]] = frozenset()
     """Pairs of arms whose training runs of one seed share their first phase."""
     beside: Mapping[str, str] = field(default_factory=dict)
-    """Environment to the published row that it stands beside."""
+    """Environment to the published row of the benchmark that it stands in for."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """(treatment, control) that the study estimates in addition to those of the claims."""
     settings: AnalysisSettings

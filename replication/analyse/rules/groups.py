@@ -65,7 +65,7 @@ def on_all_scales(claim: Claim, data: StudyData, target: Target, policy: Unscore
     """Test the gain at every scale of the study, by intersection-union (plan: claim D).
 
     replicated: lower limit above 0 at every scale, each at alpha/2. not_replicated: upper limit below sesoi at the largest
-    scale, at alpha/2. Otherwise inconclusive. The estimate is that of the largest scale; there is no extrapolation.
+    scale, at alpha/2. Otherwise inconclusive. The estimate is that of the largest scale; nothing is said of larger ones.
     Levels of difficulty are chosen per scale, so a gap that grows or falls with scale may be one of levels.
     """
     alpha, sesoi = claim.parameters["alpha"], claim.parameters["sesoi"]

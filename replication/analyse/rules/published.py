@@ -133,7 +133,7 @@ def published_pairs_over_scales(claim: Claim, data: StudyData, target: Target, p
     """Fit the gap of published pairs over their sizes, with a simultaneous band (plan: claim D).
 
     established: the band of general minus agent lies above 0 at every size; otherwise not_established. The estimate is
-    that of the largest size; there is no extrapolation.
+    that of the largest size; nothing is said of larger ones.
     """
     alpha, name = claim.parameters["alpha"], claim.compare["published_pairs"]
     table = _gaps(claim, data, name)

@@ -1,4 +1,4 @@
-"""Rule that compares each environment with the published row that it stands beside."""
+"""Rule that compares each generated environment with the published benchmark that it stands in for."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

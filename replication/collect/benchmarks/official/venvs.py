@@ -18,6 +18,11 @@ LOCKS = Path(__file__).resolve().parents[4] / "requirements" / "harness"
 VARIABLE = "REPLICATION_HARNESSES"
 MARKER = ".installed"
 """In the environment: the hash of the lock file, written last. Without it the environment is broken and made again."""
+PASSED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+)  # fmt: skip
+"""Variables that an installation sees besides those of pip and of proxies."""
 TAIL = 1500
 """Characters of a log that an error message quotes."""
 
@@ -44,6 +49,12 @@ class Recipe:
     def python(self) -> Path:
         """The interpreter of the environment."""
         return self.folder / "bin" / "python"
+
+
+def _is_for_pip(name: str) -> bool:
+    # Set-up scripts of packages run during an installation: they see no key. Those of pip name the mirror of a machine
+    # without network.
+    return name in PASSED or name.startswith("PIP_") or name.endswith("_PROXY")
 
 
 def is_installed(recipe: Recipe) -> bool:
@@ -75,23 +86,13 @@ def ensure(recipe: Recipe) -> Path:
 def _install(recipe: Recipe, log: Path) -> None:
     print(f"harness: installing {recipe.name} {recipe.version} into `{recipe.folder}`, once", flush=True)
     shutil.rmtree(recipe.folder, ignore_errors=True)
-    pip = [
-        str(recipe.python),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "-r",
-        str(recipe.lock),
-    ]
+    pip, quiet = [str(recipe.python), "-m", "pip", "install"], "--disable-pip-version-check"
     steps = [
         [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(recipe.folder)],
-        pip,
+        [*pip, quiet, "--no-deps", "-r", str(recipe.lock)],
         [str(recipe.python), "-c", f"import {recipe.module}"],
     ]
-    # The variables of pip stay: they name the mirror of a machine without network.
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    env = {name: value for name, value in os.environ.items() if _is_for_pip(name.upper())}
     log.write_bytes(b"")
     for step in steps:
         with log.open("ab") as file:

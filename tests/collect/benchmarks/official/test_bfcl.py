@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -281,6 +282,27 @@ def test_a_broken_environment_is_made_again_and_a_failed_one_is_not_used(tmp_pat
     with pytest.raises(HarnessError, match=r"(?s)`none` is not installed.*no-such-package"):
         venvs.ensure(recipe)
     assert not venvs.is_installed(recipe)
+
+
+def test_an_installation_sees_the_settings_of_pip_and_no_key(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(venvs, "LOCKS", tmp_path)
+    (tmp_path / "none.lock").write_text("")
+
+    def run(step, *, env, **_):
+        seen.append(env)
+        return subprocess.CompletedProcess(step, 0)
+
+    monkeypatch.setattr(venvs.subprocess, "run", run)
+    recipe = venvs.Recipe(name="none", version="1", module="json")
+    recipe.folder.mkdir(parents=True)
+    kept = {"PIP_FIND_LINKS": "wheels", "https_proxy": "proxy", "PATH": "/bin"}
+    for name, value in {**kept, "OPENAI_API_KEY": "planted", "HF_TOKEN": "planted", "PYTHONPATH": "elsewhere"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(venvs.shutil, "rmtree", lambda *_, **__: None)
+    venvs.ensure(recipe)
+    assert len(seen) == 3 and all(kept.items() <= env.items() for env in seen)
+    assert not any("planted" in env.values() or "PYTHONPATH" in env for env in seen)
 
 
 def works(kind) -> bool:
