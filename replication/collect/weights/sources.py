@@ -7,7 +7,7 @@ whose name has a hash of the settings it was made from; its provenance.json has 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from replication import files, settings
 from replication.collect import checkpoints
@@ -15,9 +15,6 @@ from replication.collect.weights import gguf, llama, lora, packages, revisions, 
 from replication.errors import ConfigError
 from replication.records import Json, stable_hash
 from replication.store.locking import locked
-
-if TYPE_CHECKING:
-    pass
 
 PROVENANCE = "provenance.json"
 VERSION = "1"
