@@ -31,6 +31,8 @@ class Batch(NamedTuple):
     """(n_documents, n_positions), token ids in the loss, `IGNORED` elsewhere."""
     n_tokens: int
     """Without padding."""
+    lengths: tuple[int, ...]
+    """Of the documents."""
 
 
 class _Row(NamedTuple):
@@ -125,7 +127,8 @@ def _pad(rows: list[_Row], pad: int) -> Batch:
     for i, row in enumerate(rows):
         inputs[i, : len(row.ids)] = row.ids
         labels[i, : len(row.ids)] = row.labels
-    return Batch(inputs, labels, sum(len(row.ids) for row in rows))
+    lengths = tuple(len(row.ids) for row in rows)
+    return Batch(inputs, labels, sum(lengths), lengths)
 
 
 def learn(
