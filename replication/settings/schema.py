@@ -377,6 +377,7 @@ class Training:
     # Of supervised steps; written_out: float32, CPU; stacked: GPU.
     implementation: str = one_of(("transformers", "written_out", "stacked"))
     stack: int = whole(1, 1_000, 1)  # runs that a process trains together, implementation `stacked` only
+    text_workers: int = whole(0, 1_000, 0)  # processes that make the texts of a stack ahead
     rl: Rl = field(default_factory=Rl)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+    from replication.collect.training.ahead import Ahead
     from replication.collect.training.stacked import Slot, Stack
 
 
@@ -186,16 +187,20 @@ def train(
 
 
 def train_stack(
-    jobs: Sequence[Job], report: Callable[[int, Progress], None] = lambda number, progress: None
+    jobs: Sequence[Job],
+    report: Callable[[int, Progress], None] = lambda number, progress: None,
+    ahead: "Ahead | None" = None,
 ) -> Iterator[tuple[int, Trained]]:
     """Train models of one shape side by side in one stack; yields number and costs of each as it is trained.
 
     Every run has its own texts, rates and number of steps, and its own state file; all phases are supervised. Seconds of
     a step are divided among the runs that take it.
+
+    ahead : makes their texts.
     """
     stack = _stack([job.model for job in jobs], jobs[0].curriculum.recipe)
     courses = [_Course(job, lambda: None, slot) for job, slot in zip(jobs, stack.slots, strict=True)]
-    texts = [_Texts(course.run) for course in courses]
+    texts = [_Texts(course.run, ahead) for course in courses]
     left = set(range(len(jobs)))
     try:
         while left:
@@ -292,13 +297,12 @@ class _Course:
 class _Texts:
     """Batches of a run's current phase."""
 
-    def __init__(self, run: "_Run") -> None:
-        self._run, self._number = run, run.number
-        self._stream = run.batches()
+    def __init__(self, run: "_Run", ahead: "Ahead | None") -> None:
+        self._run, self._ahead, self._number = run, ahead, -1
 
     def __next__(self) -> "supervised.Batch":
         if self._run.number != self._number:
-            self._number, self._stream = self._run.number, self._run.batches()
+            self._number, self._stream = self._run.number, self._run.batches(self._ahead)
         return next(self._stream)
 
 
@@ -401,13 +405,13 @@ class _Run:
         muon.lr = rate
         adamw.param_groups[0]["lr"] = rate * self.curriculum.recipe.adam_share
 
-    def batches(self) -> "Iterator[supervised.Batch]":
+    def batches(self, ahead: "Ahead | None" = None) -> "Iterator[supervised.Batch]":
         """Continue the texts of the current, supervised, phase after its first `n_steps` steps."""
         recipe = self.curriculum.recipe
         stream = supervised.batches(
             cast(Corpus, self.phase.corpus),  # a phase without `rl` has a corpus of documents
             self.phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context, tokenizer=self.tokenizer,
-            seed=self.curriculum.training_seed, counts=self.counts,
+            seed=self.curriculum.training_seed, counts=self.counts, ahead=ahead,
         )  # fmt: skip
         return itertools.islice(stream, self.n_steps, None)
 

@@ -55,7 +55,13 @@ class Summary(NamedTuple):
 
 
 def train_all(
-    runs: list[tuple[TrainingRun, Path]], *, workers: int, tracked: settings.Tracking, results: Path, stack: int = 1
+    runs: list[tuple[TrainingRun, Path]],
+    *,
+    workers: int,
+    tracked: settings.Tracking,
+    results: Path,
+    stack: int = 1,
+    text_workers: int = 0,
 ) -> Summary:
     """Execute the unfinished runs of this list, each in its folder, and log them to wandb.
 
@@ -64,14 +70,14 @@ def train_all(
     so does a run that another process is training.
 
     workers : processes side by side. stack : runs in one process at most, where the implementation can stack them.
-    tracked, results : see `tracking.log_training`.
+    text_workers : processes that make texts for a stack. tracked, results : see `tracking.log_training`.
     """
     tracking.check(tracked)
     todo = [(run, folder) for run, folder in runs if read_finished(run, folder) is None]
     started = time.monotonic()
     if todo:
         tracking.note_unlogged(tracked, [folder for _, folder in todo])
-        _train(todo, {run.identity: folder for run, folder in runs}, workers, stack)
+        _train(todo, {run.identity: folder for run, folder in runs}, workers, stack, text_workers)
     tracking.log_unlogged(tracked, results, [folder for _, folder in runs])
     documents: Counts = {}
     for _, folder in runs:
@@ -80,7 +86,9 @@ def train_all(
     return Summary(len(runs), len(todo), time.monotonic() - started, documents)
 
 
-def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int, stack: int) -> None:
+def _train(
+    todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int, stack: int, text_workers: int
+) -> None:
     if any(run.recipe.threads > 1 for run, _ in todo):
         # Read by the workers' OpenMP: threads that spin while they wait slow each other down where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -89,7 +97,7 @@ def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], worke
     bar.start()
     try:
         with processes.workers(min(workers, len(todo)), _initialize, (queue,)) as pool:
-            _execute_in_order(pool, todo, folders, stack)
+            _execute_in_order(pool, todo, folders, stack, text_workers)
     except BaseException:
         queue.cancel_join_thread()  # a killed worker may hold the lock of the queue for ever
         raise
@@ -102,7 +110,11 @@ Item = tuple[TrainingRun, Path, Path | None]
 
 
 def _execute_in_order(
-    pool: ProcessPoolExecutor, todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], stack: int
+    pool: ProcessPoolExecutor,
+    todo: list[tuple[TrainingRun, Path]],
+    folders: dict[str, Path],
+    stack: int,
+    text_workers: int,
 ) -> None:
     """Submit each run once the run it continues is finished.
 
@@ -127,7 +139,7 @@ def _execute_in_order(
                 waiting.remove((run, folder))
                 ready.append((run, folder, folders[prefix] if prefix else None))
         for items in _stacks(ready, stack):
-            futures[pool.submit(processes.call, _work, items)] = items
+            futures[pool.submit(processes.call, _work, items, text_workers)] = items
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             items = futures.pop(future)
             _check(future, ", ".join(run.name for run, *_ in items))
@@ -170,7 +182,7 @@ def _initialize(queue: Queue) -> None:
     _worker_queue = queue
 
 
-def _work(items: list[Item]) -> None:
+def _work(items: list[Item], text_workers: int) -> None:
     """Train a run, or several in a stack."""
     queue = _worker_queue
     assert queue is not None  # `_initialize` ran in this process.
@@ -184,11 +196,11 @@ def _work(items: list[Item]) -> None:
             files.remove_temporary(folder)
         # Another command may have trained it since this one started.
         missing = [item for item in items if read_finished(*item[:2]) is None]
-        if len(missing) == 1:
+        if missing and missing[0][0].is_stackable:
+            execute_stack(missing, report, text_workers)
+        elif missing:
             run, folder, start = missing[0]
             execute(run, folder, functools.partial(report, run), start)
-        elif missing:
-            execute_stack(missing, report)
 
 
 def _show_progress(queue: Queue, runs: list[TrainingRun]) -> None:

@@ -16,6 +16,7 @@ from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
 from replication.collect.training import corpora, loop, organism
 from replication.collect.training import public as public_bases
+from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
@@ -175,17 +176,25 @@ def execute(
 
 
 def execute_stack(
-    items: Sequence[tuple[TrainingRun, Path, Path | None]], report: Callable[[TrainingRun, loop.Progress], None]
+    items: Sequence[tuple[TrainingRun, Path, Path | None]],
+    report: Callable[[TrainingRun, loop.Progress], None],
+    n_processes: int = 0,
 ) -> None:
     """Do what `execute` does for runs of one shape whose phases are all supervised, in one stack.
 
     items : run, folder and start of each. Each run is saved as soon as it is trained. Energy is not recorded: the
         meter's counter is that of all runs together.
+    n_processes : others that make the texts.
     """
     jobs = [_job(*item) for item in items]
-    for number, trained in loop.train_stack(jobs, lambda number, progress: report(items[number][0], progress)):
-        run, folder, _ = items[number]
-        _saved(run, folder, jobs[number], trained)
+
+    def report_of(number: int, progress: loop.Progress) -> None:
+        report(items[number][0], progress)
+
+    with processes_for_texts(n_processes) as ahead:
+        for number, trained in loop.train_stack(jobs, report_of, ahead):
+            run, folder, _ = items[number]
+            _saved(run, folder, jobs[number], trained)
 
 
 def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
