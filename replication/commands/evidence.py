@@ -32,6 +32,8 @@ COLUMNS = {
     "run_spreads": "paper benchmark model training level runs sd_points certainty",
     "tuned_pairs": "agent base benchmark agent_percent base_percent n_tasks domain certainty",
     "independent_tests": "comparator benchmark role metric unit value comparator_value n_tasks certainty",
+    "outcome_facts": "benchmark statistic arm_a arm_b relation n_values n_tasks value low high limits note",
+    "task_groups": "benchmark group n_tasks certainty",
 }
 """Columns that are printed of each table; the files have all."""
 

@@ -1,0 +1,56 @@
+"""What a verdict on the published table says about the assumptions that others' results suggest; it decides nothing."""
+
+from typing import NamedTuple
+
+from replication.analyse import empirical
+from replication.analyse.rules.data import StudyData
+from replication.analyse.table_audit import TableAudit
+from replication.records import Json
+from replication.text import correlation, interval, percent
+
+
+class Note(NamedTuple):
+    """An addition to a verdict."""
+
+    text: str
+    """Of the reason, from its separator on; empty where the study has no observed values."""
+    criteria: dict[str, Json]
+
+
+NOTHING = Note("", {})
+
+
+def family_note(audit: TableAudit, data: StudyData) -> Note:
+    """Count the cells in which all rows are above 0 together at observed icc and rho, and with tasks in repositories."""
+    if data.observed is None:
+        return NOTHING
+    found, half = empirical.examine(audit, data.observed), audit.grid.alpha / 2
+    icc, rho, group_icc = (found.ranges[name] for name in ("icc", "rho", "group_icc"))
+    at_median = found.grouped_family[found.grouped_family["group_icc"] == group_icc.median]
+    cells, grouped = found.cells["iut_p"] <= half, at_median["iut_p"] <= half
+    text = (
+        f"; at icc {correlation(icc.low)} to {correlation(icc.high)} and rho {correlation(rho.low)} to "
+        f"{correlation(rho.high)}, as in public results per task, in {int(cells.sum())} of {len(cells)} cells; for tasks of "
+        f"other repositories in {int(grouped.sum())} of {len(grouped)}"
+    )
+    criteria: dict[str, Json] = {
+        "icc": list(icc), "rho": list(rho), "group_icc": list(group_icc),
+        "cells": found.cells.drop(columns="target").to_dict("records"),
+        "groups": found.grouped_family.to_dict("records"), "rows_in_groups": found.grouped.to_dict("records"),
+        "training_runs": found.checkpoints.to_dict("records"),
+    }  # fmt: skip
+    return Note(text, {"observed": criteria})
+
+
+def mean_note(audit: TableAudit, data: StudyData) -> Note:
+    """Give the mean of the rows for T3 at the SD between training runs that other papers print."""
+    if data.observed is None:
+        return NOTHING
+    table = empirical.checkpoints(audit, data.observed.spreads)
+    at = table[table["which"] == "median"].iloc[0]
+    separate, shared = (interval(at["mean"], at[f"{n}_low"], at[f"{n}_high"]) for n in ("separate", "shared"))
+    text = (
+        f"; at an SD of {percent(at['tau'])} points, the median of {at['n']} published ones, the mean would be {separate} "
+        f"points if a training run moves each benchmark on its own, and {shared} if it moves all alike"
+    )
+    return Note(text, {"training_runs": table.to_dict("records")})
