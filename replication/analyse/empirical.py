@@ -144,11 +144,18 @@ def checkpoints(audit: TableAudit, spreads: pd.DataFrame) -> pd.DataFrame:
     rows, settings = audit.rows, audit.settings
     point = {"icc": settings.icc, "rho": settings.rho}
     n, mean = len(rows), float((rows["p_b"] - rows["p_a"]).mean())
-    own = float((standard_errors(rows, **point) ** 2).sum()) / n**2
+    own = float((standard_errors(rows, icc=settings.icc, rho=settings.rho) ** 2).sum()) / n**2
     table = []
     for which, tau in (("lowest", sds.min()), ("median", sds.median()), ("highest", sds.max())):
         curve = families.tipping_curve(rows, [float(tau)], **point, alpha=audit.grid.alpha).iloc[0]
-        cell = {"which": which, "tau": float(tau), "n": len(sds), **{k: curve[k] for k in ("n_raw", "n_holm", "iut_p")}}
+        cell = {
+            "which": which,
+            "tau": float(tau),
+            "n": len(sds),
+            "n_raw": int(curve["n_raw"]),
+            "n_holm": int(curve["n_holm"]),
+            "iut_p": float(curve["iut_p"]),
+        }
         for name, variance in (("separate", own + 2 * tau**2 / n), ("shared", own + 2 * tau**2)):
             half = float(normal_ppf((1 + audit.level) / 2)) * math.sqrt(variance)
             cell |= {f"{name}_low": mean - half, f"{name}_high": mean + half}

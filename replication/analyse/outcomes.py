@@ -1,4 +1,4 @@
-"""Scores per task and trial in, the numbers of `evidence/outcome_facts.csv` out: icc, rho, and the icc of groups of tasks."""
+"""Scores per task in, the numbers of `evidence/outcome_facts.csv` out: icc, rho and the icc of groups of tasks."""
 
 from itertools import combinations
 from pathlib import Path
@@ -49,7 +49,9 @@ def derive(table: pd.DataFrame) -> pd.DataFrame:
     for (a, first), (b, second) in combinations(arms.items(), 2):
         rows += _of_pair(a, b, first, second)
     if not rows:
-        raise AnalysisError("nothing can be derived: each arm needs several trials of its tasks, or two arms shared tasks.")
+        raise AnalysisError(
+            "nothing can be derived: each arm needs several trials of its tasks, or two arms shared tasks."
+        )
     return pd.DataFrame(rows, columns=["statistic", "arm_a", "arm_b", "n_tasks", "trials", "value"])
 
 
@@ -69,9 +71,7 @@ def _of_pair(a: str, b: str, first: pd.DataFrame, second: pd.DataFrame) -> list[
     means = [part.groupby("task")["score"].mean().loc[shared] for part in (x, y)]
     rows = []
     if min(len(x), len(y)) > len(shared):
-        rows.append(
-            {"statistic": "rho", "value": latent_correlation(x["score"], x["task"], y["score"], y["task"])}
-        )
+        rows.append({"statistic": "rho", "value": latent_correlation(x["score"], x["task"], y["score"], y["task"])})
     if all(mean.std() > 0 for mean in means):
         rows.append({"statistic": "outcome_correlation", "value": float(np.corrcoef(*means)[0, 1])})
     if "group" in x:

@@ -47,6 +47,6 @@ from replication.analyse.evidence.tables import (
 
 __all__ = [
     "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_facts",
-    "load_general", "load_groups", "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests", "load_tuned_pairs",
-    "load_unspecified", "load_world_models",
+    "load_general", "load_groups", "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests",
+    "load_tuned_pairs", "load_unspecified", "load_world_models",
 ]  # fmt: skip

@@ -74,7 +74,9 @@ def load_facts(source: Path | TextTable = FOLDER / "outcome_facts.csv") -> pd.Da
         )
     outside = (table["low"] > table["value"]) | (table["high"] < table["value"])
     if outside.any():
-        raise EvidenceError(f"{name_of(source)}, row {line_of(outside)}, column `value`: must lie from `low` to `high`.")
+        raise EvidenceError(
+            f"{name_of(source)}, row {line_of(outside)}, column `value`: must lie from `low` to `high`."
+        )
     return table
 
 

@@ -34,9 +34,10 @@ def family_note(audit: TableAudit, data: StudyData) -> Note:
         f"other repositories in {int(grouped.sum())} of {len(grouped)}"
     )
     criteria: dict[str, Json] = {
-        "icc": list(icc), "rho": list(rho), "group_icc": list(group_icc),
-        "cells": found.cells.drop(columns="target").to_dict("records"),
-        "groups": found.grouped_family.to_dict("records"), "rows_in_groups": found.grouped.to_dict("records"),
+        "icc": icc._asdict(), "rho": rho._asdict(), "group_icc": group_icc._asdict(),
+        "cells": found.cells[["icc", "rho", "n_raw", "n_holm", "iut_p"]].to_dict("records"),
+        "other_groups": {"group_icc": group_icc.median, "n_cells": len(grouped), "n_established": int(grouped.sum()),
+                         "smallest_iut_p": float(at_median["iut_p"].min())},
         "training_runs": found.checkpoints.to_dict("records"),
     }  # fmt: skip
     return Note(text, {"observed": criteria})

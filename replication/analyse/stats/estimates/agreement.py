@@ -1,8 +1,8 @@
 """How much scores agree: over repeated trials of a task, within groups of tasks, and between two arms over tasks.
 
-One-way random-effects analysis of variance with groups of unequal size (Searle, Casella & McCulloch 1992, ch. 3): scores as
-they are, binary or not. With tasks as groups of trials its intraclass correlation is the `icc` of `printed.audit_model`; with
-repositories as groups of tasks it is what a design effect needs. Not covered: groups in groups; effects of single runs.
+One-way random-effects analysis of variance with groups of unequal size (Searle, Casella & McCulloch 1992, ch. 3): scores
+as they are, binary or not. With tasks as groups of trials its intraclass correlation is the `icc` of `printed.audit_model`;
+with repositories as groups of tasks it is what a design effect needs. Not covered: groups in groups; effects of single runs.
 """
 
 import math
@@ -60,7 +60,7 @@ def latent_correlation(scores_a: ArrayLike, tasks_a: ArrayLike, scores_b: ArrayL
     if not np.array_equal(np.unique(np.asarray(tasks_a)), np.unique(np.asarray(tasks_b))):
         raise AnalysisError("a correlation over tasks needs the same tasks in both arms; leave the others out.")
     means = [np.bincount(code, weights=scores) / np.bincount(code) for scores, code in ((a, code_a), (b, code_b))]
-    covariance = float(np.cov(*means)[0, 1])
+    covariance = float(np.cov(np.stack(means))[0, 1])
     variances = [one_way(scores, code).between for scores, code in ((a, code_a), (b, code_b))]
     return covariance / math.sqrt(math.prod(variances)) if min(variances) > 0 else math.nan
 
@@ -91,7 +91,9 @@ def implied_icc(means: ArrayLike, sds: ArrayLike, n_tasks: ArrayLike) -> float:
     """
     means, sds, n_tasks = (np.asarray(x, float) for x in (means, sds, n_tasks))
     if means.ndim != 1 or means.shape != sds.shape or means.shape != n_tasks.shape or means.size == 0:
-        raise AnalysisError(f"need as many means, SDs and task counts; got {means.size}, {sds.size} and {n_tasks.size}.")
+        raise AnalysisError(
+            f"need as many means, SDs and task counts; got {means.size}, {sds.size} and {n_tasks.size}."
+        )
     noise, most = float((n_tasks * sds**2).sum()), float((means * (1 - means)).sum())
     if not most > 0:
         raise AnalysisError("scores that are all 0 or 1 have no variance to compare an SD with; leave them out.")
@@ -104,5 +106,7 @@ def _checked(scores: ArrayLike, groups: ArrayLike) -> tuple[NDArray[np.float64],
         raise AnalysisError(f"need as many scores as groups, both (n,); got {scores.shape} and {groups.shape}.")
     missing = int((~np.isfinite(scores)).sum())
     if missing:
-        raise AnalysisError(f"{missing} of {scores.size} scores are missing or infinite; leave them out, or score them.")
+        raise AnalysisError(
+            f"{missing} of {scores.size} scores are missing or infinite; leave them out, or score them."
+        )
     return scores, np.unique(groups, return_inverse=True)[1]

@@ -101,5 +101,7 @@ def _degrees_of_freedom(rows: pd.DataFrame, sizes: Sizes) -> NDArray[np.float64]
     """Return one fewer than the groups of each row; infinity, the normal distribution, for a row without groups."""
     few = [name for name, of_groups in sizes.items() if len(of_groups) < 2]
     if few:
-        raise AnalysisError(f"a standard error over groups needs at least 2 of them; {few[0]} has {len(sizes[few[0]])}.")
+        raise AnalysisError(
+            f"a standard error over groups needs at least 2 of them; {few[0]} has {len(sizes[few[0]])}."
+        )
     return np.array([len(sizes[name]) - 1.0 if name in sizes else np.inf for name in rows["benchmark"]])
