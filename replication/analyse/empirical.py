@@ -31,12 +31,12 @@ class Observed(NamedTuple):
 
 
 NAMES = {
-    "icc": "icc, agents",
-    "rho": "rho, two models in one scaffold",
-    "rho_any": "rho, any two agents",
-    "group_icc": "icc of repositories, differences below 10 points",
-    "group_icc_any": "icc of repositories, any two models",
-    "group_se_ratio": "standard error with repositories as clusters, over that without",
+    "icc": "icc, agents on Terminal-Bench-Core",
+    "rho": "rho, two models in one scaffold there",
+    "rho_any": "rho, any two agents there",
+    "group_icc": "icc of repositories, SWE-bench Pro, two models within 10 points",
+    "group_icc_any": "icc of repositories, any two models there",
+    "group_se_ratio": "standard error with repositories as clusters over that without, any two",
 }
 """What the observed ranges are called in tables."""
 

@@ -19,6 +19,7 @@ def observed(e: Empirical, audit: TableAudit) -> dict[str, Json]:
     at_median = e.grouped_family[e.grouped_family["group_icc"] == group_icc.median]
     inside = e.cells["iut_p"] <= half
     grid = audit.claimed_family().query("target == 'T2'")
+    names = dict(zip(audit.rows["benchmark"], audit.rows["name"], strict=True))
     runs = e.facts[e.facts["statistic"] == "run_variance_ratio"].iloc[0]
     return {
         "ranges": [
@@ -41,7 +42,7 @@ def observed(e: Empirical, audit: TableAudit) -> dict[str, Json]:
             ],
         },
         "run_sds": [
-            {"benchmark": row.benchmark.replace("_", " "), "n": int(row.n), "sd": percent(row.sd),
+            {"benchmark": names.get(row.benchmark, row.benchmark.replace("_", " ")), "n": int(row.n), "sd": percent(row.sd),
              "icc": correlation(row.implied_icc), "assumed": f"{percent(row.assumed_low)} to {percent(row.assumed_high)}"}
             for row in e.run_sds.itertuples()
         ],
