@@ -1,6 +1,7 @@
 """The training loop: phases with an objective each, Muon and AdamW, resumable to the same final weights."""
 
 import copy
+import functools
 import io
 import itertools
 import time
@@ -23,6 +24,9 @@ from replication.records import Json, stable_seed
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+    from replication.collect.training.ahead import Ahead
+    from replication.collect.training.stacked import Slot, Stack
 
 
 STATE_VERSION = 2
@@ -66,20 +70,26 @@ class TrainingConfig:
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
     implementation: str = field(default="transformers", metadata={"omit_default": True})
-    """Of supervised steps: transformers, or `written_out` (float32 on a CPU): faster, other roundings; see qwen3.py."""
+    """Of supervised steps: transformers, or, faster and with other roundings, `written_out` (float32 on a CPU; see
+    qwen3.py) or `stacked` (several runs at once, for GPUs; see stacked.py)."""
     optimizer: str = field(default="muon", metadata={"omit_default": True})
     """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
     threads: int = field(default=1, metadata={"omit_default": True})
     """CPU threads: another number gives sums of another order."""
 
     def __post_init__(self) -> None:
-        """Reject what the written-out implementation cannot do."""
-        is_other = self.compile or self.precision != "float32" or self.optimizer != "muon"
-        if self.implementation == "written_out" and is_other:
+        """Reject what an implementation cannot do."""
+        is_other = self.compile or self.optimizer != "muon"
+        if self.implementation == "written_out" and (is_other or self.precision != "float32"):
             raise ConfigError(
                 f"`training.implementation` is `written_out`, which computes in float32 with Muon and is not compiled; got "
                 f"precision {self.precision}, optimizer {self.optimizer}, compile {self.compile}. Use "
                 f"`training.implementation=transformers`."
+            )
+        if self.implementation == "stacked" and is_other:
+            raise ConfigError(
+                f"`training.implementation` is `stacked`, which has Muon and is not compiled; got optimizer "
+                f"{self.optimizer}, compile {self.compile}. Use `training.implementation=transformers`."
             )
 
 
@@ -129,6 +139,16 @@ class Start(NamedTuple):
     trained: Trained
 
 
+class Job(NamedTuple):
+    """A model to train in place, in a stack with others."""
+
+    model: "Qwen3ForCausalLM"
+    tokenizer: "PreTrainedTokenizerFast"
+    curriculum: Curriculum
+    state_file: Path
+    start: Start | None = None
+
+
 def train(
     model: "Qwen3ForCausalLM",
     tokenizer: "PreTrainedTokenizerFast",
@@ -146,43 +166,144 @@ def train(
 
     energy : reads an energy meter, joules; returns None without one.
     """
-    phases, recipe = curriculum.phases, curriculum.recipe
-    n_completed, before = start or Start(0, UNTRAINED)
-    run = _Run(model, tokenizer, curriculum, before, energy)
-    state = _load_state(state_file)
-    if state is not None and state["phase"] < n_completed:
-        state = None  # the start has completed more phases than the interrupted run
-    first = n_completed if state is None else state["phase"]
+    job, recipe = Job(model, tokenizer, curriculum, state_file, start), curriculum.recipe
+    slot = _stack([model], recipe).slots[0] if recipe.implementation == "stacked" else None
+    course = _Course(job, energy, slot)
     model.train()
     if recipe.compile:
         model.model.compile(dynamic=True)
-    # Budgets accumulate: the overshoot of one phase is charged to the next, so the sum is exact to within one step.
-    token_flops = 6.0 * flop_counter(model).n_parameters
-    ends = list(itertools.accumulate(token_flops * phase.n_tokens for phase in phases))
-    total = sum(phase.n_tokens for phase in phases)
-    for number in range(first, len(phases)):
-        run.begin(number)
-        if state is not None:
-            run.restore(state)
-            state = None
-        steps = run.steps()
-        saved_at = run.clock = time.monotonic()
-        try:
-            while run.flops < ends[number]:
-                share = (run.flops - run.start_flops) / (ends[number] - run.start_flops)
+    try:
+        while not course.is_done:
+            steps, number = course.run.steps(), course.run.number
+            while not course.is_done and course.run.number == number:
                 with processes.signals_deferred():  # half a step cannot be saved
-                    run.take(steps, phases[number].lr * _schedule(share, recipe))
-                if run.shown is not None:
-                    report(Progress(phases[number].name, min(total, round(run.flops / token_flops)), run.shown))
-                if run.clock - saved_at > recipe.save_every_s:
-                    saved_at = run.clock
-                    _save_state(state_file, run.state())
-        except KeyboardInterrupt:
-            _save_state(state_file, run.state())
-            raise
-        run.finish()
+                    course.run.take(steps, course.rate())
+                course.after_step(report)
+    except KeyboardInterrupt:
+        course.save()
+        raise
     model.eval()
-    return run.trained()
+    return course.run.trained()
+
+
+def train_stack(
+    jobs: Sequence[Job],
+    report: Callable[[int, Progress], None] = lambda number, progress: None,
+    ahead: "Ahead | None" = None,
+) -> Iterator[tuple[int, Trained]]:
+    """Train models of one shape side by side in one stack; yields number and costs of each as it is trained.
+
+    Every run has its own texts, rates and number of steps, and its own state file; all phases are supervised. Seconds of
+    a step are divided among the runs that take it.
+
+    ahead : makes their texts.
+    """
+    stack = _stack([job.model for job in jobs], jobs[0].curriculum.recipe)
+    courses = [_Course(job, lambda: None, slot) for job, slot in zip(jobs, stack.slots, strict=True)]
+    texts = [_Texts(course.run, ahead) for course in courses]
+    left = set(range(len(jobs)))
+    try:
+        while left:
+            for number in [number for number in sorted(left) if courses[number].is_done]:
+                left.remove(number)
+                jobs[number].model.eval()
+                yield number, courses[number].run.trained()
+            if not left:
+                return
+            with processes.signals_deferred():
+                _step_together(stack, courses, texts, left)
+            for number in left:
+                courses[number].after_step(functools.partial(report, number))
+    except KeyboardInterrupt:
+        for number in left:
+            courses[number].save()
+        raise
+
+
+def _step_together(stack: "Stack", courses: "list[_Course]", texts: "list[_Texts]", left: set[int]) -> None:
+    """Take one step of the runs that are left."""
+    batches = [next(texts[number]) if number in left else None for number in range(len(courses))]
+    rates = {number: courses[number].rate() for number in left}
+    for number, rate in rates.items():
+        courses[number].run.set_rate(rate)
+    losses = stack.step(batches)
+    for number, rate in rates.items():
+        batch = batches[number]
+        assert batch is not None  # of a run that is left
+        courses[number].run.record(stack.slots[number].result(losses[number], batch), rate, 1 / len(left))
+
+
+def _stack(models: "list[Qwen3ForCausalLM]", recipe: TrainingConfig) -> "Stack":
+    from replication.collect.training.stacked import Stack
+
+    return Stack(models, recipe.weight_decay, recipe.clip, recipe.precision)
+
+
+class _Course:
+    """A training run on its way through its phases: where it stands, its rate, and its saved state."""
+
+    def __init__(self, job: Job, energy: Callable[[], float | None], slot: "Slot | None") -> None:
+        n_completed, before = job.start or Start(0, UNTRAINED)
+        self._phases, self._recipe, self._file = job.curriculum.phases, job.curriculum.recipe, job.state_file
+        self.run = _Run(job.model, job.tokenizer, job.curriculum, before, energy, slot)
+        state = _load_state(job.state_file)
+        if state is not None and state["phase"] < n_completed:
+            state = None  # the start has completed more phases than the interrupted run
+        # Budgets accumulate: the overshoot of one phase is charged to the next, so the sum is exact to within one step.
+        self._token_flops = 6.0 * flop_counter(job.model).n_parameters
+        self._ends = list(itertools.accumulate(self._token_flops * phase.n_tokens for phase in self._phases))
+        self._total = sum(phase.n_tokens for phase in self._phases)
+        self._saved_at = self.run.clock = time.monotonic()
+        self.is_done = False
+        self._begin(n_completed if state is None else state["phase"], state)
+
+    def _begin(self, number: int, state: dict[str, Any] | None = None) -> None:
+        """Enter this phase, or the next one with a budget left."""
+        self.is_done = number >= len(self._phases)
+        if self.is_done:
+            return
+        self.run.begin(number)
+        if state is not None:
+            self.run.restore(state)
+        if self.run.flops >= self._ends[number]:
+            self.run.finish()
+            self._begin(number + 1)
+        self.run.clock = time.monotonic()
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step."""
+        number, run = self.run.number, self.run
+        share = (run.flops - run.start_flops) / (self._ends[number] - run.start_flops)
+        return self._phases[number].lr * _schedule(share, self._recipe)
+
+    def after_step(self, report: Callable[[Progress], None]) -> None:
+        """Report, save the state when it is time, and enter the next phase at the end of one."""
+        run = self.run
+        if run.shown is not None:
+            spent = min(self._total, round(run.flops / self._token_flops))
+            report(Progress(self._phases[run.number].name, spent, run.shown))
+        if run.clock - self._saved_at > self._recipe.save_every_s:
+            self._saved_at = run.clock
+            self.save()
+        if run.flops >= self._ends[run.number]:
+            run.finish()
+            self._begin(run.number + 1)
+
+    def save(self) -> None:
+        """Save the state, from which the next process goes on."""
+        _save_state(self._file, self.run.state())
+
+
+class _Texts:
+    """Batches of a run's current phase."""
+
+    def __init__(self, run: "_Run", ahead: "Ahead | None") -> None:
+        self._run, self._ahead, self._number = run, ahead, -1
+
+    def __next__(self) -> "supervised.Batch":
+        if self._run.number != self._number:
+            self._number, self._stream = self._run.number, self._run.batches(self._ahead)
+        return next(self._stream)
 
 
 def _schedule(share: float, recipe: TrainingConfig) -> float:
@@ -214,7 +335,9 @@ class _Run:
         curriculum: Curriculum,
         before: Trained,
         energy: Callable[[], float | None],
+        slot: "Slot | None" = None,
     ) -> None:
+        self._slot = slot
         self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
         self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
         self.joules, self.curve, self.documents = before.joules, list(before.curve), list(before.documents)
@@ -232,15 +355,19 @@ class _Run:
         self.counts: Counts = {}
         self.documents.append(self.counts)
         recipe = self.curriculum.recipe
-        written_out = recipe.implementation == "written_out" and self.phase.rl is None
-        self.written_out = WrittenOut(self.model, recipe.weight_decay, recipe.clip) if written_out else None
-        self.optimizers = self.written_out.optimizers if self.written_out else _optimizers(self.model, recipe)
+        self.fast: WrittenOut | Slot | None = None
+        """What takes the steps of a supervised phase in place of transformers."""
+        if self.phase.rl is None and recipe.implementation == "written_out":
+            self.fast = WrittenOut(self.model, recipe.weight_decay, recipe.clip)
+        elif self.phase.rl is None and self._slot is not None:
+            self.fast = self._slot.anew()
+        self.optimizers = self.fast.optimizers if self.fast else _optimizers(self.model, recipe)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if self.phase.rl else None
 
     def finish(self) -> None:
         """Give the model the weights of now."""
-        if self.written_out:
-            self.written_out.write()
+        if self.fast:
+            self.fast.write()
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes; `torch.save` can write it."""
@@ -258,8 +385,8 @@ class _Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Return to a saved state within the current phase."""
         self.model.load_state_dict(state["model"])
-        if self.written_out:
-            self.written_out.read()
+        if self.fast:
+            self.fast.read()
         if self.reference:
             self.reference.load_state_dict(state["reference"])
         muon, adamw = self.optimizers
@@ -278,19 +405,23 @@ class _Run:
         muon.lr = rate
         adamw.param_groups[0]["lr"] = rate * self.curriculum.recipe.adam_share
 
+    def batches(self, ahead: "Ahead | None" = None) -> "Iterator[supervised.Batch]":
+        """Continue the texts of the current, supervised, phase after its first `n_steps` steps."""
+        recipe = self.curriculum.recipe
+        stream = supervised.batches(
+            cast(Corpus, self.phase.corpus),  # a phase without `rl` has a corpus of documents
+            self.phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context, tokenizer=self.tokenizer,
+            seed=self.curriculum.training_seed, counts=self.counts, ahead=ahead,
+        )  # fmt: skip
+        return itertools.islice(stream, self.n_steps, None)
+
     def steps(self) -> Iterator[StepResult]:
         """Continue the current phase after its first `n_steps` steps; each `next` makes one step."""
         phase, recipe, seed = self.phase, self.curriculum.recipe, self.curriculum.training_seed
+        if phase.rl is None and self.fast:
+            return self.fast.learn(self.batches())
         if phase.rl is None:
-            documents = cast(Corpus, phase.corpus)  # a phase without `rl` has a corpus of documents
-            stream = supervised.batches(
-                documents, phase.name, batch_tokens=recipe.batch_tokens, context=recipe.context,
-                tokenizer=self.tokenizer, seed=seed, counts=self.counts,
-            )  # fmt: skip
-            stream = itertools.islice(stream, self.n_steps, None)
-            if self.written_out:
-                return self.written_out.learn(stream)
-            return supervised.learn(self.model, stream, recipe.precision, self._update)
+            return supervised.learn(self.model, self.batches(), recipe.precision, self._update)
         assert self.reference is not None  # `begin` creates one for every phase with `rl`
         predictions = cast(Predictions, phase.corpus)  # a phase with `rl` has a corpus of predictions
         prompts = enumerate(
@@ -307,10 +438,13 @@ class _Run:
         self.set_rate(rate)
         self.record(next(steps), rate)
 
-    def record(self, step: StepResult, rate: float) -> None:
-        """Add the costs of a step and its row of the curve."""
+    def record(self, step: StepResult, rate: float, share: float = 1.0) -> None:
+        """Add the costs of a step and its row of the curve.
+
+        share : of the seconds since the last step.
+        """
         now = time.monotonic()
-        self.wall_s += now - self.clock
+        self.wall_s += share * (now - self.clock)
         self.clock = now
         self.n_steps += 1
         self.n_tokens += step.n_tokens
@@ -355,7 +489,7 @@ class _Run:
 
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.curriculum.recipe.clip)
-        for optimizer in self.optimizers:
+        for optimizer in cast("tuple[Muon, torch.optim.AdamW]", self.optimizers):  # those of `_optimizers`
             optimizer.step()
         self.model.zero_grad()
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
 from replication.collect.training import corpora, loop, organism
 from replication.collect.training import public as public_bases
+from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
@@ -95,6 +96,11 @@ class TrainingRun:
         """Readable and unique: arm, scale, seed, identity."""
         return f"{self.arm}-{self.scale}-s{self.training_seed}-{self.identity}"
 
+    @property
+    def is_stackable(self) -> bool:
+        """Whether the run can be trained in a stack with others of its shape."""
+        return self.recipe.implementation == "stacked" and all(phase.rl is None for phase in self.phases)
+
     def longest_prefix(self, identities: Container[str]) -> str | None:
         """Return the longest of the given identities whose phases are the first ones of this run, or None."""
         shorter = (replace(self, phases=self.phases[:n]).identity for n in range(len(self.phases) - 1, 0, -1))
@@ -161,6 +167,38 @@ def execute(
     start : folder of a finished run whose phases are the first ones of this run; these are not trained again. Weights
         and recorded costs are the same as without `start`.
     """
+    job = _job(run, folder, start)
+    trained = loop.train(
+        job.model, job.tokenizer, job.curriculum, job.state_file, report=report, energy=_meter(run.device),
+        start=job.start,
+    )  # fmt: skip
+    return _saved(run, folder, job, trained)
+
+
+def execute_stack(
+    items: Sequence[tuple[TrainingRun, Path, Path | None]],
+    report: Callable[[TrainingRun, loop.Progress], None],
+    n_processes: int = 0,
+) -> None:
+    """Do what `execute` does for runs of one shape whose phases are all supervised, in one stack.
+
+    items : run, folder and start of each. Each run is saved as soon as it is trained. Energy is not recorded: the
+        meter's counter is that of all runs together.
+    n_processes : others that make the texts.
+    """
+    jobs = [_job(*item) for item in items]
+
+    def report_of(number: int, progress: loop.Progress) -> None:
+        report(items[number][0], progress)
+
+    with processes_for_texts(n_processes) as ahead:
+        for number, trained in loop.train_stack(jobs, report_of, ahead):
+            run, folder, _ = items[number]
+            _saved(run, folder, jobs[number], trained)
+
+
+def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
+    """Load what a run starts from onto its device."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from transformers.utils import logging
@@ -175,31 +213,34 @@ def execute(
         recipe=run.recipe,
         training_seed=run.training_seed,
     )
+    organism.move(model, run.device)
     # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
-    organism.move(model, run.device)
-    trained = loop.train(
-        model, tokenizer, curriculum, state_file, report=report, energy=_meter(run.device),
-        start=_completed(start) if start else None,
-    )  # fmt: skip
-    organism.move(model, "cpu")
+    return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None)
+
+
+def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: loop.Trained) -> TrainingRecord:
+    """Save the checkpoint and the curve, and at last the record."""
+    import torch
+
+    organism.move(job.model, "cpu")
     if run.public:
-        public_bases.save(model, Path(str(run.base)), folder)
+        public_bases.save(job.model, Path(str(run.base)), folder)
     else:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        job.model.save_pretrained(folder)
+        job.tokenizer.save_pretrained(folder)
     _write_curve(folder / CURVE, trained)
+    n_parameters = organism.n_parameters(job.model)
     record = TrainingRecord(
         arm=run.arm, scale=run.scale, training_seed=run.training_seed, training_run=run.name, identity=run.identity,
-        n_parameters=organism.n_parameters(model), params_b=organism.n_parameters(model) / 1e9,
-        weights_sha256=weights_sha256(folder), n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens,
-        flops=trained.flops, wall_s=round(trained.wall_s, 1),
-        joules=None if trained.joules is None else round(trained.joules, 1),
+        n_parameters=n_parameters, params_b=n_parameters / 1e9, weights_sha256=weights_sha256(folder),
+        n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens, flops=trained.flops,
+        wall_s=round(trained.wall_s, 1), joules=None if trained.joules is None else round(trained.joules, 1),
         phases=tuple({name: value for name, value in _settings_of(p).items() if name != "benchmarks"} for p in run.phases),
         documents=tuple(trained.documents), torch=torch.__version__, device=run.device,
     )  # fmt: skip
     files.write_json(folder / RECORD, to_json(record))
-    state_file.unlink(missing_ok=True)
+    job.state_file.unlink(missing_ok=True)
     return record
 
 

@@ -45,7 +45,7 @@ def make_batch(shape, lengths, seed=0):
         inputs[i, :n] = rng.integers(1, shape.vocabulary, n)
         chosen = (np.arange(n) >= n * 2 // 3) | (rng.random(n) < 0.2)
         labels[i, :n] = np.where(chosen, inputs[i, :n], supervised.IGNORED)
-    return supervised.Batch(inputs, labels, sum(lengths))
+    return supervised.Batch(inputs, labels, sum(lengths), tuple(lengths))
 
 
 def tensors(batch):
