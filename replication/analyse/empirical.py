@@ -62,6 +62,8 @@ class Empirical(NamedTuple):
     """Rows with groups, at the settings' icc and rho, at the median and the largest observed icc of groups."""
     grouped_family: pd.DataFrame
     """All rows over the claim's grid at these."""
+    grouped_mean: pd.DataFrame
+    """The mean of the rows at these: group_icc, mean, low, high."""
     run_sds: pd.DataFrame
     """SD between evaluation runs per benchmark: n, n_tasks, sd (root mean square), implied_icc, and those that the audit
     takes over the grid, `assumed_low` and `assumed_high`."""
@@ -101,8 +103,7 @@ def ranges(facts: pd.DataFrame) -> dict[str, Range]:
 def examine(audit: TableAudit, observed: Observed) -> Empirical:
     """Audit the rows of a table under what others observed."""
     found, settings, alpha = ranges(observed.facts), audit.settings, audit.grid.alpha
-    sizes = {str(name): part["n_tasks"].tolist() for name, part in observed.groups.groupby("benchmark", sort=False)}
-    group_iccs = (found["group_icc"].median, found["group_icc"].high)
+    sizes, group_iccs = _sizes(observed), (found["group_icc"].median, found["group_icc"].high)
     grid = {"iccs": audit.grid.iccs, "rhos": sorted(set(audit.grid.rhos))}
     return Empirical(
         ranges=found, facts=observed.facts,
@@ -111,9 +112,24 @@ def examine(audit: TableAudit, observed: Observed) -> Empirical:
             audit.rows, sizes, group_iccs, icc=settings.icc, rho=settings.rho, level=audit.level
         ),
         grouped_family=groups.grouped_family(audit.rows, sizes, group_iccs, **grid, alpha=alpha),
-        run_sds=run_sds(observed.spreads, audit.grid.iccs),
+        grouped_mean=grouped_mean(audit, observed), run_sds=run_sds(observed.spreads, audit.grid.iccs),
         checkpoints=checkpoints(audit, observed.spreads),
     )  # fmt: skip
+
+
+def grouped_mean(audit: TableAudit, observed: Observed) -> pd.DataFrame:
+    """Average the rows for tasks of other groups, T2, at the settings' icc and rho; normal quantiles."""
+    rows, settings, found = audit.rows, audit.settings, ranges(observed.facts)["group_icc"]
+    mean, quantile, table = float((rows["p_b"] - rows["p_a"]).mean()), float(normal_ppf((1 + audit.level) / 2)), []
+    for group_icc in (found.median, found.high):
+        errors = groups.grouped_errors(rows, _sizes(observed), group_icc, icc=settings.icc, rho=settings.rho)
+        half = quantile * math.hypot(*errors) / len(rows)
+        table.append({"group_icc": group_icc, "mean": mean, "low": mean - half, "high": mean + half})
+    return pd.DataFrame(table)
+
+
+def _sizes(observed: Observed) -> dict[str, list[int]]:
+    return {str(name): part["n_tasks"].tolist() for name, part in observed.groups.groupby("benchmark", sort=False)}
 
 
 def run_sds(spreads: pd.DataFrame, iccs: tuple[float, ...]) -> pd.DataFrame:
@@ -168,6 +184,7 @@ def tables(e: Empirical) -> dict[str, pd.DataFrame]:
     found = pd.DataFrame([{"what": name, **value._asdict()} for name, value in e.ranges.items()])
     named = {
         "observed_ranges": found, "observed_cells": e.cells, "observed_groups": e.grouped,
-        "observed_groups_family": e.grouped_family, "observed_run_sds": e.run_sds, "observed_checkpoints": e.checkpoints,
+        "observed_groups_family": e.grouped_family, "observed_groups_mean": e.grouped_mean,
+        "observed_run_sds": e.run_sds, "observed_checkpoints": e.checkpoints,
     }  # fmt: skip
     return {name: table for name, table in named.items() if len(table)}

@@ -70,6 +70,16 @@ def test_median_spread_between_training_runs_by_hand():
     assert row["shared_low"] < 0 < row["separate_low"]
 
 
+def test_mean_for_tasks_of_other_repositories_by_hand():
+    # Verified: SE^2 3.7270e-4 at 3 runs, 6.7081e-4 at 1; + 6.7081e-4 x .012 x (129.2 - 1). Pro: 2.8114e-4, 5.0605e-4, and
+    # groups of 73.175 x 731/730. The mean of seven rows has the error 1.3217 points with independent tasks.
+    verified, pro = 3.7270e-4 + 6.7081e-4 * 0.012 * 128.2, 2.8114e-4 + 5.0605e-4 * 0.012 * 72.2756
+    assert (FOUND.grouped["se_grouped"].iloc[:2] ** 2).tolist() == pytest.approx([verified, pro], rel=1e-4)
+    row = FOUND.grouped_mean.iloc[0]
+    error = math.sqrt((7 * 0.013217) ** 2 - 3.7270e-4 - 2.8114e-4 + verified + pro) / 7
+    assert row["high"] - row["mean"] == pytest.approx(1.959964 * error, rel=1e-3)
+
+
 def test_spreads_between_evaluation_runs_are_compared_with_those_of_the_model():
     row = FOUND.run_sds.set_index("benchmark").loc["swe_bench_verified"]
     assert row["sd"] == pytest.approx(math.sqrt((0.01**2 + 0.018**2) / 2))
@@ -173,7 +183,10 @@ def test_verdicts_say_what_the_observed_values_would_make_of_them():
     verdicts = {(v.claim_id, v.target): v for v in decide([c for c in CLAIMS if c.id in ("P", "A1")], DATA)}
     p = verdicts["P", "T2"]
     assert p.outcome == "not_established" and p.criteria["observed"]["other_groups"]["n_established"] == 0
-    assert "in 6 of 9 cells; for tasks of other repositories in 0 of 28" in p.reason
+    assert (
+        "in 6 of 9 cells; for tasks of other repositories, at the median icc of repositories (0.012), in 0 of 28"
+        in p.reason
+    )
     assert "observed" not in verdicts["P", "T1"].criteria
     assert "at an SD of 3.6 points, the median of 36 published ones, the mean would be +8.2 [+3.7, +12.8]" in (
         verdicts["A1", "T3"].reason

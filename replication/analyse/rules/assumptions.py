@@ -6,7 +6,7 @@ from replication.analyse import empirical
 from replication.analyse.rules.data import StudyData
 from replication.analyse.table_audit import TableAudit
 from replication.records import Json
-from replication.text import correlation, interval, percent
+from replication.text import correlation, fixed, interval, percent
 
 
 class Note(NamedTuple):
@@ -31,7 +31,8 @@ def family_note(audit: TableAudit, data: StudyData) -> Note:
     text = (
         f"; at icc {correlation(icc.low)} to {correlation(icc.high)} and rho {correlation(rho.low)} to "
         f"{correlation(rho.high)}, as in public results per task, in {int(cells.sum())} of {len(cells)} cells; for tasks of "
-        f"other repositories in {int(grouped.sum())} of {len(grouped)}"
+        f"other repositories, at the median icc of repositories ({fixed(group_icc.median, 3)}), in {int(grouped.sum())} of "
+        f"{len(grouped)}"
     )
     criteria: dict[str, Json] = {
         "icc": icc._asdict(), "rho": rho._asdict(), "group_icc": group_icc._asdict(),
@@ -54,4 +55,8 @@ def mean_note(audit: TableAudit, data: StudyData) -> Note:
         f"; at an SD of {percent(at['tau'])} points, the median of {at['n']} published ones, the mean would be {separate} "
         f"points if a training run moves each benchmark on its own, and {shared} if it moves all alike"
     )
-    return Note(text, {"training_runs": table.to_dict("records")})
+    criteria: dict[str, Json] = {
+        "training_runs": table.to_dict("records"),
+        "other_groups": empirical.grouped_mean(audit, data.observed).to_dict("records"),
+    }
+    return Note(text, criteria)

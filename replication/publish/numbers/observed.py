@@ -35,6 +35,7 @@ def observed(e: Empirical, audit: TableAudit) -> dict[str, Json]:
         "groups": {
             "icc": fixed(group_icc.median, 3), "n": len(at_median), "n_established": int((at_median["iut_p"] <= half).sum()),
             "iut_p": p_value(float(at_median["iut_p"].min())),
+            "mean": interval(*e.grouped_mean.loc[0, ["mean", "low", "high"]]),
             "rows": [
                 {"name": row.name, "icc": fixed(row.group_icc, 3), "n_groups": int(row.n_groups),
                  "se": percent(row.se), "se_grouped": percent(row.se_grouped), "T2": interval(row.delta, row.low, row.high)}

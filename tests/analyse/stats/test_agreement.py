@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from replication.analyse.stats.design.components import intraclass
 from replication.analyse.stats.estimates.agreement import (
     design_effect,
     implied_icc,
@@ -20,9 +19,11 @@ TASKS = np.repeat(np.arange(4), 2)
 
 
 def test_groups_of_one_size_give_the_published_intraclass_correlation():
-    targets = np.repeat(np.arange(6), 4)
-    assert one_way(SHROUT_FLEISS.ravel(), targets).icc == pytest.approx(0.1657, abs=5e-5)  # Shrout & Fleiss 1979: .17
-    assert one_way(SHROUT_FLEISS.ravel(), targets).icc == pytest.approx(intraclass(SHROUT_FLEISS).icc_11, rel=1e-12)
+    # Shrout & Fleiss 1979, tables 2 and 3: MS between targets 11.24, within 6.26, ICC(1,1) .17.
+    found = one_way(SHROUT_FLEISS.ravel(), np.repeat(np.arange(6), 4))
+    assert found.icc == pytest.approx((11.2416667 - 6.2638889) / (11.2416667 + 3 * 6.2638889), rel=1e-7)
+    assert found.within == pytest.approx(6.26, abs=0.005)
+    assert 4 * found.between + found.within == pytest.approx(11.24, abs=0.005)
 
 
 def test_groups_of_unequal_size_by_hand():
@@ -45,8 +46,7 @@ def test_latent_correlation_by_hand():
     found = latent_correlation(A.ravel(), TASKS, B.ravel(), TASKS)
     assert found == pytest.approx((0.5625 / 3) / (1 / 6))
     # Spearman 1904: correlation of the means, .8182, over the reliability of the means of two, .7273 in both.
-    reliabilities = [intraclass(x).icc_1k for x in (A, B)]
-    assert found == pytest.approx(np.corrcoef(A.mean(1), B.mean(1))[0, 1] / np.sqrt(np.prod(reliabilities)))
+    assert found == pytest.approx((0.5625 / 0.6875) / (1 - 0.125 / (0.6875 * 2 / 3)))
 
 
 def test_order_of_rows_and_names_of_tasks_do_not_matter():

@@ -25,7 +25,7 @@ from replication.analyse.stats.printed.rows import (
 from replication.errors import AnalysisError
 
 Sizes = Mapping[str, Sequence[int]]
-"""Benchmark to the numbers of tasks of its groups."""
+"""Benchmark to the numbers of tasks of its groups; of a row with another number of tasks they are shares."""
 
 
 def grouped_errors(
@@ -38,12 +38,7 @@ def grouped_errors(
     """
     stated = standard_errors(rows, icc=icc, rho=rho)
     single = standard_errors(rows, icc=icc, rho=rho, k=1)
-    effect = np.array(
-        [
-            design_effect(max(group_icc, 0.0), weighted_size(sizes[name])) if name in sizes else 1.0
-            for name in rows["benchmark"]
-        ]
-    )
+    effect = np.array([design_effect(max(group_icc, 0.0), size) for size in _weighted_sizes(rows, sizes)])
     return np.asarray(np.sqrt(stated**2 + single**2 * (effect - 1)))
 
 
@@ -63,12 +58,13 @@ def grouped_rows(
     for group_icc in group_iccs:
         errors = grouped_errors(chosen, sizes, group_icc, icc=icc, rho=rho)
         p, half = t_sf(z_scores(deltas(chosen), errors), df), t_ppf((1 + level) / 2, df) * errors
+        ratio = np.divide(errors, plain, out=np.full(len(chosen), np.nan), where=plain > 0)
         tables.append(
             {
                 **labels(chosen), "group_icc": group_icc, "n_groups": (df + 1).astype(int),
-                "weighted_size": [weighted_size(sizes[name]) for name in chosen["benchmark"]],
-                "delta": deltas(chosen), "se": plain, "se_grouped": errors, "ratio": errors / plain, "p_one_sided": p,
-                "p_two_sided": 2 * np.minimum(p, 1 - p), "low": deltas(chosen) - half, "high": deltas(chosen) + half,
+                "weighted_size": _weighted_sizes(chosen, sizes), "delta": deltas(chosen), "se": plain,
+                "se_grouped": errors, "ratio": ratio, "p_one_sided": p, "p_two_sided": 2 * np.minimum(p, 1 - p),
+                "low": deltas(chosen) - half, "high": deltas(chosen) + half,
             }
         )  # fmt: skip
     return stacked(tables)
@@ -95,6 +91,14 @@ def grouped_family(
         cell = {"group_icc": group_icc, "icc": icc, "rho": rho} | counts(p, alpha=alpha)._asdict()
         cells.append(cell | {"weakest": names[int(p.argmax())]})
     return pd.DataFrame(cells)
+
+
+def _weighted_sizes(rows: pd.DataFrame, sizes: Sizes) -> list[float]:
+    """Return the mean size of the group that a task is in, per row; 1 for a row without groups."""
+    return [
+        max(weighted_size(sizes[name]) * n / sum(sizes[name]), 1.0) if name in sizes else 1.0
+        for name, n in zip(rows["benchmark"], rows["n"], strict=True)
+    ]
 
 
 def _degrees_of_freedom(rows: pd.DataFrame, sizes: Sizes) -> NDArray[np.float64]:

@@ -49,6 +49,16 @@ def test_family_without_groups_is_that_of_the_audit():
     assert with_groups["weakest"] == "A" and with_groups["iut_p"] > plain["iut_p"].iloc[1]
 
 
+def test_row_of_half_the_tasks_has_groups_of_half_the_size():
+    half = groups.grouped_rows(ROWS.assign(n=[5, 200]), SIZES, [0.05], **POINT).iloc[0]
+    assert half["weighted_size"] == pytest.approx(1.5)
+
+
+def test_row_without_variance_has_no_ratio():
+    row = groups.grouped_rows(ROWS.assign(p_a=[0.0, 0.3], p_b=[1.0, 0.5]), SIZES, [0.05], **POINT).iloc[0]
+    assert np.isnan(row["ratio"]) and row["se_grouped"] == 0 and row["p_one_sided"] == 0
+
+
 def test_a_single_group_is_refused():
     with pytest.raises(AnalysisError, match="at least 2 of them; a has 1"):
         groups.grouped_rows(ROWS, {"a": [10]}, [0.05], **POINT)
