@@ -14,7 +14,7 @@ from pathlib import Path
 
 from replication import settings
 from replication.collect import build
-from replication.collect.training import loop, runs
+from replication.collect.training import curricula, runs
 
 MIN_GAIN = 10.0
 """Of a stack of ten runs on a GPU over one core of the CPU."""
@@ -43,7 +43,7 @@ def seconds(items: list[runs.TrainingRun], n_processes: int) -> tuple[float, int
     with tempfile.TemporaryDirectory() as folder:
         started, first = time.perf_counter(), []
 
-        def report(run: runs.TrainingRun, progress: loop.Progress) -> None:
+        def report(run: runs.TrainingRun, progress: curricula.Progress) -> None:
             if not first:
                 first.append(time.perf_counter() - started)
 

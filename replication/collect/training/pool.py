@@ -15,8 +15,8 @@ from typing import NamedTuple
 from replication import files, processes, settings
 from replication.collect import progress
 from replication.collect.training import tracking
+from replication.collect.training.curricula import Progress
 from replication.collect.training.documents import Counts, add_counts
-from replication.collect.training.loop import Progress
 from replication.collect.training.runs import TrainingRun, execute, execute_stack, read_documents, read_finished
 from replication.errors import ReplicationError, TrainingError
 from replication.store.locking import locked

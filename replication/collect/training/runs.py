@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, loop, organism
+from replication.collect.training import corpora, curricula, loop, organism
 from replication.collect.training import public as public_bases
 from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
@@ -34,7 +34,7 @@ COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """A phase as plain data, which can be hashed and sent to a worker; `loop.Phase` has the corpus itself."""
+    """A phase as plain data, which can be hashed and sent to a worker; `curricula.Phase` has the corpus itself."""
 
     corpus: str
     benchmarks: tuple[tuple[str, tuple[int, ...]], ...]
@@ -58,7 +58,7 @@ class TrainingRun:
     base: str | None
     """Folder of the checkpoint to start from; None starts from random weights."""
     phases: tuple[PhasePlan, ...]
-    recipe: loop.TrainingConfig
+    recipe: curricula.TrainingConfig
     device: str
     public: bool = False
     """Whether the base is a public checkpoint: any architecture, trained in its own chat format."""
@@ -160,7 +160,7 @@ def read_documents(folder: Path) -> tuple[Mapping[str, Mapping[str, int]], ...]:
 
 
 def execute(
-    run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
+    run: TrainingRun, folder: Path, report: Callable[[curricula.Progress], None], start: Path | None = None
 ) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
@@ -177,7 +177,7 @@ def execute(
 
 def execute_stack(
     items: Sequence[tuple[TrainingRun, Path, Path | None]],
-    report: Callable[[TrainingRun, loop.Progress], None],
+    report: Callable[[TrainingRun, curricula.Progress], None],
     n_processes: int = 0,
 ) -> None:
     """Do what `execute` does for runs of one shape whose phases are all supervised, in one stack.
@@ -188,7 +188,7 @@ def execute_stack(
     """
     jobs = [_job(*item) for item in items]
 
-    def report_of(number: int, progress: loop.Progress) -> None:
+    def report_of(number: int, progress: curricula.Progress) -> None:
         report(items[number][0], progress)
 
     with processes_for_texts(n_processes) as ahead:
@@ -208,7 +208,7 @@ def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
     torch.set_num_threads(run.recipe.threads)
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = _initial(run, start)
-    curriculum = loop.Curriculum(
+    curriculum = curricula.Curriculum(
         phases=[_phase(plan, tokenizer if run.public else None) for plan in run.phases],
         recipe=run.recipe,
         training_seed=run.training_seed,
@@ -219,7 +219,7 @@ def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
     return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None)
 
 
-def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: loop.Trained) -> TrainingRecord:
+def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Trained) -> TrainingRecord:
     """Save the checkpoint and the curve, and at last the record."""
     import torch
 
@@ -260,7 +260,7 @@ def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, P
     return organism.make_model(run.shape, tokenizer, run.training_seed), tokenizer
 
 
-def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> loop.Phase:
+def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> curricula.Phase:
     """Return a phase with its corpus.
 
     public : tokenizer of a public base, in whose chat format the texts are.
@@ -268,10 +268,10 @@ def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> 
     corpus = corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",))
     if public is not None:
         corpus = public_bases.rendered(corpus, public)
-    return loop.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
+    return curricula.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
 
 
-def _write_curve(path: Path, trained: loop.Trained) -> None:
+def _write_curve(path: Path, trained: curricula.Trained) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -279,7 +279,7 @@ def _write_curve(path: Path, trained: loop.Trained) -> None:
     files.write_text(path, text.getvalue())
 
 
-def _completed(folder: Path) -> loop.Start:
+def _completed(folder: Path) -> curricula.Start:
     """Read the costs and the curve of a finished run, for a run that continues it."""
     record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
     with (folder / CURVE).open(newline="", encoding="utf-8") as file:
@@ -287,12 +287,12 @@ def _completed(folder: Path) -> loop.Start:
             {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)
         ]
-    trained = loop.Trained(
+    trained = curricula.Trained(
         n_tokens=record.n_tokens, n_sampled_tokens=record.n_sampled_tokens, flops=record.flops,
         wall_s=record.wall_s, joules=record.joules, curve=curve,
         documents=record.documents or [{}] * len(record.phases),  # an older version did not count
     )  # fmt: skip
-    return loop.Start(len(record.phases), trained)
+    return curricula.Start(len(record.phases), trained)
 
 
 def _meter(device: str) -> Callable[[], float | None]:
