@@ -1,14 +1,19 @@
 """The adapter of a harness whose reader, command line and needs are given as functions and data."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-from replication.collect.benchmarks.official import launching
+from replication.collect.benchmarks.official import judging, launching, venvs
 from replication.collect.benchmarks.official.launching import Command, Launch
 from replication.collect.benchmarks.official.reading import Read, all_scored
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
+from replication.records import Json, stable_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,12 @@ class Needs:
     network: str
     not_tried: str
     """What could not be run where this adapter was written."""
+
+
+def variant_of(options: object, default: object, names: Sequence[str]) -> str:
+    """Return what tells apart the runs of two graders: empty for the default one, so that its runs keep their ids."""
+    chosen, usual = ({name: getattr(one, name) for name in names} for one in (options, default))
+    return "" if chosen == usual else stable_hash(chosen, 8)
 
 
 class Composite(NamedTuple):
@@ -61,25 +72,60 @@ class Adapter:
     launch_options: Launch
     needs: Needs
     composites: Callable[[HarnessRun, Sequence[ItemResult]], list[Composite]] = lambda run, results: []
+    variant: str = ""
+    """Of the grader, such as a judge that is not the default one: part of a run's identity. Empty: the default."""
+    recipe: venvs.Recipe | None = None
+    """Of the environment of our lock file; None where the tool is in no registry of packages."""
+    check: Callable[[HarnessRun], None] = lambda run: None
+    """Raises HarnessError where the commands lack something else; before anything runs."""
+    access: Callable[[HarnessRun], AbstractContextManager[Mapping[str, str]]] = lambda run: contextlib.nullcontext({})
+    """Starts what the commands reach, such as a proxy to the model, and yields variables for them."""
+    repeats: bool = False
+    """Run again, the commands keep what is complete and repeat attempts without a score."""
+    outputs: str | None = None
+    """Folder of answers that are only graded: no container is needed, and no model."""
+    facts_of: Callable[[HarnessRun], Mapping[str, Json]] = field(default=lambda run: {})
+    """More for the run's manifest."""
 
     def prepare(self, run: HarnessRun) -> None:
         """Check that there are results, or all that is needed to launch the tool."""
         state, has_results = launching.state(run.folder), self._has_results(run)
-        if state == "ended" or (state == "not_ours" and has_results):
+        if (state == "ended" and not self._is_incomplete(run)) or (state == "not_ours" and has_results):
             return
         if self.launch_options.venv is None:
+            if state == "ended":
+                return
             there = "partial results" if has_results else f"no `{self.results}`"
             raise HarnessError(
                 f"{there} in `{run.folder}`. Put the results of {self.name} there, or name the tool's virtual environment "
                 f"in `options.launch.venv` to run it."
             )
-        launching.check(self.launch_options, self.needs.containers, self.name)
+        if self.outputs is not None and not Path(self.outputs).is_dir():
+            raise HarnessError(
+                f"`options.judging.outputs` is `{self.outputs}`, and there is no such folder. Name the folder of the run "
+                f"whose answers are to be judged again, or leave it out to play them."
+            )
+        launching.check(self.launch_options, () if self.outputs else self.needs.containers, self.name, self.recipe)
+        self.check(run)
 
     def launch(self, run: HarnessRun) -> None:
         """Run the tool's commands; nothing where results came from elsewhere, or where they ran to their end."""
-        if self.launch_options.venv is None or (self._has_results(run) and launching.state(run.folder) == "not_ours"):
+        options = self.launch_options
+        if options.venv is None or (self._has_results(run) and launching.state(run.folder) == "not_ours"):
             return
-        launching.launch(run, self.commands(run), self.launch_options)
+        if self._is_incomplete(run):
+            launching.reopen(run.folder)
+        if launching.state(run.folder) == "ended":
+            launching.launch(run, self.commands(run), options, {}, None)  # checks that they are the same
+            return
+        programs = launching.programs(options, self.recipe)
+        with self.access(run) as variables:
+            launching.launch(run, self.commands(run), options, variables, programs)
+
+    def _is_incomplete(self, run: HarnessRun) -> bool:
+        if not self.repeats or self.launch_options.venv is None or launching.state(run.folder) != "ended":
+            return False
+        return any(result.value is None for result in self.read(run).results)
 
     def validate(self, run: HarnessRun) -> list[str]:
         """Return the problems of the results, and means that differ from the tool's own where every attempt has a score."""
@@ -93,6 +139,20 @@ class Adapter:
     def ingest(self, run: HarnessRun) -> list[ItemResult]:
         """Return the results."""
         return self.read(run).results
+
+    def facts(self, run: HarnessRun) -> Mapping[str, Json]:
+        """Return what the manifest of the run keeps: what went over the wire, who judged, deviations."""
+        wire, judge = launching.wire_of(run.folder), judging.recorded(run.folder)
+        found: dict[str, Json] = dict(self.facts_of(run))
+        if self.recipe is not None and self.launch_options.venv == launching.AUTO:
+            found["lock_sha256"] = venvs.lock_hash(self.recipe)
+        if wire.servers:
+            found |= {"servers": list(wire.servers), "deviations": list(wire.deviations)}
+        if judge:
+            found["judges"] = {name: asked["model"] for name, asked in judge.items()}
+        if wire.servers or judge:
+            found["measured"] = {"wire": dataclasses.asdict(wire), "judges": judge}
+        return found
 
     def _has_results(self, run: HarnessRun) -> bool:
         return any(run.folder.glob(self.results)) or any(run.folder.glob(f"attempt_*/{self.results}"))

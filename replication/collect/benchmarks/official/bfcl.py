@@ -197,7 +197,7 @@ class Bfcl:
         ]  # fmt: skip
         earlier = _wire(folder).plus(Wire(servers=[server]))
         # The path of a Unix socket has at most 107 characters.
-        with tempfile.TemporaryDirectory(prefix="proxy-") as place, proxy(rules, Path(place) / "socket") as wire:
+        with tempfile.TemporaryDirectory(prefix="proxy-") as place, proxy(rules, Path(place) / "socket") as (wire, _):
             values = self._values(run, folder) | {"REPLICATION_SOCKET": f"{place}/socket"}
             try:
                 _run(confined, argv, folder, values, folder / "generate.log", held)

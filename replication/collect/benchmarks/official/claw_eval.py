@@ -6,11 +6,16 @@ file (`options.config`) belongs into the folder. A judge that gives no score aft
 AttributeError of None, which is the judge's failure and not the agent's.
 """
 
+import contextlib
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs
+from replication.collect.benchmarks.official import judging, launching, sandbox
+from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
+from replication.collect.benchmarks.official.judging import Judging, Service, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
 from replication.collect.benchmarks.official.reading import (
     Items,
@@ -47,7 +52,12 @@ class Options:
     )  # of categories general and multimodal; that of the tool's configuration
     user: str = limited("claude-opus-4.6")  # plays the user, and judges, in category multi_turn
     config: str = limited("config.yaml")  # copy of the tool's configuration in the folder; its keys are not read
+    judging: Judging = field(default_factory=Judging)
+    user_at: Service = field(
+        default_factory=Service
+    )  # where the simulated user answers; url null: where the judge does
     tag: str | None = limited(None)  # category; null: all
+    filter: str | None = limited(None)  # part of the names of tasks to play; null: all
     port_offset: int = whole(0, 60_000, 0)  # of the mock services, which bind fixed ports
     launch: Launch = field(default_factory=Launch)
 
@@ -154,35 +164,94 @@ def composites(run: HarnessRun, results: Sequence[ItemResult]) -> list[Composite
     return [Composite("average", average, summary.get("avg_score")), Composite(f"pass^{n}", every, tool)]
 
 
-def commands(run: HarnessRun, options: Options) -> list[Command]:
-    """Write the configuration, with the temperature that the tool would not send, and return the batch command.
+def check(run: HarnessRun, options: Options) -> None:
+    """Raise HarnessError unless the repository, the judge, and for answers that are played the user, are named."""
+    repository = checkout(options.launch, "Claw-Eval")
+    if not (repository / "tasks").is_dir():
+        raise HarnessError(
+            f"`options.launch.checkout` `{repository}` has no folder `tasks`: it is no clone of Claw-Eval."
+        )
+    for target in _targets(options).values():
+        judging.check(target)
+    sandbox.choose(options.judging.sandbox, "options.judging.sandbox") if options.judging.outputs else None
 
-    Judge and simulated user are at the tool's default services; their keys are passed by `launch.keys`.
-    """
-    repository, sampling = checkout(options.launch, "Claw-Eval"), run.spec.sampling
-    sent: dict[str, Json] = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": run.spec.seed}
+
+def _targets(options: Options) -> dict[str, Target]:
+    targets = {options.judge: Target(options.judging, options.judge, "options.judging")}
+    # Without an endpoint of its own the user is asked where the judge is.
+    at = options.user_at if options.user_at.url is not None else dataclasses.replace(options.user_at, **_place(options))
+    return targets if options.judging.outputs else {options.user: Target(at, options.user, "options.user_at")} | targets
+
+
+def _place(options: Options) -> dict[str, str | None]:
+    return {"url": options.judging.url, "key_env": options.judging.key_env}
+
+
+@contextlib.contextmanager
+def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
+    """Start the gateway, and the model where it plays."""
+    with contextlib.ExitStack() as stack:
+        again = options.judging.outputs is not None
+        socket = stack.enter_context(launching.sockets()) / "judge" if again else None
+        judge = stack.enter_context(judging.gateway(_targets(options), run.folder, socket))
+        found = {"REPLICATION_JUDGE_KEY": judge.token}
+        found["REPLICATION_JUDGE_SOCKET" if again else "REPLICATION_JUDGE_URL"] = judge.address
+        if not again:
+            found["REPLICATION_MODEL_URL"] = stack.enter_context(launching.model(run, options.launch))
+        yield found
+
+
+def commands(run: HarnessRun, options: Options) -> list[Command]:
+    """Return the batch command, or that of our driver, which grades stored traces again."""
+    repository = checkout(options.launch, "Claw-Eval")
+    if options.judging.outputs is not None:
+        _copy_config(Path(options.judging.outputs), run.folder, options)
+        return [judging.regrade("claw_eval", run, options.judging, options.judge, repository, options.launch.workers)]
+    sampling = run.spec.sampling
+    # No seed: with one for all requests the trials of a task would be the same. The proxy gives each its own.
+    sent: dict[str, Json] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if sampling.top_k != -1:
         sent["top_k"] = sampling.top_k
+    # The tool replaces ${...} by variables, so no key is in the file. Without a key it would grade without a judge.
+    service = {"api_key": "${REPLICATION_JUDGE_KEY}", "base_url": "${REPLICATION_JUDGE_URL}"}
     config = {
         "model": {
-            "api_key": "EMPTY", "base_url": options.launch.endpoint, "model_id": served(run, options.launch),
+            "api_key": "EMPTY", "base_url": "${REPLICATION_MODEL_URL}", "model_id": served(run, options.launch),
             "context_window": run.spec.context, "extra_body": sent,
         },
-        "judge": {"model_id": options.judge, "enabled": True}, "user_agent_model": {"model_id": options.user},
+        "judge": {"model_id": options.judge, "enabled": True, **service},
+        "user_agent_model": {"model_id": options.user, **service},
         "defaults": {"trace_dir": str(run.folder.absolute()), "tasks_dir": str(repository / "tasks")},
     }  # fmt: skip
     path = write_json(run.folder.absolute() / options.config, config)
+    sandboxed = {"docker": ("--sandbox",), "none": ()}[options.launch.container]
     return [
         Command(
             argv=(
-                "claw-eval", "batch", "--config", str(path), "--trials", str(run.n_trials), "--parallel",
-                str(options.launch.workers), "--port-base-offset", str(options.port_offset),
-                "--sandbox" if options.launch.container == "docker" else "--sandbox-tools",
-                *(("--tag", options.tag) if options.tag else ()),
+                "claw-eval", "batch", "--config", str(path), "--trace-dir", str(run.folder.absolute()), "--trials",
+                str(run.n_trials), "--parallel", str(options.launch.workers), "--port-base-offset",
+                str(options.port_offset), *sandboxed, *(("--tag", options.tag) if options.tag else ()),
+                *(("--filter", options.filter) if options.filter else ()),
             ),
             log="claw_eval.log", cwd=repository,
         )
     ]  # fmt: skip
+
+
+def _copy_config(source: Path, folder: Path, options: Options) -> None:
+    """Copy the configuration of the batch, with the judge that grades now."""
+    import yaml
+
+    paths = [path for path in (source / options.config, source.parent / options.config) if path.is_file()]
+    if not paths:
+        raise HarnessError(
+            f"no `{options.config}` in `{source}`: without a temperature there claw-eval sends 0. Put a copy of the "
+            f"configuration of that batch there, without its keys."
+        )
+    config = yaml.safe_load(paths[0].read_text(encoding="utf-8")) or {}
+    for name in ("model", "judge", "user_agent_model"):
+        (config.get(name) or {}).pop("api_key", None)
+    write_json(folder / options.config, config | {"judge": {"model_id": options.judge, "enabled": True}})
 
 
 def build(options: Options) -> Adapter:
@@ -191,4 +260,7 @@ def build(options: Options) -> Adapter:
         name="claw_eval", version=f"1,9365e1a,{options.metric},judge {options.judge},user {options.user}",
         results=f"**/{RESULTS}", read=lambda run: read(run, options), commands=lambda run: commands(run, options),
         launch_options=options.launch, needs=needs(), composites=composites,
+        variant=variant_of(options, Options(), ("judge", "user", "metric")), check=lambda run: check(run, options),
+        access=lambda run: access(run, options), outputs=options.judging.outputs,
+        repeats=options.judging.outputs is not None,
     )  # fmt: skip

@@ -1,15 +1,23 @@
-"""Run the commands of an official harness in its own virtual environment, with few variables and a log."""
+"""Run the commands of an official harness in its own virtual environment, with few variables and a log.
 
+A model is reached through `proxy`, which runs as long as the commands do.
+"""
+
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from replication.collect.interfaces import HarnessRun
+from replication.collect.benchmarks.official import sandbox, venvs
+from replication.collect.benchmarks.official.proxy import Rules, Wire, check_endpoint, proxy
+from replication.collect.interfaces import Endpoint, HarnessRun
 from replication.errors import HarnessError
 from replication.files import write_json
 from replication.records import Json
@@ -17,6 +25,10 @@ from replication.settings.limits import limited, located, named, one_of, whole
 
 MARKER = "launched.json"
 """In a run's folder: the commands that were started there, and whether they ended well."""
+WIRE = "wire.json"
+"""In a run's folder: what the tool sent to the model."""
+AUTO = "auto"
+"""Instead of a virtual environment: the one of this package's lock file, installed at the first use."""
 CONTAINERS = ("docker", "podman", "apptainer", "none")
 PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR", "SSL_CERT_FILE")
 """Variables that a harness sees besides those that its adapter and `launch.keys` name."""
@@ -28,13 +40,15 @@ TAIL = 1500
 class Launch:
     """How a harness is run where its folder has no results; nothing of this can change a score."""
 
-    venv: str | None = located(None)  # virtual environment with the tool; null: results must exist
+    venv: str | None = located(None)  # with the tool; auto: from our lock file, if it has one; null: results must exist
     checkout: str | None = located(None)  # folder of the tool's repository, for tools that run from it
-    endpoint: str = limited("http://127.0.0.1:8000/v1")  # as the tool reaches it, from its containers too
+    endpoint: str = limited("http://127.0.0.1:8000/v1")
+    api_key_env: str | None = limited(None)  # environment variable with the endpoint's key
     served: str | None = limited(None)  # name of the model there; null: that of the study
     container: str = one_of(CONTAINERS, "docker")
     workers: int = whole(1, 10_000, 8)
     keys: list[str] = named(list)  # environment variables with keys that the tool may see
+    mismatch: str = one_of(("refuse", "record"), "refuse")  # of sampling that the tool sends and the run does not state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +61,22 @@ class Command:
     """Name of its log in the run's folder."""
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    sandbox: str = "none"
+    """Of `sandbox.KINDS`; inside one the command can write to the run's folder only, and has no network."""
 
 
-def check(options: Launch, containers: Sequence[str], name: str) -> None:
-    """Raise HarnessError unless the virtual environment and the container engine are there."""
+def check(options: Launch, containers: Sequence[str], name: str, recipe: venvs.Recipe | None = None) -> None:
+    """Raise HarnessError unless the virtual environment and the container engine are there.
+
+    recipe : of the environment that this package installs; None where the tool is in no registry of packages.
+    """
     assert options.venv is not None
-    if not (Path(options.venv) / "bin").is_dir():
+    if options.venv == AUTO and recipe is None:
+        raise HarnessError(
+            f"`options.launch.venv` is {AUTO}, and {name} cannot be installed from a registry of packages. conf/ingest has "
+            f"the commands that install it; then name its virtual environment."
+        )
+    if options.venv != AUTO and not (Path(options.venv) / "bin").is_dir():
         raise HarnessError(
             f"`options.launch.venv` {options.venv!r} is no virtual environment. Install {name} there first."
         )
@@ -83,8 +107,17 @@ def state(folder: Path) -> Literal["not_ours", "started", "ended"]:
     return "ended" if started["n_ended"] == len(started["commands"]) else "started"
 
 
-def launch(run: HarnessRun, commands: Sequence[Command], options: Launch) -> None:
+def reopen(folder: Path) -> None:
+    """Have the commands of a folder run again, by a tool that keeps what is complete."""
+    write_json(folder / MARKER, json.loads((folder / MARKER).read_text(encoding="utf-8")) | {"n_ended": 0})
+
+
+def launch(
+    run: HarnessRun, commands: Sequence[Command], options: Launch, env: Mapping[str, str], programs: Path | None
+) -> None:
     """Run commands one after the other, each as a fresh process; those that ended well are not run again.
+
+    env : variables of all of them. programs : folder in which they are looked for first.
 
     The tools resume by themselves where they were interrupted. Raises HarnessError with the end of the log if one fails,
     and before anything runs if the folder has results of other commands.
@@ -103,37 +136,86 @@ def launch(run: HarnessRun, commands: Sequence[Command], options: Launch) -> Non
     for number, command in enumerate(commands):
         if number >= started["n_ended"]:
             write_json(marker, started)
-            _run(run, command, options)
+            _run(run, command, options, env, programs)
             started["n_ended"] = number + 1
     write_json(marker, started)
 
 
-def _run(run: HarnessRun, command: Command, options: Launch) -> None:
-    assert options.venv is not None
-    programs = Path(options.venv).absolute() / "bin"
+def _run(
+    run: HarnessRun, command: Command, options: Launch, variables: Mapping[str, str], programs: Path | None
+) -> None:
     # Some tools use fixed names in the system's temporary folder, where two runs would overwrite each other.
     temporary = run.folder.absolute() / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     passed = {name: os.environ[name] for name in (*PASSED, *options.keys) if name in os.environ}
-    env = (
-        passed
-        | {"TMPDIR": str(temporary), "PATH": f"{programs}{os.pathsep}{passed.get('PATH', '')}"}
-        | dict(command.env)
-    )
-    program = shutil.which(command.argv[0], path=env["PATH"])
+    path = os.pathsep.join([*([str(programs)] if programs else []), passed.get("PATH", "")])
+    env = passed | {"TMPDIR": str(temporary), "PATH": path} | dict(variables) | dict(command.env)
+    program = shutil.which(command.argv[0], path=path)
     if program is None:
         raise HarnessError(
             f"no program `{command.argv[0]}` in `{programs}`. Install the tool into `options.launch.venv`."
         )
+    argv = sandbox.wrapped(sandbox.choose(command.sandbox), [program, *command.argv[1:]], run.folder)
     log = run.folder / command.log
     with log.open("ab") as file:
         done = subprocess.run(
-            [program, *command.argv[1:]], cwd=command.cwd or run.folder, env=env, stdin=subprocess.DEVNULL, stdout=file,
+            argv, cwd=command.cwd or run.folder, env=env, stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
     if done.returncode:
         tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
         raise HarnessError(f"`{command.argv[0]}` ended with code {done.returncode}; its log `{log}` ends with:\n{tail}")
+
+
+def programs(options: Launch, recipe: venvs.Recipe | None) -> Path:
+    """Return the folder with the tool's programs, after installing them if that is what `venv` says."""
+    if options.venv == AUTO and recipe is not None:
+        return venvs.ensure(recipe).parent
+    return Path(str(options.venv)).absolute() / "bin"
+
+
+@contextlib.contextmanager
+def sockets() -> Iterator[Path]:
+    """Yield a folder of this user for Unix sockets, whose path is short: it has at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+        yield Path(place)
+
+
+@contextlib.contextmanager
+def model(run: HarnessRun, options: Launch, socket: Path | None = None) -> Iterator[str]:
+    """Serve the model through the proxy while the block runs, and yield its URL up to /v1, or the socket.
+
+    Requests without a seed get one; equal requests of several attempts get different ones. The endpoint is asked before and
+    after, since a tool may score a dead one. What was sent is added to the folder's record. Raises HarnessError if the
+    endpoint is dead, or if the tool sent sampling that the run does not state and `mismatch` refuses it.
+    """
+    endpoint = run.endpoint or Endpoint(
+        url=options.endpoint.rstrip("/"), served=served(run, options), api_key_env=options.api_key_env
+    )
+    server = check_endpoint(endpoint, "before the harness starts")
+    earlier = wire_of(run.folder)
+    rules = Rules(
+        endpoint=endpoint, sampling=run.spec.sampling, seed=(run.spec.seed, earlier.n_requests),
+        refuse=options.mismatch == "refuse", template_options=run.model.template_options, numbered=True,
+    )  # fmt: skip
+    with proxy(rules, socket) as (wire, address):
+        try:
+            yield address if socket is not None else f"{address}/v1"
+        finally:
+            total = earlier.plus(Wire(servers=[server])).plus(wire)
+            write_json(run.folder / WIRE, dataclasses.asdict(total))
+    check_endpoint(endpoint, "after the harness ran")
+    if wire.failures.get("forbidden"):
+        raise HarnessError(
+            f"the harness sent what run `{run.spec.run_id}` does not state: {'; '.join(wire.deviations) or 'see its log'}. "
+            f"Change `sampling`, or pass it on and list it as a deviation with `options.launch.mismatch: record`."
+        )
+
+
+def wire_of(folder: Path) -> Wire:
+    """Return what the tool sent so far in a run's folder."""
+    path = folder / WIRE
+    return Wire(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Wire()
 
 
 def served(run: HarnessRun, options: Launch) -> str:

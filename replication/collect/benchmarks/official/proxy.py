@@ -4,11 +4,9 @@ Requests that lack a sampling parameter or a seed get those of the run; one that
 on and listed as a deviation. The harness never sees the endpoint's key. What went over the wire is the proxy's `Wire`.
 """
 
-import asyncio
 import contextlib
 import json
 import os
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replication.collect.benchmarks.official import serving
 from replication.collect.interfaces import Endpoint
 from replication.errors import HarnessError
 from replication.records import Json, Sampling, canonical_json, stable_seed
@@ -50,6 +49,8 @@ class Rules:
     """Refuse a request with another value, instead of listing a deviation."""
     template_options: Mapping[str, Json] = field(default_factory=dict)
     timeout_s: float = 3600.0
+    numbered: bool = False
+    """Equal requests are of several attempts and get different seeds; else a request that is sent again gets its old one."""
 
 
 @dataclass
@@ -68,6 +69,14 @@ class Wire:
     deviations: list[str] = field(default_factory=list)
     servers: list[str] = field(default_factory=list)
     """What the endpoints state of themselves."""
+
+    def __post_init__(self) -> None:
+        self._answered: dict[str, int] = {}
+
+    def number(self, request: str) -> int:
+        """Count the equal requests before this one in this part of the run."""
+        self._answered[request] = self._answered.get(request, -1) + 1
+        return self._answered[request]
 
     def plus(self, other: "Wire") -> "Wire":
         """Return the counts of two parts of a run."""
@@ -130,7 +139,8 @@ def completed(body: dict[str, Json], rules: Rules, wire: Wire) -> dict[str, Json
     wire.count("seed", "absent" if new.get("seed") is None else "sent")
     if new.get("seed") is None:
         # Of the request, not of its position: equal in every order, and equal when the harness sends it again.
-        new["seed"] = stable_seed(*rules.seed, {name: value for name, value in new.items() if name != "seed"})
+        of: list[Json] = [*rules.seed, {name: value for name, value in new.items() if name != "seed"}]
+        new["seed"] = stable_seed(*of, *([wire.number(canonical_json(of))] if rules.numbered else []))
         wire.n_seeds_added += 1
     return new
 
@@ -148,38 +158,13 @@ def refusal_of(status: int, text: str, body: Mapping[str, Json]) -> Refusal:
 
 
 @contextlib.contextmanager
-def proxy(rules: Rules, socket: Path) -> Iterator[Wire]:
-    """Serve the proxy at a Unix socket while the block runs, and yield what goes over the wire."""
+def proxy(rules: Rules, socket: Path | None) -> Iterator[tuple[Wire, str]]:
+    """Serve the proxy while the block runs, and yield what goes over the wire, and the address: see `serving.served`."""
     wire = Wire()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="harness-proxy", daemon=True)
-    thread.start()
 
-    def do(coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
+    async def handle(request: "web.Request", session: "ClientSession") -> "web.Response":
+        from aiohttp import web
 
-    try:
-        stop = do(_start(rules, wire, socket))
-        try:
-            yield wire
-        finally:
-            do(stop())
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _start(rules: Rules, wire: Wire, socket: Path) -> Any:
-    from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
-
-    # A new connection for each request: one that the server has closed meanwhile would look like a failure.
-    session = ClientSession(
-        timeout=ClientTimeout(total=rules.timeout_s), connector=TCPConnector(force_close=True, limit=0),
-        headers=key_header(rules.endpoint),
-    )  # fmt: skip
-
-    async def handle(request: "web.Request") -> "web.Response":
         wire.n_requests += 1
         try:
             reply = await _forward(session, request.path, await request.read(), rules, wire)
@@ -190,19 +175,9 @@ async def _start(rules: Rules, wire: Wire, socket: Path) -> Any:
         wire.n_replies += 1
         return web.json_response(reply)
 
-    application = web.Application(client_max_size=2**30)
-    for path in PATHS:
-        application.router.add_post(path, handle)
-    # Whoever asked is gone when the proxy ends, so open requests are not waited for.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.UnixSite(runner, str(socket)).start()
-
-    async def stop() -> None:
-        await runner.cleanup()
-        await session.close()
-
-    return stop
+    posts = dict.fromkeys(PATHS, handle)
+    with serving.served(posts, socket, timeout_s=rules.timeout_s, headers=key_header(rules.endpoint)) as address:
+        yield wire, address
 
 
 async def _forward(session: "ClientSession", path: str, data: bytes, rules: Rules, wire: Wire) -> dict[str, Json]:

@@ -7,12 +7,15 @@ kind; two tasks misspell the weight of the judge and two have none, and 0.5 is u
 without the model's name: run one model at a time on a host.
 """
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs
+from replication.collect.benchmarks.official import judging, launching, sandbox
+from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
+from replication.collect.benchmarks.official.judging import Judging, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
 from replication.collect.benchmarks.official.reading import (
     Items,
@@ -36,6 +39,8 @@ AFTER_TIMEOUT = ("EXIT_CODE_NONZERO",)
 """Anomalies that follow from running out of time."""
 FROM_PROSE = "Score extracted from prose"
 """Note of a judge whose reply had a total and no JSON."""
+ASKED_FOR = "claude-opus-4-5-20251101"
+"""The judge that scripts/lib_grading.py at e4eefcf asks for, whatever `--judge` says."""
 RUN = re.compile(r"(?P<task>.+)_run_(?P<number>[0-9]+)")
 
 
@@ -45,7 +50,8 @@ class Options:
 
     items: Items = field(default_factory=Items)
     metric: str = one_of(("score", "score_simple"), "score")
-    judge: str = limited("claude-opus-4-5-20251101")  # always asked for under this name; state what answered
+    judge: str = limited("claude-opus-4-5-20251101")  # the tool always asks for this name; state who answers
+    judging: Judging = field(default_factory=Judging)
     image: str | None = limited(None)  # digest of the OpenClaw image, whose tag `main` floats; null: not recorded
     launch: Launch = field(default_factory=Launch)
 
@@ -69,15 +75,28 @@ def read(run: HarnessRun, options: Options) -> Read:
         names = ", ".join(sorted(folder.name for folder in models))
         problems.append(f"the folder has results of {len(models)} models, {names}; it holds one.")
     results = each(sorted(paths), lambda path: _row(path, read_json(path), options), problems)
+    failed = sorted([*run.folder.glob("*/failure.json"), *run.folder.glob("*/*/failure.json")])
+    results += each(failed, lambda path: _failed(path, read_json(path)), problems)
     return complete(run, Read(results, problems), options.items)
+
+
+def _trial(path: Path, task_id: str) -> int:
+    folder = path.parent.name
+    match = RUN.fullmatch(folder)
+    if (match["task"] if match and folder != task_id else folder) != task_id:
+        raise HarnessError(f"{folder}/{path.name} is the result of `{task_id}`: it lies in the folder of another task.")
+    return int(match["number"]) - 1 if match and folder != task_id else 0
+
+
+def _failed(path: Path, data: Json) -> ItemResult:
+    """Read what our driver writes where it has no grade."""
+    trial = _trial(path, data["task_id"])
+    return row(data["task_id"], trial, data["status"], None, f"{path.parent.name}/{path.name}", error=data["error"])
 
 
 def _row(path: Path, data: Json, options: Options) -> ItemResult:
     task_id, folder = data["task_id"], path.parent.name
-    match = RUN.fullmatch(folder)
-    trial = int(match["number"]) - 1 if match and folder != task_id else 0
-    if (match["task"] if match and folder != task_id else folder) != task_id:
-        raise HarnessError(f"{folder}/{path.name} is the result of `{task_id}`: it lies in the folder of another task.")
+    trial = _trial(path, task_id)
     value = data[options.metric] / data["max_score"]
     status, error = _status(data)
     execution = data.get("execution") or {}
@@ -123,16 +142,52 @@ def composites(run: HarnessRun, results: Sequence[ItemResult], metric: str) -> l
     return [Composite(f"mean {metric}", value, summary.get("mean_score") if same else None)]
 
 
+def check(run: HarnessRun, options: Options) -> None:
+    """Raise HarnessError unless the repository and the judge are named."""
+    checkout(options.launch, "QwenClawBench")
+    judging.check(_target(options))
+    if options.judging.outputs is not None:
+        sandbox.choose(options.judging.sandbox, "options.judging.sandbox")
+
+
+def _target(options: Options) -> Target:
+    return Target(options.judging, options.judge, "options.judging")
+
+
+@contextlib.contextmanager
+def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
+    """Start the gateway; the model is asked from inside containers, which do not reach a proxy on this machine."""
+    with contextlib.ExitStack() as stack:
+        again = options.judging.outputs is not None
+        socket = stack.enter_context(launching.sockets()) / "judge" if again else None
+        name = options.judge if again else ASKED_FOR
+        judge = stack.enter_context(judging.gateway({name: _target(options)}, run.folder, socket))
+        if again:
+            yield {"REPLICATION_JUDGE_SOCKET": judge.address, "REPLICATION_JUDGE_KEY": judge.token}
+        else:
+            yield {"JUDGE_BASE_URL": judge.address, "JUDGE_API_KEY": judge.token}
+
+
 def commands(run: HarnessRun, options: Options) -> list[Command]:
-    """Return the command of the repository's script; openclaw_config/openclaw.json of the checkout names the endpoint."""
+    """Return the command of the repository's script, or that of our driver, which grades stored runs again.
+
+    openclaw_config/openclaw.json of the checkout names the endpoint of the model.
+    """
+    repository = checkout(options.launch, "QwenClawBench")
+    if options.judging.outputs is not None:
+        return [
+            judging.regrade("qwenclawbench", run, options.judging, options.judge, repository, options.launch.workers)
+        ]
     return [
         Command(
             argv=(
                 "bash", "scripts/run.sh", "--model", served(run, options.launch), "--dataset", "qwenclawbench-v1.1-100",
                 "--runs", str(run.n_trials), "--concurrency", str(options.launch.workers), "--output-dir",
                 str(run.folder.absolute()), "--log-file", str(run.folder.absolute() / "qwenclawbench.log"),
+                *(("--docker-image", options.image) if options.image else ()),
+                *(("--simple-scoring",) if options.metric == "score_simple" else ()),
             ),
-            log="run.log", cwd=checkout(options.launch, "QwenClawBench"),
+            log="run.log", cwd=repository,
         )
     ]  # fmt: skip
 
@@ -144,4 +199,7 @@ def build(options: Options) -> Adapter:
         results="**/grading.json", read=lambda run: read(run, options), commands=lambda run: commands(run, options),
         launch_options=options.launch, needs=needs(),
         composites=lambda run, results: composites(run, results, options.metric),
+        variant=variant_of(options, Options(), ("judge", "metric")), check=lambda run: check(run, options),
+        access=lambda run: access(run, options), outputs=options.judging.outputs,
+        repeats=options.judging.outputs is not None,
     )  # fmt: skip

@@ -6,17 +6,24 @@ Read with it, from the same folder:
     ..._response.jsonl       the answer and the messages; no answer at all is the server's failure
     {model}_trial_num_{n}_summary.json    optional: the tool's own means, which must agree with ours
 
-Not seen in any file: a judge that failed to align the names of columns and keys, after which they are compared as written;
-sampling parameters, which the tool's src/utils/config.py sets (the judge's temperature is never sent).
+    ..._failure.json         of our driver: why an attempt has no answer
+
+It is launched through our driver, which gives the script its model, judge and tools: see `widesearch_driver`. Then a judge
+that cannot align names of columns and keys is seen as well; in results from elsewhere they are compared as written. Without
+the driver the script goes on after failed requests, and takes its own error message for the answer.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs
-from replication.collect.benchmarks.official.launching import Command, Launch, checkout
+from replication.collect.benchmarks.official import judging, launching, websearch, widesearch_driver
+from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
+from replication.collect.benchmarks.official.judging import Judging, Target
+from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
 from replication.collect.benchmarks.official.reading import (
     Items,
     Read,
@@ -31,11 +38,15 @@ from replication.collect.benchmarks.official.reading import (
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
 from replication.records import Json
-from replication.settings.limits import limited, one_of
+from replication.settings.limits import limited, located, one_of
 
 METRICS = ("f1_by_item", "f1_by_row", "score")
 NAME = re.compile(r"(?P<rest>.+)_(?P<trial>[0-9]+)(?:_multi_agent)?_eval_result\.json")
 OVER_TRIALS: dict[str, Callable[[Sequence[float]], float]] = {"avg_n": mean, "max_n": max, "min_n": min}
+GAVE_UP = "Too many errors have occurred"
+"""Of the message that src/agent/run.py at 0e664c3 adds after three failed requests, and which it may take for the answer."""
+OF_TABLE = ("ParserError", "EmptyDataError")
+"""Errors of reading the table of an answer, which is the model's; the tool scores 0."""
 JUDGE_FAILED = "llm judge failed"
 """Start of the message that src/evaluation/metric_utils.py at 0e664c3 writes beside a score of 0."""
 
@@ -47,17 +58,21 @@ class Options:
     items: Items = field(default_factory=Items)
     metric: str = one_of(METRICS, "f1_by_item")  # score: success rate, the whole table right
     judge: str = limited("gpt-4.1-2025-04-14")  # none: columns that it grades count 0, a lower bound
-    config_name: str | None = limited(None)  # of the model in src/utils/config.py; only to run the tool
+    judging: Judging = field(default_factory=Judging)
+    tools: websearch.Tools = field(default_factory=websearch.Tools)
+    data: str | None = located(
+        None
+    )  # folder with widesearch.jsonl and widesearch_gold; null: the script downloads them
     launch: Launch = field(default_factory=Launch)
 
 
 def needs() -> Needs:
     """Return what a run needs."""
     return Needs(
-        containers=(), images="none", keys=("key of a search service", "key of the judge"), disk_gb=0.2, hours=None,
-        network="data set, search, pages, judge: results change with the web, so keep what was fetched",
-        not_tried="the agent (the repository leaves search and page tools to the user) and the judge; the scorer ran on toy "
-        "tables",
+        containers=(), images="none", keys=("key of a search service, or recordings", "key of the judge"), disk_gb=0.2,
+        hours=None, network="data set, search, pages, judge: results change with the web, so what was fetched is kept",
+        not_tried="the real data set, search service and judge; agent and scorer ran on a toy question with recordings and "
+        "a mock judge",
     )  # fmt: skip
 
 
@@ -90,8 +105,16 @@ def _row(path: Path, data: Json, trial: int, options: Options) -> ItemResult:
     text = lines[0].get("response") if lines else None
     turns = sum(entry.get("role") == "assistant" for entry in (lines[0].get("messages") or ()) if isinstance(entry, dict)
                 ) if lines else 0  # fmt: skip
-    if message == "response is None" or (lines and (text in (None, "NULL") or not str(text).strip())):
+    failure = path.with_name(f"{stem}_failure.json")
+    if failure.is_file():
+        failed = read_json(failure)
+        status, error = FAILURES[failed["status"]], failed["error"]
+    elif message == "response is None" or (lines and (text in (None, "NULL") or not str(text).strip())):
         status, error = "engine_error", "no answer was received: the tool scores it 0"
+    elif GAVE_UP in str(text):
+        status, error = "engine_error", "requests failed, and the tool took its own message for the answer"
+    elif message.startswith("evaluator error") and any(name in message.splitlines()[-1] for name in OF_TABLE):
+        status, error = "malformed", message.splitlines()[-1]
     elif message.startswith("evaluator error"):
         status, error = "judge_failed", message.splitlines()[-1]
     elif csv.is_file() and JUDGE_FAILED in csv.read_text(encoding="utf-8"):
@@ -107,6 +130,13 @@ def _row(path: Path, data: Json, trial: int, options: Options) -> ItemResult:
         judge=options.judge, f1_by_item=float(data["f1_by_item"]), f1_by_row=float(data["f1_by_row"]),
         score=float(data["score"]),
     )  # fmt: skip
+
+
+FAILURES = {
+    "context_overflow": "context_overflow", "prompt_too_long": "engine_error", "malformed": "malformed",
+    "engine_error": "engine_error", "infra_error": "infra_error",
+}  # fmt: skip
+"""Status of an attempt by that of the driver; the model's own failures count 0, as the tool counts a missing answer."""
 
 
 def composites(run: HarnessRun, results: Sequence[ItemResult]) -> list[Composite]:
@@ -127,24 +157,67 @@ def composites(run: HarnessRun, results: Sequence[ItemResult]) -> list[Composite
     ]  # fmt: skip
 
 
+def check(run: HarnessRun, options: Options) -> None:
+    """Raise HarnessError unless judge, tools and repository are named."""
+    checkout(options.launch, "WideSearch")
+    judging.check(_target(options))
+    if options.judging.outputs is None:
+        websearch.check(options.tools, "options.tools")
+
+
+def _target(options: Options) -> Target:
+    return Target(options.judging, options.judge, "options.judging")
+
+
+@contextlib.contextmanager
+def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
+    """Start judge, tools and model; only the judge where answers are judged again."""
+    with contextlib.ExitStack() as stack:
+        judge = stack.enter_context(judging.gateway({options.judge: _target(options)}, run.folder, None))
+        found = {"REPLICATION_JUDGE_URL": judge.address, "REPLICATION_JUDGE_KEY": judge.token}
+        if options.judging.outputs is None:
+            socket = stack.enter_context(launching.sockets()) / "tools"
+            stack.enter_context(websearch.served(websearch.build(options.tools, run.folder), socket))
+            url = stack.enter_context(launching.model(run, options.launch))
+            found |= {"REPLICATION_TOOLS": str(socket), "REPLICATION_MODEL_URL": url}
+        yield found
+
+
 def commands(run: HarnessRun, options: Options) -> list[Command]:
-    """Return the command of the official script, which needs search and page tools in the checkout's src/agent/tools.py."""
-    if options.config_name is None:
-        raise HarnessError(
-            "the script needs `options.config_name`, the model's entry in src/utils/config.py of the checkout."
-        )
-    folder = str(run.folder.absolute())
-    repository = checkout(options.launch, "WideSearch")
-    return [
-        Command(
-            argv=(
-                "python3", "scripts/run_infer_and_eval_batching.py", "--trial_num", str(run.n_trials), "--model_config_name",
-                options.config_name, "--response_root", folder, "--result_save_root", folder, "--stage", "both",
-                "--thread_num", str(options.launch.workers), "--use_cache",
-            ),
-            log="widesearch.log", cwd=repository, env={"PYTHONPATH": str(repository)},
-        )
-    ]  # fmt: skip
+    """Return the command of the driver, which calls the official script; stored answers are copied into the folder."""
+    folder, again = run.folder.absolute(), options.judging.outputs is not None
+    if options.judging.outputs is not None:
+        _copy_answers(Path(options.judging.outputs), folder)
+    parts = {
+        "checkout": checkout(options.launch, "WideSearch"), "folder": folder, "stage": "eval" if again else "both",
+        "judge": options.judge, "served": served(run, options.launch), "trials": run.n_trials,
+        "threads": options.launch.workers, "attempts": options.judging.attempts,
+        "data": Path(options.data).absolute() if options.data else "",
+    }  # fmt: skip
+    argv = ("python", "-P", widesearch_driver.__file__, *(f"{name}={value}" for name, value in parts.items()))
+    return [Command(argv=argv, log="widesearch.log", env={"PYTHONDONTWRITEBYTECODE": "1"})]
+
+
+def _copy_answers(source: Path, folder: Path) -> None:
+    """Copy answers under the name that the driver gives to the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = sorted(source.glob("*_response.jsonl"))
+    if not answers:
+        raise HarnessError(f"no *_response.jsonl in `{source}`, which `options.judging.outputs` names.")
+    for path in answers:
+        (line,) = read_json_lines(path)[:1] or [{}]
+        try:
+            name = f"{widesearch_driver.NAME}_{line['instance_id']}_{line['trial_idx']}_response.jsonl"
+        except KeyError as error:
+            raise HarnessError(f"`{path}` lacks {error}: it is no answer of WideSearch.") from None
+        shutil.copyfile(path, folder / name)
+
+
+def facts(run: HarnessRun, options: Options) -> Mapping[str, Json]:
+    """Return where search results and pages came from."""
+    if launching.state(run.folder) == "not_ours" or options.judging.outputs is not None:
+        return {}
+    return {"tools": {"backend": options.tools.backend, "cache": str(websearch.cache_of(options.tools, run.folder))}}
 
 
 def build(options: Options) -> Adapter:
@@ -152,5 +225,7 @@ def build(options: Options) -> Adapter:
     return Adapter(
         name="widesearch", version=f"1,0e664c3,{options.metric},judge {options.judge}", results="*_eval_result.json",
         read=lambda run: read(run, options), commands=lambda run: commands(run, options), launch_options=options.launch,
-        needs=needs(), composites=composites,
+        needs=needs(), composites=composites, variant=variant_of(options, Options(), ("judge", "metric")), repeats=True,
+        check=lambda run: check(run, options), access=lambda run: access(run, options), outputs=options.judging.outputs,
+        facts_of=lambda run: facts(run, options),
     )  # fmt: skip

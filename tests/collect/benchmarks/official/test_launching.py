@@ -116,7 +116,7 @@ def test_command_lines_state_model_sampling_seed_and_attempts(tmp_path):
     (tmp_path / "repo").mkdir()
     put(tmp_path / "run" / "attempt_0" / "patches.json", [])
     put(tmp_path / "run" / "attempt_1" / "patches.json", [])
-    own = {"swe_bench_pro": {"data": "full.csv"}, "widesearch": {"config_name": "x"}}
+    own = {"swe_bench_pro": {"data": "full.csv"}}
     lines = {
         name: [
             " ".join(command.argv)
@@ -142,6 +142,6 @@ def test_command_lines_state_model_sampling_seed_and_attempts(tmp_path):
     )
     assert "--run-id" in lines["swe_bench"][3] and lines["swe_bench"][1] != lines["swe_bench"][3]
     assert "--use_local_docker" in lines["swe_bench_pro"][1] and len(lines["swe_bench_pro"]) == 2
-    assert "--trial_num 2" in lines["widesearch"][0] and "--runs 2" in lines["qwenclawbench"][0]
+    assert "trials=2" in lines["widesearch"][0] and "--runs 2" in lines["qwenclawbench"][0]
     config = json.loads((tmp_path / "run" / "config.yaml").read_text())
     assert "--trials 2" in lines["claw_eval"][0] and config["model"]["extra_body"]["temperature"] == 0.6
