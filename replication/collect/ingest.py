@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from replication.collect.interfaces import Harness, HarnessRun, ItemResult, ServedHarness
+from replication.collect.interfaces import DescribedHarness, Harness, HarnessRun, ItemResult, ServedHarness
 from replication.errors import HarnessError, StoreError
 from replication.masking import masked
 from replication.records import UNSCORED_REASONS, Episode, Json, Labels, RepeatCheck, Score, Task, stable_hash
@@ -52,13 +52,14 @@ class Identity(NamedTuple):
 def identity_of(harness: Harness, version: str, folder: Path, *settings: Json) -> Identity:
     """Return the version of the benchmark and the folder of a run.
 
-    A harness that is launched here adds its variant to the version, and has a folder for all `settings` that change its
-    results, since it takes what it finds there for its own.
+    A variant, such as another judge, is added to the version, so that its scores are another run's. A harness that is
+    launched against the study's server has a folder for all `settings` that change its results, since it takes what it
+    finds there for its own.
     """
-    if not isinstance(harness, ServedHarness):
-        return Identity(version, folder)
-    version += f"+{harness.variant}" if harness.variant else ""
-    return Identity(version, folder / stable_hash([version, *settings], 8))
+    if isinstance(harness, DescribedHarness):
+        version += f"+{harness.variant}" if harness.variant else ""
+    served = isinstance(harness, ServedHarness)
+    return Identity(version, folder / stable_hash([version, *settings], 8) if served else folder)
 
 
 def ingest(store: Store, job: HarnessJob) -> Ingested:
@@ -79,7 +80,7 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
     clusters = {result.task_id: result.cluster for result in results}
     tasks = {task_id: _task(run, task_id, clusters[task_id]) for task_id in sorted(clusters)}
     facts: dict[str, Json] = {"engine": "harness", "harness": harness.name, "version": harness.version}
-    if isinstance(harness, ServedHarness):
+    if isinstance(harness, DescribedHarness):
         facts |= harness.facts(run)
     n_added = 0
     with store.writer(run.spec, job.labels, facts, list(tasks.values())) as writer:

@@ -254,14 +254,20 @@ class Harness(Protocol):
 
 
 @runtime_checkable
-class ServedHarness(Harness, Protocol):
-    """A harness that is launched here, against an endpoint that the run names."""
+class DescribedHarness(Harness, Protocol):
+    """A harness that states what it did beside its results."""
 
     variant: str
-    """Of the options that change results, such as a selection of items; part of the run's identity. Empty: as published."""
-
-    def pending(self, run: HarnessRun) -> bool:
-        """Tell whether attempts are left that need the endpoint."""
+    """Of the options that change results, such as a selection of items or another judge; part of the run's identity.
+    Empty: as published."""
 
     def facts(self, run: HarnessRun) -> Mapping[str, Json]:
         """Return what the run's manifest keeps: sampling as sent, composites, the sandbox, deviations."""
+
+
+@runtime_checkable
+class ServedHarness(DescribedHarness, Protocol):
+    """A harness that is launched here, against an endpoint that the run names."""
+
+    def pending(self, run: HarnessRun) -> bool:
+        """Tell whether attempts are left that need the endpoint."""

@@ -44,7 +44,7 @@ def main(cfg: settings.Root) -> None:
 def _play(cfg: settings.Root, jobs: "list[HarnessJob]") -> None:
     """Play the runs of one checkpoint; no server is started if nothing is missing."""
     from replication.collect.ingest import ingest
-    from replication.collect.interfaces import ServedHarness
+    from replication.collect.interfaces import DescribedHarness, ServedHarness
     from replication.collect.serve import store_of
 
     pending = []
@@ -57,7 +57,9 @@ def _play(cfg: settings.Root, jobs: "list[HarnessJob]") -> None:
             run = dataclasses.replace(job.run, endpoint=endpoint)
             counts = ingest(store_of(cfg), dataclasses.replace(job, run=run))
             print(f"official: `{run.spec.run_id}`: {counts.n_added} results added, {counts.n_unscored} without a score")
-            for text in job.harness.facts(run).get("deviations", []) if isinstance(job.harness, ServedHarness) else []:
+            for text in (
+                job.harness.facts(run).get("deviations", []) if isinstance(job.harness, DescribedHarness) else []
+            ):
                 print(f"official:   deviation: {text}")
 
 

@@ -151,7 +151,7 @@ class Adapter:
         if judge:
             found["judges"] = {name: asked["model"] for name, asked in judge.items()}
         if wire.servers or judge:
-            found["measured"] = {"wire": dataclasses.asdict(wire), "judges": judge}
+            found["measured"] = ({"wire": dataclasses.asdict(wire)} if wire.servers else {}) | {"judges": judge}
         return found
 
     def _has_results(self, run: HarnessRun) -> bool:

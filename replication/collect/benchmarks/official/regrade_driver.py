@@ -249,8 +249,11 @@ def qwenclawbench_grade(settings: dict, source: Path, target: Path, old: dict) -
     grade = lib_grading.grade_task(
         task=task, execution_result=result, skill_dir=Path(settings["checkout"]), judge_model=settings["judge"]
     )
-    judged = any(name.startswith("llm_judge.") for name in grade.breakdown) or grade.grading_type == "automated"
-    if not judged and not (grade.grading_type == "llm_judge" and grade.breakdown):
+    # Of a judge alone the names have no prefix; a total without JSON is one that the tool reads from prose.
+    named = (
+        any(name.startswith("llm_judge.") for name in grade.breakdown) or "Score extracted from prose" in grade.notes
+    )
+    if not (named or grade.grading_type == "automated" or (grade.grading_type == "llm_judge" and grade.breakdown)):
         raise JudgeFailed("its answer has no scores")
     # What went wrong while the run was played; errors of the old grading are not of this one.
     items = [item for item in (old.get("anomalies") or {}).get("items", ()) if not item["id"].startswith("GRADING_")]
