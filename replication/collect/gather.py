@@ -53,7 +53,7 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
 def _of_protocols(cfg: settings.Root) -> list[str]:
     """List where the official harnesses of a study differ from the protocol of the original."""
     ingested = {source.benchmark for source in cfg.ingest.values()}
-    chosen = {name: cfg.benchmarks[name].protocol for name in sorted(ingested & set(cfg.benchmarks))}
+    chosen = {name: choice.protocol for name, choice in settings.published(cfg).items() if name in ingested}
     return [
         f"{name}: {deviation}" for name, protocol in chosen.items() if protocol for deviation in protocol.deviations
     ]

@@ -15,16 +15,28 @@ from replication.analyse.planning.volume import Counts, PlannedRun
 from replication.analyse.verdicts import rows_beside
 from replication.collect import build
 from replication.errors import ConfigError
+from replication.publish import official_plan
 from replication.publish.plan import report
 
 
 def main(cfg: settings.Root) -> None:
     """Print the plan of the configured study."""
-    print(report(cfg, planned(cfg)))
+    print(printed(cfg))
+
+
+def printed(cfg: settings.Root) -> str:
+    """Return the printed plan: what scaffolds play, and what official harnesses play."""
+    own, n_checkpoints = settings.played(cfg), counted(cfg).n_checkpoints
+    official = "\n".join(official_plan.report(cfg, n_checkpoints))
+    if official and not own.benchmarks and n_checkpoints:
+        return f"plan of study {cfg.study.name}: {cfg.study.scope}\n\n{official}"
+    return "\n\n".join([report(own, planned(cfg)), *([official] if official else [])])
 
 
 def planned(cfg: settings.Root) -> Plan:
-    """Return the plan of a study; reads its frozen data and its store if they exist, writes nothing."""
+    """Return the plan of what the scaffolds of a study play; reads its frozen data and its store if they exist, writes
+    nothing."""
+    cfg = settings.played(cfg)
     if not cfg.benchmarks or not (cfg.arms or cfg.models):
         raise ConfigError(
             f"study `{cfg.study.name}` plays no episodes: there is nothing to plan. "

@@ -4,6 +4,7 @@ from replication.settings.checking import analysis, checked
 from replication.settings.composing import clear_errors, register
 from replication.settings.conversion import typed
 from replication.settings.licences import Restricted, require_accepted, restricted
+from replication.settings.published import played, published
 from replication.settings.schema import (
     CERTAINTIES,
     CONF,
@@ -22,6 +23,7 @@ from replication.settings.schema import (
     Benchmark,
     Calibration,
     Certify,
+    Cost,
     Engine,
     Fact,
     Ingest,
@@ -68,6 +70,7 @@ __all__ = [
     "Benchmark",
     "Calibration",
     "Certify",
+    "Cost",
     "Engine",
     "Fact",
     "Ingest",
@@ -98,6 +101,8 @@ __all__ = [
     "checked",
     "clear_errors",
     "paper_folder",
+    "played",
+    "published",
     "register",
     "require_accepted",
     "restricted",

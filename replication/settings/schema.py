@@ -224,6 +224,16 @@ class Protocol:
 
 
 @dataclass
+class Cost:
+    """What one attempt at a published benchmark takes by its official harness; null: not known."""
+
+    hours: float | None = real(0.0, 1e6, None)  # of all items, eight side by side, at most: by the time limits
+    prompt_tokens: float | None = real(0.0, 1e12, None)  # of an item, sum over its requests
+    new_tokens: float | None = real(0.0, 1e12, None)  # of an item
+    basis: str = limited("")  # where the numbers come from, or what would be needed to know them
+
+
+@dataclass
 class Benchmark:
     """The tasks of a benchmark that are played, or ingested if it has a protocol."""
 
@@ -231,6 +241,7 @@ class Benchmark:
     n_tasks: int = whole(1, 1_000_000)
     suite: SuiteOptions | None = None  # of a generated environment; None for all other benchmarks
     protocol: Protocol | None = None  # of a published benchmark, which its official harness plays
+    cost: Cost | None = None  # of a published benchmark
 
 
 @dataclass

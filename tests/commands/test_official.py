@@ -49,6 +49,8 @@ def test_every_checkpoint_is_played_and_the_index_has_all_runs(tmp_path, capsys)
     assert len(index.run_ids) == 2 and not [
         text for text in index.deviations if "wire" in text or "temperature" in text
     ]
+    # Of the benchmark, which this study names by its entry of `ingest` only.
+    assert "bfcl_v4: every request has a seed and the sampling of the study" in index.deviations
     (manifest, _) = [Store(tmp_path / "results" / "store").manifest(run_id) for run_id in index.run_ids]
     engine = manifest.sessions[-1].engine
     assert engine["measured"]["wire"]["sent"]["temperature"] == {

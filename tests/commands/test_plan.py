@@ -7,7 +7,7 @@ import pytest
 from plan_studies import SEVEN, composed
 
 from replication import settings
-from replication.commands.plan import planned
+from replication.commands.plan import planned, printed
 from replication.errors import ConfigError
 from replication.publish.plan import report
 
@@ -93,3 +93,34 @@ def df_of(precision, power):
         return mde / t - ratio
 
     return optimize.brentq(excess, 3, 500)
+
+
+OFFICIAL = ["study=released_small", "+ingest@ingest.bfcl=bfcl", "+benchmark@benchmarks.terminal_bench=terminal_bench"]
+
+
+def section(text) -> list[str]:
+    (found,) = [part for part in text.split("\n\n") if part.startswith("official benchmarks")]
+    return found.splitlines()
+
+
+def test_official_benchmarks_are_counted_and_what_is_not_known_is_said(tmp_path):
+    lines = section(printed(composed(tmp_path, *OFFICIAL)))
+    assert lines[2].split() == ["bfcl", "bfcl_v4", "4,751", "2", "1", "9,502", *["unknown"] * 3]
+    assert lines[3].startswith("  bfcl: no time limit, and no run of all items")
+    assert lines[4] == "  listed without an entry of `ingest`, so not played: terminal_bench"
+
+
+def test_hours_of_an_official_benchmark_are_those_of_all_attempts_and_of_no_part_of_its_items(tmp_path):
+    entry = ["study=released_small", "+ingest@ingest.tb=terminal_bench", "ingest.tb.folder=f"]
+    hours = {
+        n: section(printed(composed(tmp_path, *entry, f"ingest.tb.n_tasks={n}")))[2].split()[6] for n in (89, 10)
+    }
+    assert hours == {89: "334", 10: "unknown"}  # 33.4 hours x 5 attempts x 2 checkpoints
+
+
+def test_official_benchmarks_are_not_counted_as_if_scaffolds_played_them(tmp_path):
+    alone, both = (planned(composed(tmp_path, *overrides)) for overrides in (OFFICIAL[:1], OFFICIAL))
+    assert alone.volumes == both.volumes and alone.joint_t2 == both.joint_t2 and alone.allocation == both.allocation
+    without = printed(composed(tmp_path, *OFFICIAL[:2], "~benchmarks"))
+    assert without.startswith("plan of study released_small") and "what it takes" not in without
+    assert section(without)[2].split()[:2] == ["bfcl", "bfcl_v4"]
