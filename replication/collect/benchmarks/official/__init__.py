@@ -13,7 +13,10 @@ from replication.errors import ConfigError
 from replication.records import Json
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from replication.collect.benchmarks.official.adapter import Needs
+    from replication.collect.benchmarks.official.venvs import Recipe
 
 
 def load(name: str, options: Mapping[str, Json] | None = None, key: str = "options") -> Harness:
@@ -34,6 +37,14 @@ def load(name: str, options: Mapping[str, Json] | None = None, key: str = "optio
 
 def needs() -> "dict[str, Needs]":
     """Return what each harness that can be launched needs to run, by the name of its module."""
+    return {name: module.needs() for name, module in _modules().items() if hasattr(module, "needs")}
+
+
+def recipes() -> "dict[str, Recipe]":
+    """Return the environment of each harness that has one, by the name of its module; two may share one."""
+    return {name: module.RECIPE for name, module in _modules().items() if hasattr(module, "RECIPE")}
+
+
+def _modules() -> "dict[str, ModuleType]":
     names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
-    modules = {name: import_module(f"{__name__}.{name}") for name in names}
-    return {name: module.needs() for name, module in modules.items() if hasattr(module, "needs")}
+    return {name: import_module(f"{__name__}.{name}") for name in names}

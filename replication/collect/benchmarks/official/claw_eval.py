@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official import judging, launching, sandbox
+from replication.collect.benchmarks.official import judging, launching, sandbox, venvs
 from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
 from replication.collect.benchmarks.official.judging import Judging, Service, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
@@ -39,6 +39,9 @@ PASS = 0.75
 """A trial passes from this score on; the headline Pass^3 is the share of tasks whose three trials all pass."""
 OF_JUDGE = re.compile(r"'NoneType' object has no attribute '(score|reasoning)'|[Jj]udge")
 OF_ENGINE = re.compile(r"[Cc]onnect|Timeout|timed out|Internal ?Server|Error code: [45]|status_code|rate.?limit")
+CLONE = "git clone https://github.com/claw-eval/claw-eval && git -C claw-eval checkout 9365e1a"
+RECIPE = venvs.Recipe(name="claw_eval", version="9365e1a", module="fastapi", clone=CLONE)
+"""The package `claw-eval` of the registry is another program."""
 
 
 @dataclass
@@ -228,12 +231,13 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
     return [
         Command(
             argv=(
-                "claw-eval", "batch", "--config", str(path), "--trace-dir", str(run.folder.absolute()), "--trials",
+                "python", "-P", "-m", "claw_eval.cli", "batch",
+                "--config", str(path), "--trace-dir", str(run.folder.absolute()), "--trials",
                 str(run.n_trials), "--parallel", str(options.launch.workers), "--port-base-offset",
                 str(options.port_offset), *sandboxed, *(("--tag", options.tag) if options.tag else ()),
                 *(("--filter", options.filter) if options.filter else ()),
             ),
-            log="claw_eval.log", cwd=repository,
+            log="claw_eval.log", cwd=repository, env={"PYTHONPATH": str(repository / "src")},
         )
     ]  # fmt: skip
 
@@ -259,7 +263,7 @@ def build(options: Options) -> Adapter:
     return Adapter(
         name="claw_eval", version=f"1,9365e1a,{options.metric},judge {options.judge},user {options.user}",
         results=f"**/{RESULTS}", read=lambda run: read(run, options), commands=lambda run: commands(run, options),
-        launch_options=options.launch, needs=needs(), composites=composites,
+        launch_options=options.launch, needs=needs(), recipe=RECIPE, composites=composites,
         variant=variant_of(options, Options(), ("judge", "user", "metric")), check=lambda run: check(run, options),
         access=lambda run: access(run, options), outputs=options.judging.outputs,
         repeats=options.judging.outputs is not None,

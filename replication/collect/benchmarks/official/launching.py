@@ -197,6 +197,7 @@ def model(run: HarnessRun, options: Launch, socket: Path | None = None) -> Itera
     rules = Rules(
         endpoint=endpoint, sampling=run.spec.sampling, seed=(run.spec.seed, earlier.n_requests),
         refuse=options.mismatch == "refuse", template_options=run.model.template_options, numbered=True,
+        alias=plain(endpoint.served),
     )  # fmt: skip
     with proxy(rules, socket) as (wire, address):
         try:
@@ -212,6 +213,15 @@ def model(run: HarnessRun, options: Launch, socket: Path | None = None) -> Itera
         )
 
 
+@contextlib.contextmanager
+def hosted_vllm(run: HarnessRun, options: Launch) -> Iterator[Mapping[str, str]]:
+    """Serve the model where litellm's provider `hosted_vllm` looks for it; no command has the address, which changes."""
+    with model(run, options) as url:
+        yield {
+            "HOSTED_VLLM_API_BASE": url, "HOSTED_VLLM_API_KEY": "EMPTY", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        }  # fmt: skip
+
+
 def wire_of(folder: Path) -> Wire:
     """Return what the tool sent so far in a run's folder."""
     path = folder / WIRE
@@ -221,6 +231,11 @@ def wire_of(folder: Path) -> Wire:
 def served(run: HarnessRun, options: Launch) -> str:
     """Return the name of the model at the endpoint."""
     return options.served or run.model.path
+
+
+def plain(name: str) -> str:
+    """Return the name of a model without slashes, which the proxy takes as well: some tools split it there."""
+    return name.replace("/", "--")
 
 
 def checkout(options: Launch, name: str) -> Path:

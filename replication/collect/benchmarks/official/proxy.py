@@ -49,6 +49,8 @@ class Rules:
     """Refuse a request with another value, instead of listing a deviation."""
     template_options: Mapping[str, Json] = field(default_factory=dict)
     timeout_s: float = 3600.0
+    alias: str | None = None
+    """Name by which the harness calls the model, where it cannot use the served one."""
     numbered: bool = False
     """Equal requests are of several attempts and get different seeds; else a request that is sent again gets its old one."""
 
@@ -109,6 +111,8 @@ class Refusal(Exception):
 
 def completed(body: dict[str, Json], rules: Rules, wire: Wire) -> dict[str, Json]:
     """Return a request with the sampling of the run and a seed; raises Refusal if it states what the run forbids."""
+    if rules.alias is not None and body.get("model") == rules.alias:
+        body = body | {"model": rules.endpoint.served}
     if body.get("model") != rules.endpoint.served:
         raise Refusal(400, "forbidden", f"model is {body.get('model')!r}, the run's is {rules.endpoint.served!r}")
     sampling = rules.sampling

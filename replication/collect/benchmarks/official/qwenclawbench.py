@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official import judging, launching, sandbox
+from replication.collect.benchmarks.official import judging, launching, sandbox, venvs
 from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
 from replication.collect.benchmarks.official.judging import Judging, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
@@ -42,6 +42,8 @@ FROM_PROSE = "Score extracted from prose"
 ASKED_FOR = "claude-opus-4-5-20251101"
 """The judge that scripts/lib_grading.py at e4eefcf asks for, whatever `--judge` says."""
 RUN = re.compile(r"(?P<task>.+)_run_(?P<number>[0-9]+)")
+CLONE = "git clone https://github.com/SKYLENAGE-AI/QwenClawBench && git -C QwenClawBench checkout e4eefcf"
+RECIPE = venvs.Recipe(name="qwenclawbench", version="e4eefcf", module="yaml", clone=CLONE)
 
 
 @dataclass
@@ -197,7 +199,7 @@ def build(options: Options) -> Adapter:
     return Adapter(
         name="qwenclawbench", version=f"1,v1.1 e4eefcf,{options.metric},judge {options.judge},image {options.image}",
         results="**/grading.json", read=lambda run: read(run, options), commands=lambda run: commands(run, options),
-        launch_options=options.launch, needs=needs(),
+        launch_options=options.launch, needs=needs(), recipe=RECIPE,
         composites=lambda run, results: composites(run, results, options.metric),
         variant=variant_of(options, Options(), ("judge", "metric")), check=lambda run: check(run, options),
         access=lambda run: access(run, options), outputs=options.judging.outputs,

@@ -10,11 +10,12 @@ Each attempt has its own folder (`attempt_0` ..., or the folder itself for one a
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from replication.collect.benchmarks.official.adapter import Adapter, Needs
+from replication.collect.benchmarks.official import launching, venvs
+from replication.collect.benchmarks.official.adapter import Adapter, Needs, variant_of
 from replication.collect.benchmarks.official.launching import Command, Launch, served
 from replication.collect.benchmarks.official.reading import (
     Items,
@@ -30,13 +31,14 @@ from replication.collect.benchmarks.official.reading import (
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
 from replication.records import Json
-from replication.settings.limits import one_of, whole
+from replication.settings.limits import limited, located, one_of, whole
 
 ENDS = {
     "Submitted": "ok", "LimitsExceeded": "turn_limit", "TimeExceeded": "agent_timeout",
     "RepeatedFormatError": "malformed", "FormatError": "malformed", "ContextWindowExceededError": "context_overflow",
 }  # fmt: skip
 """Exit statuses of mini-swe-agent that are the model's own; every other is the name of an exception of the set-up."""
+RECIPE = venvs.Recipe(name="swe_bench", version="5.0.2", module="minisweagent")
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Options:
     items: Items = field(default_factory=Items)
     clusters: str = one_of(("repository", "none"), "repository")  # items of one are not independent
     step_limit: int = whole(1, 1_000_000, 250)  # of mini-swe-agent
+    data: str | None = located(None)  # folder or file of instances, in place of the data set of the hub
+    environment: str | None = limited(None)  # class of mini-swe-agent, such as `local`, in place of a container engine
     launch: Launch = field(default_factory=Launch)
 
 
@@ -220,11 +224,12 @@ def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) ->
     """Return the command that plays one attempt at all instances with mini-swe-agent."""
     sampling, launch = run.spec.sampling, options.launch
     settings = {
-        "model.model_kwargs.api_base": launch.endpoint, "model.model_kwargs.temperature": sampling.temperature,
+        "model.model_kwargs.temperature": sampling.temperature,
         "model.model_kwargs.top_p": sampling.top_p, "model.model_kwargs.max_tokens": sampling.max_tokens,
         "model.model_kwargs.seed": run.spec.seed + trial, "agent.step_limit": options.step_limit,
     }  # fmt: skip
-    environment = {"apptainer": "singularity"}.get(launch.container, launch.container)
+    environment = options.environment or {"apptainer": "singularity"}.get(launch.container, launch.container)
+    subset = str(Path(options.data).absolute()) if options.data else subset
     return Command(
         argv=(
             "mini-extra", "swebench", "--subset", subset, "--split", "test", "-m", f"hosted_vllm/{served(run, launch)}",
@@ -233,8 +238,7 @@ def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) ->
         ),
         log=f"agent_{trial}.log",
         env={
-            "MSWEA_COST_TRACKING": "ignore_errors", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOSTED_VLLM_API_KEY": "EMPTY",
-            "MSWEA_CONFIGURED": "true", "MSWEA_SINGULARITY_EXECUTABLE": "apptainer",
+            "MSWEA_COST_TRACKING": "ignore_errors", "MSWEA_CONFIGURED": "true", "MSWEA_SINGULARITY_EXECUTABLE": "apptainer",
         },
     )  # fmt: skip
 
@@ -242,12 +246,13 @@ def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) ->
 def commands(run: HarnessRun, options: Options) -> list[Command]:
     """Return the commands of every attempt: play, then grade under a run id of its own."""
     made = []
+    data = str(Path(options.data).absolute()) if options.data else "verified"
     for trial in range(run.n_trials):
         made.append(agent_command(run, options, "verified", trial))
         made.append(
             Command(
                 argv=(
-                    "swebench", "eval", "verified", "-p", "preds.json", "--run-id", f"{run.spec.run_id}-{trial}", "-j",
+                    "swebench", "eval", data, "-p", "preds.json", "--run-id", f"{run.spec.run_id}-{trial}", "-j",
                     str(options.launch.workers),
                 ),
                 log=f"grade_{trial}.log", cwd=run.folder / f"attempt_{trial}",
@@ -257,8 +262,12 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
 
 
 def build(options: Options) -> Adapter:
-    """Build the adapter."""
+    """Build the adapter; instances of a file are another benchmark than those of the hub."""
+    own = options.environment is not None
     return Adapter(
         name="swe_bench", version="1,swebench 5.x", results="*.json", read=lambda run: read(run, options),
-        commands=lambda run: commands(run, options), launch_options=options.launch, needs=needs(),
+        commands=lambda run: commands(run, options), launch_options=options.launch,
+        needs=replace(needs(), containers=()) if own else needs(), recipe=RECIPE,
+        variant=variant_of(options, Options(), ("data",)),
+        access=lambda run: launching.hosted_vllm(run, options.launch),
     )  # fmt: skip

@@ -13,10 +13,12 @@ Published results have eval_results.json only (`options.outputs: false`): a fail
 from a failed test, and items that are not listed have no score.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from replication.collect.benchmarks.official import swe_bench
 from replication.collect.benchmarks.official.adapter import Adapter, Needs
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout
 from replication.collect.benchmarks.official.reading import (
@@ -35,6 +37,8 @@ from replication.records import Json
 from replication.settings.limits import limited, located, one_of, whole
 
 RESULTS = "eval_results.json"
+CLONE = "git clone https://github.com/scaleapi/SWE-bench_Pro-os && git -C SWE-bench_Pro-os checkout ca10a60"
+RECIPE = dataclasses.replace(swe_bench.RECIPE, clone=CLONE)
 
 
 @dataclass
@@ -187,5 +191,5 @@ def build(options: Options) -> Adapter:
     version = "1,ca10a60" if options.outputs else "1,ca10a60,as published"
     return Adapter(
         name="swe_bench_pro", version=version, results=RESULTS, read=lambda run: read(run, options),
-        commands=lambda run: commands(run, options), launch_options=options.launch, needs=needs(),
+        commands=lambda run: commands(run, options), launch_options=options.launch, needs=needs(), recipe=RECIPE,
     )  # fmt: skip

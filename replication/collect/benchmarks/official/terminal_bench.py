@@ -7,13 +7,14 @@ failed in the infrastructure gives its number to a later one. Seen in harbor 0.2
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from replication.collect.benchmarks.official.adapter import Adapter, Needs
-from replication.collect.benchmarks.official.launching import Command, Launch, served
+from replication.collect.benchmarks.official import launching, venvs
+from replication.collect.benchmarks.official.adapter import Adapter, Needs, variant_of
+from replication.collect.benchmarks.official.launching import Command, Launch, plain, served
 from replication.collect.benchmarks.official.reading import (
     UNSCORED,
     Items,
@@ -28,7 +29,7 @@ from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
 from replication.files import write_json
 from replication.records import Json
-from replication.settings.limits import limited, real, whole
+from replication.settings.limits import limited, located, real, whole
 
 LIMITS = {
     "AgentTimeoutError": "agent_timeout", "ContextLengthExceededError": "context_overflow",
@@ -37,6 +38,7 @@ LIMITS = {
 """Exceptions that the agent itself causes: the leaderboard's convention counts them, and 0 without a reward."""
 OF_ENGINE = re.compile(r"Server|Connection|APIError|RateLimit|Unavailable|Authentication|NotFound|BadRequest|^Timeout$")
 """Exceptions of the client of the endpoint."""
+RECIPE = venvs.Recipe(name="terminal_bench", version="0.24.0", module="harbor", needs_python=(3, 12))
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Options:
     items: Items = field(default_factory=Items)
     max_retries: int = whole(0, 1000, 0)  # of a job; a retried trial leaves no record
     dataset: str = limited("terminal-bench@2.0")  # 2.0, 2.1 and "2.0 Verified" cannot be compared
+    tasks: str | None = located(None)  # folder of tasks, in place of the data set of the registry
+    environment: str | None = limited(None)  # `module:Class` in the tool's environment, in place of a container engine
     agent_timeout_s: float | None = real(0.0, 1e7, None, above=True)  # null: that of each task
     launch: Launch = field(default_factory=Launch)
 
@@ -220,7 +224,7 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
         if sampling.top_k != -1:
             call["extra_body"] = {"top_k": sampling.top_k}
         kwargs = {
-            "api_base": options.launch.endpoint, "temperature": sampling.temperature, "llm_call_kwargs": call,
+            "temperature": sampling.temperature, "llm_call_kwargs": call,
             "model_info": {
                 "max_input_tokens": run.spec.context, "max_output_tokens": sampling.max_tokens,
                 "input_cost_per_token": 0, "output_cost_per_token": 0,
@@ -228,32 +232,38 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
         }  # fmt: skip
         agent: dict[str, Json] = {
             "name": "terminus-2",
-            "model_name": f"hosted_vllm/{served(run, options.launch)}",
+            "model_name": f"hosted_vllm/{plain(served(run, options.launch))}",
             "kwargs": kwargs,
         }
         if options.agent_timeout_s is not None:
             agent["override_timeout_sec"] = options.agent_timeout_s
         name_of_data, _, version = options.dataset.partition("@")
+        data = {"name": name_of_data} | ({"version": version} if version else {})
+        if options.tasks is not None:
+            data = {"path": str(Path(options.tasks).absolute())}
+        place = {"import_path": options.environment} if options.environment else {"type": environment}
         job = {
             "job_name": name, "jobs_dir": str(run.folder.absolute()), "n_attempts": 1,
-            "n_concurrent_trials": options.launch.workers, "environment": {"type": environment}, "agents": [agent],
-            "datasets": [{"name": name_of_data} | ({"version": version} if version else {})],
+            "n_concurrent_trials": options.launch.workers, "environment": place, "agents": [agent],
+            "datasets": [data],
         }  # fmt: skip
         # JSON is YAML, and harbor reads either.
         config = write_json(run.folder.absolute() / f"job_{trial}.yaml", job)
         made.append(
             Command(
                 argv=("harbor", "run", "-c", str(config)), log=f"{name}.log",
-                env={"HOSTED_VLLM_API_KEY": "EMPTY", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
             )
         )  # fmt: skip
     return made
 
 
 def build(options: Options) -> Adapter:
-    """Build the adapter."""
+    """Build the adapter; tasks of a folder are another benchmark than those of the registry."""
+    own = options.environment is not None
     return Adapter(
         name="terminal_bench", version=f"1,harbor 0.24.0,{options.dataset}", results="**/result.json",
         read=lambda run: read(run, options), commands=lambda run: commands(run, options), launch_options=options.launch,
-        needs=needs(),
+        needs=replace(needs(), containers=()) if own else needs(), recipe=RECIPE,
+        variant=variant_of(options, Options(), ("tasks",)),
+        access=lambda run: launching.hosted_vllm(run, options.launch),
     )  # fmt: skip

@@ -34,6 +34,10 @@ class Recipe:
     name: str
     version: str
     module: str
+    needs_python: tuple[int, int] | None = None
+    """Version of Python that the packages need; None: the one of this package."""
+    clone: str = ""
+    """Commands that fetch the tool itself where it is in no registry of packages: the environment has what it imports."""
 
     @property
     def lock(self) -> Path:
@@ -83,12 +87,27 @@ def ensure(recipe: Recipe) -> Path:
     return recipe.python
 
 
+def _interpreter(recipe: Recipe) -> str:
+    """Return the Python that makes the environment; HarnessError if the version that the packages need is not there."""
+    if recipe.needs_python is None or recipe.needs_python == sys.version_info[:2]:
+        return str(getattr(sys, "_base_executable", sys.executable))
+    wanted = ".".join(map(str, recipe.needs_python))
+    program = shutil.which(f"python{wanted}")
+    # A launcher of that name may be there without the version that it launches.
+    if program is None or subprocess.run([program, "-c", ""], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        raise HarnessError(
+            f"harness `{recipe.name}` needs Python {wanted}, and no `python{wanted}` on PATH runs. Install that version, or "
+            f"name a virtual environment with the tool in `options.launch.venv`."
+        )
+    return program
+
+
 def _install(recipe: Recipe, log: Path) -> None:
     print(f"harness: installing {recipe.name} {recipe.version} into `{recipe.folder}`, once", flush=True)
     shutil.rmtree(recipe.folder, ignore_errors=True)
     pip, quiet = [str(recipe.python), "-m", "pip", "install"], "--disable-pip-version-check"
     steps = [
-        [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(recipe.folder)],
+        [_interpreter(recipe), "-m", "venv", str(recipe.folder)],
         [*pip, quiet, "--no-deps", "-r", str(recipe.lock)],
         [str(recipe.python), "-c", f"import {recipe.module}"],
     ]
@@ -101,6 +120,6 @@ def _install(recipe: Recipe, log: Path) -> None:
             tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
             raise HarnessError(
                 f"`{' '.join(step[:4])} ...` ended with code {code}, so harness `{recipe.name}` is not installed. Check the "
-                f"network and the Python version (3.11), then run the same command again. `{log}` ends with:\n{tail}"
+                f"network and the Python version, then run the same command again. `{log}` ends with:\n{tail}"
             )
     (recipe.folder / MARKER).write_text(lock_hash(recipe), encoding="utf-8")

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official import judging, launching, websearch, widesearch_driver
+from replication.collect.benchmarks.official import judging, launching, venvs, websearch, widesearch_driver
 from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
 from replication.collect.benchmarks.official.judging import Judging, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
@@ -49,6 +49,8 @@ OF_TABLE = ("ParserError", "EmptyDataError")
 """Errors of reading the table of an answer, which is the model's; the tool scores 0."""
 JUDGE_FAILED = "llm judge failed"
 """Start of the message that src/evaluation/metric_utils.py at 0e664c3 writes beside a score of 0."""
+CLONE = "git clone https://github.com/ByteDance-Seed/WideSearch && git -C WideSearch checkout 0e664c3"
+RECIPE = venvs.Recipe(name="widesearch", version="0e664c3", module="dateparser", clone=CLONE)
 
 
 @dataclass
@@ -225,7 +227,7 @@ def build(options: Options) -> Adapter:
     return Adapter(
         name="widesearch", version=f"1,0e664c3,{options.metric},judge {options.judge}", results="*_eval_result.json",
         read=lambda run: read(run, options), commands=lambda run: commands(run, options), launch_options=options.launch,
-        needs=needs(), composites=composites, variant=variant_of(options, Options(), ("judge", "metric")), repeats=True,
-        check=lambda run: check(run, options), access=lambda run: access(run, options), outputs=options.judging.outputs,
-        facts_of=lambda run: facts(run, options),
+        needs=needs(), recipe=RECIPE, composites=composites, repeats=True, outputs=options.judging.outputs,
+        variant=variant_of(options, Options(), ("judge", "metric")), check=lambda run: check(run, options),
+        access=lambda run: access(run, options), facts_of=lambda run: facts(run, options),
     )  # fmt: skip
