@@ -14,6 +14,7 @@ from replication.collect import benchmarks, checkpoints, engines, scaffolds
 from replication.collect.accounting import Prices
 from replication.collect.benchmarks import official, suite
 from replication.collect.benchmarks.observation_probe import Probe
+from replication.collect.benchmarks.official import venvs
 from replication.collect.benchmarks.official.adapter import Needs
 from replication.collect.ingest import HarnessJob, identity_of
 from replication.collect.interfaces import Benchmark, Engine, HarnessRun, ModelRef, Place, Scaffold, Selection
@@ -271,6 +272,12 @@ def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
 def harness_needs() -> dict[str, Needs]:
     """Return what each official harness needs to run, by its name."""
     return official.needs()
+
+
+def harness_is_installed(name: str) -> bool | None:
+    """Tell whether the environment of our lock file is installed; None if the harness has none."""
+    recipe = official.recipes().get(name)
+    return None if recipe is None else venvs.is_installed(recipe)
 
 
 def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:

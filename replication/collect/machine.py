@@ -80,15 +80,20 @@ def _harnesses(cfg: settings.Root) -> list[Finding]:
         need = needs[source.harness]
         disk = f"{need.disk_gb:g} GB" if need.disk_gb is not None else "not measured"
         hours = f"{need.hours:g} h at most" if need.hours is not None else "hours unknown"
+        installed = build.harness_is_installed(source.harness)
+        # Tools with containers may be installed elsewhere: `options.launch.venv` names the place.
+        place = {None: "own installation", True: "installed", False: "not installed"}[installed]
         value = (
             f"containers {' or '.join(need.containers) or 'none'}; images {need.images}; "
-            f"keys {', '.join(need.keys) or 'none'}; disk {disk}; {hours} for one attempt at all items; "
-            f"network {need.network}; not tried: {need.not_tried}"
+            f"keys {', '.join(need.keys) or 'none'}; environment {place}; disk {disk}; {hours} for one attempt at all "
+            f"items; network {need.network}; not tried: {need.not_tried}"
         )
         has_results = Path(source.folder).is_dir() and any(Path(source.folder).iterdir())
         engine = not need.containers or "none" in need.containers or any(map(shutil.which, need.containers))
         remedy = f"install {' or '.join(need.containers)}, or put results from elsewhere into `{source.folder}`"
-        found.append(Finding(f"harness {entry}", value, "" if has_results or engine else remedy))
+        if engine:
+            remedy = f"`make harness NAME={source.harness}` installs it" if installed is False else ""
+        found.append(Finding(f"harness {entry}", value, "" if has_results else remedy))
     return found
 
 

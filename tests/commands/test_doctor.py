@@ -86,3 +86,19 @@ def test_the_command_writes_nothing_and_ends_with_exit_code_0(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "HF_HUB_OFFLINE is set" in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_official_harness_that_is_launched_here_is_listed_and_says_how_it_is_installed(tmp_path, offline, monkeypatch):
+    monkeypatch.setenv("REPLICATION_HARNESSES", str(tmp_path))
+    cfg = composed(tmp_path, "study=released_small", "~benchmarks", "+ingest@ingest.bfcl=bfcl")
+    found = lacking(cfg)["harness bfcl"]
+    assert found.value.startswith("containers none; images none; keys none; environment not installed; disk 0.6 GB; ")
+    assert found.remedy == "`make harness NAME=bfcl` installs it"
+
+
+def test_every_official_harness_has_needs_and_a_lock_file(tmp_path):
+    from replication.collect.benchmarks import official
+
+    assert set(official.recipes()) == set(official.needs()) and all(
+        r.lock.is_file() for r in official.recipes().values()
+    )

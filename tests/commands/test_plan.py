@@ -112,9 +112,7 @@ def test_official_benchmarks_are_counted_and_what_is_not_known_is_said(tmp_path)
 
 def test_hours_of_an_official_benchmark_are_those_of_all_attempts_and_of_no_part_of_its_items(tmp_path):
     entry = ["study=released_small", "+ingest@ingest.tb=terminal_bench", "ingest.tb.folder=f"]
-    hours = {
-        n: section(printed(composed(tmp_path, *entry, f"ingest.tb.n_tasks={n}")))[2].split()[6] for n in (89, 10)
-    }
+    hours = {n: section(printed(composed(tmp_path, *entry, f"ingest.tb.n_tasks={n}")))[2].split()[6] for n in (89, 10)}
     assert hours == {89: "334", 10: "unknown"}  # 33.4 hours x 5 attempts x 2 checkpoints
 
 

@@ -49,6 +49,7 @@ class Options:
     clusters: str = one_of(("repository", "none"), "repository")  # items of one are not independent
     step_limit: int = whole(1, 1_000_000, 250)  # of mini-swe-agent
     data: str | None = located(None)  # folder or file of instances, in place of the data set of the hub
+    cwd: str = limited("/testbed")  # of the commands of an agent; the images of SWE-bench Pro have /app
     environment: str | None = limited(None)  # class of mini-swe-agent, such as `local`, in place of a container engine
     launch: Launch = field(default_factory=Launch)
 
@@ -227,6 +228,7 @@ def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) ->
         "model.model_kwargs.temperature": sampling.temperature,
         "model.model_kwargs.top_p": sampling.top_p, "model.model_kwargs.max_tokens": sampling.max_tokens,
         "model.model_kwargs.seed": run.spec.seed + trial, "agent.step_limit": options.step_limit,
+        "environment.cwd": options.cwd,
     }  # fmt: skip
     environment = options.environment or {"apptainer": "singularity"}.get(launch.container, launch.container)
     subset = str(Path(options.data).absolute()) if options.data else subset

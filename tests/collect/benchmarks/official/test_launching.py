@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from chat_endpoint import ChatEndpoint
 from harness_runs import harness_run, put
 
 from replication.collect.benchmarks import official
@@ -28,7 +29,16 @@ def venv(tmp_path):
     return tmp_path / "venv"
 
 
+@pytest.fixture(autouse=True)
+def server(monkeypatch):
+    """The model, which the tools of this test do not ask; it is asked before and after they run."""
+    with ChatEndpoint(lambda body: "x") as model:
+        monkeypatch.setenv("TEST_ENDPOINT", model.endpoint().url)
+        yield model
+
+
 def loaded(folder, **launch):
+    launch = {"endpoint": os.environ["TEST_ENDPOINT"]} | launch
     return official.load("swe_bench", {"launch": {"venv": str(folder), "container": "apptainer"} | launch})
 
 
@@ -74,7 +84,7 @@ def test_command_that_fails_quotes_its_log_and_what_ended_well_is_not_run_again(
 def test_folder_with_results_of_another_command_is_refused_before_anything_runs(tmp_path, venv):
     play(loaded(venv), harness_run(tmp_path / "run"))
     with pytest.raises(HarnessError, match="has results of another command"):
-        play(loaded(venv, endpoint="http://other/v1"), harness_run(tmp_path / "run"))
+        play(loaded(venv, workers=3), harness_run(tmp_path / "run"))
     assert (tmp_path / "n_agent").read_text() == "ran\n"
 
 
@@ -145,3 +155,37 @@ def test_command_lines_state_model_sampling_seed_and_attempts(tmp_path):
     assert "trials=2" in lines["widesearch"][0] and "--runs 2" in lines["qwenclawbench"][0]
     config = json.loads((tmp_path / "run" / "config.yaml").read_text())
     assert "--trials 2" in lines["claw_eval"][0] and config["model"]["extra_body"]["temperature"] == 0.6
+
+
+def test_endpoint_that_is_dead_ends_the_launch_before_the_tool_starts(tmp_path, venv):
+    with pytest.raises(HarnessError, match="does not answer before the harness starts"):
+        play(loaded(venv, endpoint="http://127.0.0.1:9/v1"), harness_run(tmp_path / "run"))
+    assert not (tmp_path / "n_agent").exists()
+
+
+def test_environment_of_a_lock_file_is_named_where_its_python_is_not_there(tmp_path, monkeypatch):
+    from replication.collect.benchmarks.official import venvs
+
+    monkeypatch.setenv(venvs.VARIABLE, str(tmp_path / "harnesses"))
+    recipe = venvs.Recipe(name="bfcl", version="0", module="x", needs_python=(3, 99))
+    with pytest.raises(HarnessError, match=r"needs Python 3.99, and no `python3.99` on PATH runs"):
+        venvs.ensure(recipe)
+
+
+def test_equal_requests_of_several_attempts_get_different_seeds_and_a_name_without_slashes_is_the_model(tmp_path):
+    from replication.collect.benchmarks.official.proxy import Rules, Wire, completed
+    from replication.collect.interfaces import Endpoint
+    from replication.records import Sampling
+
+    def seeds(numbered, seed=0):
+        rules = Rules(
+            endpoint=Endpoint(url="u", served="org/m"), sampling=Sampling(temperature=1.0, max_tokens=9), seed=(seed,),
+            refuse=True, alias="org--m", numbered=numbered,
+        )  # fmt: skip
+        wire, body = Wire(), {"model": "org--m", "messages": [{"role": "user", "content": "q"}]}
+        found = [completed(dict(body), rules, wire) for _ in range(3)]
+        assert {one["model"] for one in found} == {"org/m"}
+        return [one["seed"] for one in found]
+
+    assert len(set(seeds(True))) == 3 and seeds(True) == seeds(True) != seeds(True, 1)
+    assert len(set(seeds(False))) == 1
