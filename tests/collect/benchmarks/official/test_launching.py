@@ -189,3 +189,13 @@ def test_equal_requests_of_several_attempts_get_different_seeds_and_a_name_witho
 
     assert len(set(seeds(True))) == 3 and seeds(True) == seeds(True) != seeds(True, 1)
     assert len(set(seeds(False))) == 1
+
+
+def test_commands_that_fetch_a_tool_are_those_of_its_configuration():
+    from replication import settings
+
+    for name, recipe in official.recipes().items():
+        text = (settings.CONF / "ingest" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert recipe.clone in text and (
+            bool(recipe.clone) == ("in no registry of packages" in " ".join(text.split("\n# ")))
+        )
