@@ -159,6 +159,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "
     ]
 
 
-def shortened(text: str, most: int) -> str:
-    """Cut a text to `most` characters, the last one an ellipsis."""
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+def labels(names: Sequence[str], most: int) -> list[str]:
+    """Shorten names to `most` characters each so that different names stay different.
+
+    A long name loses its middle, since names of one kind differ at an end; those that then look alike are numbered.
+    """
+    short = []
+    for name in names:
+        head = (most - 1) // 2
+        cut = name if len(name) <= most else f"{name[:head]}\N{HORIZONTAL ELLIPSIS}{name[head + 1 - most :]}"
+        number, free = 1, cut
+        while free in short:
+            number += 1
+            free = f"{cut[: most - len(f'#{number}')]}#{number}"
+        short.append(free)
+    return short
