@@ -8,6 +8,7 @@ from replication.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def fixed(value: float | None, digits: int = 1) -> str:
@@ -162,12 +163,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "
 def labels(names: Sequence[str], most: int) -> list[str]:
     """Shorten names to `most` characters each so that different names stay different.
 
-    A long name loses its middle, since names of one kind differ at an end; those that then look alike are numbered.
+    A long name loses its end; those that would look alike lose their middle, and are numbered where even these are alike.
     """
-    short = []
-    for name in names:
-        head = (most - 1) // 2
-        cut = name if len(name) <= most else f"{name[:head]}\N{HORIZONTAL ELLIPSIS}{name[head + 1 - most :]}"
+    head = (most - 1) // 2
+    ends = [name if len(name) <= most else f"{name[: most - 1]}{ELLIPSIS}" for name in names]
+    short: list[str] = []
+    for name, end in zip(names, ends, strict=True):
+        alike = len(name) > most and ends.count(end) > 1
+        cut = f"{name[:head]}{ELLIPSIS}{name[head + 1 - most :]}" if alike else end
         number, free = 1, cut
         while free in short:
             number += 1

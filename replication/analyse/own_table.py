@@ -175,7 +175,7 @@ def _check_scores(own: pd.DataFrame, benchmark: str, name: str) -> None:
     """Check the two scores of a benchmark that are compared."""
     if benchmark in (MEAN, POOLED):
         raise EvidenceError(
-            f"{name}, row {own.index[0] + 2}, column `benchmark`: {benchmark!r} is the name of a mean over the rows; rename it."
+            f"{name}, row {own.index[0] + 2}, column `benchmark`: {benchmark!r} is the name of a mean; rename it."
         )
     for column in ("n_tasks", "n_clusters", "runs", "score_type"):
         if own[column].nunique(dropna=False) > 1:

@@ -106,7 +106,8 @@ def shown(audit: TableAudit, small: NDArray[np.bool_]) -> TableAudit:
         estimates.loc[at, "method"] = "effective counts, McNemar mid-p, Newcombe's paired interval"
     if len(audit.rows) > 1:
         like = estimates.xs("T2", level="interval").loc[audit.rows["name"]]
-        fit = _like_these(*(like[name].to_numpy(float) for name in ("value", "low", "high")), audit.grid.alpha)
+        value, low, high = (like[name].to_numpy(float) for name in ("value", "low", "high"))
+        fit = _like_these(value, low, high, audit.grid.alpha)
         known = {"value": fit.mean, "low": fit.low, "high": fit.high, "se": fit.se, "df": fit.df}
         known |= {"p_one_sided": fit.p_one_sided, "p_two_sided": fit.p_two_sided}
         for name, value in known.items():

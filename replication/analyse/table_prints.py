@@ -16,8 +16,9 @@ def printed_digits(audit: TableAudit, scores: pd.DataFrame) -> pd.DataFrame:
 
     scores : of both arms, with or without the columns sd_percent and delta_percent.
     Columns: benchmark, fit_a, fit_b (at the assumed runs: `FITS` a whole count rounded, `CUT` off, `NO`, `VOID` where the
-    score is not pass or fail), chance (that random digits fit), runs (tuple: the numbers of runs, up to `most` and the assumed
-    one, that both arms fit), most, any (all of them do), sd_a, sd_b, delta (`FITS`, `NO`, `VOID`, empty where none is printed).
+    score is not pass or fail), chance (that random digits fit), runs (tuple: the numbers of runs, up to `most` and the
+    assumed one, that both arms fit), most, any (all of them do), sd_a, sd_b, delta (`FITS`, `NO`, `VOID`, empty where none
+    is printed).
     """
     extra = {
         (row.benchmark, row.arm): (getattr(row, "sd_percent", ""), getattr(row, "delta_percent", ""))

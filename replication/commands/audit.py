@@ -79,9 +79,9 @@ def request(arguments: Sequence[str]) -> Request:
     if not tables or len(arms) not in (0, 2):
         raise AnalysisError(
             "give tables, and two arms or none in the order treatment control: python -m replication audit TABLE.csv "
-            "[MORE.csv ...] [treatment control] (make audit TABLE='a.csv b.csv' ARGS='treatment control'; put `--` before the "
-            f"arms if a table does not end in .csv); got {len(tables)} table{'s' * (len(tables) != 1)} and {len(arms)} of 2 "
-            "arms."
+            "[MORE.csv ...] [treatment control] (make audit TABLE='a.csv b.csv' ARGS='treatment control'; put `--` before "
+            f"the arms if a table does not end in .csv); got {len(tables)} table{'s' * (len(tables) != 1)} and {len(arms)} "
+            "of 2 arms."
         )
     paths = tuple(path for argument in tables for path in _paths(argument))
     repeated = [str(path) for i, path in enumerate(paths) if path in paths[:i]]

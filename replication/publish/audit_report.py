@@ -20,7 +20,6 @@ from replication.text import (
     bare,
     bounds,
     correlation,
-    fixed,
     interval,
     labels,
     p_range,
@@ -60,18 +59,8 @@ def text(own: OwnAudit, sesoi: float) -> str:
 
     sesoi : smallest effect of interest, at which parity is asked; the smallest margin that holds is printed too.
     """
-    lines = [
-        *_head(own),
-        *_answers(own, sesoi),
-        "",
-        *_rows(own),
-        "",
-        *_designs(own),
-        "",
-        *_families(own),
-        "",
-        *_notes(own),
-    ]
+    parts = [_head(own) + _answers(own, sesoi), _rows(own), _designs(own), _families(own), _notes(own)]
+    lines = [line for part in parts for line in [*part, ""]][:-1]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -100,23 +89,20 @@ def _head(own: OwnAudit) -> list[str]:
 
 def _answers(own: OwnAudit, sesoi: float) -> list[str]:
     answers, n = own.answers, len(own.audit.rows)
-    lines = [_item(f"better on {_all_of(n)}" if n > 1 else "better", _all(own, "T2"))]
-    lines.append(_item("", _all(own, "T1")))
-    if n > 1:
-        for mean, head in ((MEAN, f"mean of these {n}"), (POOLED, "benchmarks like these")):
-            cells = answers.means[answers.means["mean"] == mean]
-            above, below = int((cells["low"] > 0).sum()), int((cells["high"] < 0).sum())
-            lines.append(_item(head, f"{_mean(own, cells)}; above 0: {_word(above == len(cells))}{_in(above, cells)}"
-                                     + (f"; below 0: established{_in(below, cells)}" if below == len(cells) else "")))  # fmt: skip
+    items = [_item(f"better on {_all_of(n)}" if n > 1 else "better", _all(own, "T2")), _item("", _all(own, "T1"))]
     named = {MEAN: f"mean of these {n}", POOLED: "benchmarks like these"} if n > 1 else {}
-    margins = {label: answers.margin(mean) for mean, label in named.items()} or {
-        "the row": answers.rows["margin"].iloc[0]
-    }
+    for mean, head in named.items():
+        cells = answers.means[answers.means["mean"] == mean]
+        above, below, of = int((cells["low"] > 0).sum()), int((cells["high"] < 0).sum()), len(cells)
+        words = f"{_mean(own, cells)}; above 0: {_word(above == of)} (in {above} of {of})"
+        items.append(_item(head, words + f"; below 0: established (in {of} of {of})" * (below == of)))
+    margins = {label: answers.margin(mean) for mean, label in named.items()}
+    margins = margins or {"the row": float(answers.rows["margin"].iloc[0])}
     held = [f"{label} {_word(x <= sesoi)} (smallest margin that holds: {percent(x)})" for label, x in margins.items()]
-    n_par = int((answers.rows["margin"] <= sesoi).sum())
-    rows = f"; {n_par} of {n} rows, by column `par`" if n > 1 else ""
-    lines.append(_item(f"on par within {plain(100 * sesoi)}", "; ".join(held) + rows))
-    return [line for item in lines for line in item]
+    if n > 1:
+        held.append(f"{int((answers.rows['margin'] <= sesoi).sum())} of {n} rows, by column `par`")
+    items.append(_item(f"on par within {plain(100 * sesoi)}", "; ".join(held)))
+    return [line for item in items for line in item]
 
 
 def _all(own: OwnAudit, target: Target) -> str:
@@ -129,16 +115,16 @@ def _all(own: OwnAudit, target: Target) -> str:
     who = "tasks like these (T2)" if target == "T2" else "these very tasks (T1)"
     parts = [f"{who}: {_word(all_above == len(family))}"]
     if n > 1:
-        some = f"{n - n_always - n_never} in some, " if n_always + n_never < n else ""
-        parts.append(f"{n_always} of {n} rows are above 0 everywhere, {some}{n_never} nowhere")
+        some = {"in some": n - n_always - n_never, "nowhere": n_never}
+        rest = "".join(f", {number} {where}" for where, number in some.items() if number)
+        parts.append(f"{n_always} of {n} rows are above 0 everywhere{rest}")
     worst = list(answers.rows[answers.rows["n_below_holm"] == answers.rows["n_cells"]]["benchmark"])
     if target == "T2" and worst:
         shown = labels([str(name) for name in worst], LONGEST)
         more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
         parts.append(f"contradicted by {', '.join(shown[:3])}{more}, below 0 everywhere")
-    parts.append(
-        f"all-rows {p_range(family['iut_p'].min(), family['iut_p'].max())}, needed {bare(own.audit.grid.alpha / 2)}"
-    )
+    p = p_range(family["iut_p"].min(), family["iut_p"].max())
+    parts.append(f"{'all-rows' if n > 1 else 'one-sided'} {p}, needed {bare(own.audit.grid.alpha / 2)}")
     reached = [rho for rho in answers.turning.values() if rho is not None]
     if target == "T2" and all_above < len(family) and reached:
         parts.append(f"would need rho {correlation(max(reached))}")
@@ -191,8 +177,9 @@ def _designs(own: OwnAudit) -> list[str]:
                 DASH if small else percent(spread[row.benchmark]),
             ]
         )  # fmt: skip
-    heads = ["row", "tasks", "runs", "GRIM", "chance", "runs that fit", *("SD" if name == "sd_a" else "delta" for name in extra),
-             "MDE", "need tasks", "need rho", "tip SD"]  # fmt: skip
+    printed = ["SD" if name == "sd_a" else "delta" for name in extra]
+    heads = ["row", "tasks", "runs", "GRIM", "chance", "runs that fit", *printed]
+    heads += ["MDE", "need tasks", "need rho", "tip SD"]
     return table(heads, lines)
 
 
@@ -230,7 +217,7 @@ def _notes(own: OwnAudit) -> list[str]:
     notes = [f"WARNING {text}." for text in own.warnings]
     notes += [
         "diff: treatment minus control. T1: these tasks and checkpoints, other runs; T2: tasks like these. holds in: "
-        "combinations in which the T2 interval lies above (below) 0. par: smallest x for \"on par within x\" in all of them.",
+        "combinations in which the T2 interval lies above (below) 0. par: smallest x for \"on par within x\" in all.",
         "GRIM: do the digits of control/treatment fit a whole count at these runs; chance: of random digits; runs that fit: "
         "numbers that both arms fit. MDE: detectable with 80 % power; need tasks: for the printed difference; need rho: "
         "for p .05; tip SD: between checkpoints of one arm, lifts p to .05. icc: share of the variance between tasks; rho: "
@@ -253,22 +240,17 @@ def _notes(own: OwnAudit) -> list[str]:
 
 def _exact(own: OwnAudit) -> str:
     """Print tests of one run each that assume nothing on icc and rho, of the small rows that are one run of pass or fail."""
+    fisher = own.audit.one_run["fisher_p"]
     told = []
-    for label, row, small in zip(_labels(own), own.audit.rows.itertuples(), own.answers.small, strict=True):
+    for label, row, p, small in zip(_labels(own), own.audit.rows.itertuples(), fisher, own.answers.small, strict=True):
         if small and row.k == 1 and row.score_type == "binary" and row.n == row.n_tasks:
+            scores = row.p_a, row.p_b, row.n
             told.append(
-                f"{label}: Fisher {p_value(_fisher(own, row.benchmark))}, mid-p {p_value(fisher_mid_p(row.p_a, row.p_b, row.n))}; "
-                f"at best {p_value(best_pairing_p(row.p_a, row.p_b, row.n))}"
-            )  # fmt: skip
-    return (
-        "Assuming nothing on icc and rho, p by Fisher, and at the best overlap of passed tasks: " * bool(told)
-        + ". ".join(told)
-        + "." * bool(told)
-    )
-
-
-def _fisher(own: OwnAudit, benchmark: str) -> float:
-    return float(own.audit.one_run.set_index("benchmark").loc[benchmark, "fisher_p"])
+                f"{label}: Fisher {p_value(p)}, mid-p {p_value(fisher_mid_p(*scores))}, at best "
+                f"{p_value(best_pairing_p(*scores))}"
+            )
+    intro = "With nothing assumed on icc and rho, p by Fisher, and at the best overlap of passed tasks: "
+    return intro + "; ".join(told) + "." if told else ""
 
 
 def _labels(own: OwnAudit) -> list[str]:
@@ -285,10 +267,6 @@ def _word(holds: bool) -> str:
 
 def _all_of(n: int) -> str:
     return "the row" if n == 1 else f"all {n}"
-
-
-def _in(number: int, cells: pd.DataFrame) -> str:
-    return f" (in {number} of {len(cells)})"
 
 
 def _item(head: str, words: str) -> list[str]:

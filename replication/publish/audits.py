@@ -1,11 +1,11 @@
 """The audit of a table of published scores in three calls: read it, audit two arms, lay out the report.
 
-from pathlib import Path
-from replication.publish.audits import audit, read, report
+Example
+-------
+>>> own = audit(read(Path("mine.csv")), treatment="new", control="old")  # doctest: +SKIP
+>>> print(report(own))  # doctest: +SKIP
 
-own = audit(read(Path("mine.csv")), treatment="new", control="old")
-print(report(own))
-own.answers.rows          # each row over every assumption; own.audit.tables() has the rest
+`own.answers.rows` has each row over every assumption, `own.audit.tables()` every table of the reanalysis.
 """
 
 from pathlib import Path

@@ -32,9 +32,10 @@ def name_of(source: Path | TextTable) -> str:
 
 
 def read_text(path: Path) -> TextTable:
-    """Read a CSV file without converting its cells; a byte order mark, spaces around column names and empty rows are dropped.
+    """Read a CSV file without converting its cells.
 
-    The index counts the rows of the file from 0 after the header, empty ones included, so that errors name the line.
+    A byte order mark, spaces around column names and empty rows are dropped. The index counts the rows of the file from 0
+    after the header, empty ones included, so that errors name the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -154,7 +154,7 @@ def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float 
 def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
     """Combine independent differences `delta` with standard errors `se`, both (n_rows,), at least 2, all se above 0.
 
-    `stouffer` (from z: a p of 0 beside one of 1 has none) and `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
+    `combined_z`, `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
     mu is N(mu + b (delta_i - mu), b se_i^2), b = tau^2/(tau^2 + se_i^2), mu normal around the pooled mean; P(all > 0)
     integrates over mu.
     """

@@ -147,9 +147,9 @@ def square_and_add(p_a: ArrayLike, p_b: ArrayLike, size: ArrayLike, phi: ArrayLi
 
 
 def best_pairing_p(p_a: float, p_b: float, n: int) -> float:
-    """Compute McNemar's exact two-sided p-value at the most favourable overlap: the better arm passes all that the other does.
+    """Compute McNemar's exact two-sided p-value of one run, where the better arm passes all tasks that the other does.
 
-    One run of n pass/fail tasks; no correlation of the arms gives a smaller p.
+    n pass/fail tasks; no other overlap, and so no correlation of the arms, gives a smaller p.
     """
     return float(min(1.0, 2 * 0.5 ** abs(round(p_b * n) - round(p_a * n))))
 
