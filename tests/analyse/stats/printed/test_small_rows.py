@@ -104,7 +104,9 @@ def test_rows_with_ten_passes_and_failures_keep_the_normal_model():
 
 
 def test_interval_and_test_agree_on_zero():
-    scores = [(a / 12, b / 12, 12, k) for a in range(13) for b in range(13) for k in (1, 4) if {a, b} not in ({0}, {12})]
+    scores = [
+        (a / 12, b / 12, 12, k) for a in range(13) for b in range(13) for k in (1, 4) if {a, b} not in ({0}, {12})
+    ]
     at = evaluate(table(*scores), icc=0.5, rho=0.5)
     assert not ((at.p_one_sided > 0.025) & (at.low > 0)).any()
     assert not ((1 - at.p_one_sided > 0.025) & (at.high < 0)).any()
