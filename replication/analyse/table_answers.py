@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from replication.analyse.stats.distributions import normal_isf, t_ppf
 from replication.analyse.stats.families.meta import RandomEffects, random_effects
@@ -18,8 +18,8 @@ from replication.analyse.stats.families.multiplicity import holm
 from replication.analyse.stats.printed import small_rows
 from replication.analyse.stats.printed.rows import check_rows, deltas
 from replication.analyse.stats.printed.small_rows import RowTests
-from replication.analyse.table_audit import Grid, TableAudit
-from replication.analyse.tables.summaries import FLOOR_BELOW, POOLED
+from replication.analyse.table_audit import STATED, Grid, TableAudit, tipping_steps
+from replication.analyse.tables.summaries import FLOOR_BELOW, POOLED, estimate_row, pooled_published
 from replication.records import Target
 
 MEAN = "mean of these"
@@ -91,9 +91,10 @@ def answer(rows: pd.DataFrame, grid: Grid, turning: pd.DataFrame) -> Answers:
 
 
 def shown(audit: TableAudit, small: NDArray[np.bool_]) -> TableAudit:
-    """Replace the normal tests of small rows where the report and the figures show them: `estimates`, `fragility_map`.
+    """Replace the normal tests of small rows where the report and the figures show them.
 
-    The other tables of the audit keep the normal model.
+    In `estimates` and `fragility_map` they are those of `small_rows`; `tipping` and `tipping_steps`, which have no such
+    test, leave small rows out. The other tables of the audit keep the normal model.
     """
     if not small.any():
         return audit
@@ -104,14 +105,14 @@ def shown(audit: TableAudit, small: NDArray[np.bool_]) -> TableAudit:
         at = pd.MultiIndex.from_product([few["name"], [target]])
         estimates.loc[at, list(tests._fields)] = np.column_stack(tests)
         estimates.loc[at, "method"] = "effective counts, McNemar mid-p, Newcombe's paired interval"
+    estimates = estimates.reset_index()
     if len(audit.rows) > 1:
-        like = estimates.xs("T2", level="interval").loc[audit.rows["name"]]
-        value, low, high = (like[name].to_numpy(float) for name in ("value", "low", "high"))
-        fit = _like_these(value, low, high, audit.grid.alpha)
-        known = {"value": fit.mean, "low": fit.low, "high": fit.high, "se": fit.se, "df": fit.df}
-        known |= {"p_one_sided": fit.p_one_sided, "p_two_sided": fit.p_two_sided}
-        for name, value in known.items():
-            estimates.loc[(POOLED, "T2"), name] = value
+        like = estimates[(estimates["interval"] == "T2") & (estimates["benchmark"] != POOLED)]
+        errors = _errors(like["low"], like["high"], audit.grid.alpha)
+        rows = [dataclasses.replace(e, se=se) for e, se in zip(audit.differences("T2"), errors, strict=True)]
+        mean = estimate_row(pooled_published(rows, level=audit.level).estimate)
+        pooled = pd.DataFrame([{"benchmark": POOLED, "interval": "T2", **mean}])
+        estimates = pd.concat([estimates[estimates["benchmark"] != POOLED], pooled], ignore_index=True)
     icc, rho = (cells.loc[cells["benchmark"] == few["benchmark"].iloc[0], axis] for axis in ("icc", "rho"))
     over = small_rows.evaluate(few, icc=icc.to_numpy()[:, None], rho=rho.to_numpy()[:, None], level=audit.level)
     cells = cells.copy()
@@ -119,7 +120,12 @@ def shown(audit: TableAudit, small: NDArray[np.bool_]) -> TableAudit:
         own = cells["benchmark"] == benchmark
         for name, values in over._asdict().items():
             cells.loc[own, name] = values[:, i]
-    return dataclasses.replace(audit, estimates=estimates.reset_index(), fragility_map=cells)
+    normal, tipping, steps = audit.rows[~small], audit.tipping[~small], pd.DataFrame()
+    if len(normal):
+        steps = tipping_steps(normal, float(tipping[STATED].max()), settings, audit.grid.alpha)
+    return dataclasses.replace(
+        audit, estimates=estimates, fragility_map=cells, tipping=tipping.reset_index(drop=True), tipping_steps=steps
+    )
 
 
 def together(
@@ -176,15 +182,19 @@ def _means(cells: pd.DataFrame, alpha: float) -> pd.DataFrame:
         table.append([MEAN, icc, rho, d.mean(), *(d.mean() + spans)])
         fit = _like_these(d, ends[0], ends[1], alpha)
         half = float(t_ppf(1 - alpha, fit.df)) * fit.se
-        table.append([POOLED, icc, rho, fit.mean, fit.low, fit.high, fit.mean - half, fit.mean + half])
+        limits = np.clip([fit.low, fit.high, fit.mean - half, fit.mean + half], -1, 1)  # no difference is larger
+        table.append([POOLED, icc, rho, fit.mean, *limits])
     return pd.DataFrame(table, columns=["mean", "icc", "rho", "value", "low", "high", "low_par", "high_par"])
 
 
 def _like_these(
     value: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], alpha: float
 ) -> RandomEffects:
-    error = (high - low) / (2 * float(normal_isf(alpha / 2)))
-    return random_effects(value, error, level=1 - alpha, floor=value.size < FLOOR_BELOW)
+    return random_effects(value, _errors(low, high, alpha), level=1 - alpha, floor=value.size < FLOOR_BELOW)
+
+
+def _errors(low: ArrayLike, high: ArrayLike, alpha: float) -> NDArray[np.float64]:
+    return np.subtract(high, low) / (2 * float(normal_isf(alpha / 2)))
 
 
 def _rows(cells: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def write(own: "OwnAudit", sesoi: float, folder: Path) -> list[Path]:
         files = [write_text(staged / "report.txt", text(own, sesoi) + "\n")]
         files += [write_csv(staged / f"{name}.csv", table) for name, table in tables.items() if len(table.columns)]
         files += [save(figure, staged / f"{name}.svg") for name, figure in figures(own.audit, sesoi).items()]
-        for outdated in {f"{name}.csv" for name in tables} - {path.name for path in files}:
+        for outdated in {"tipping.svg", *(f"{name}.csv" for name in tables)} - {path.name for path in files}:
             (folder / outdated).unlink(missing_ok=True)
         return [path.replace(folder / path.name) for path in files]
 

@@ -41,17 +41,19 @@ FIRST = 21
 
 
 def figures(audit: TableAudit, sesoi: float) -> dict[str, Figure]:
-    """Draw the figures of an audit, by file name.
+    """Draw the figures of an audit, by file name; `tipping` only where a row is not small.
 
     sesoi : smallest effect of interest, a band in the forest.
     """
     point, alpha = (audit.settings.icc, audit.settings.rho), audit.grid.alpha
-    return {
+    drawn = {
         "forest_published": forest.draw_published(audit.estimates, sesoi),
         "fragility": fragility.draw(audit.fragility_map, audit.rows, point, alpha=alpha),
-        "tipping": tipping.draw(audit.tipping_steps, audit.tipping, alpha=alpha),
         "grim": grim.draw(audit.digits, audit.rows, arms=(audit.control, audit.treatment)),
     }
+    if len(audit.tipping):
+        drawn["tipping"] = tipping.draw(audit.tipping_steps, audit.tipping, alpha=alpha)
+    return drawn
 
 
 def text(own: OwnAudit, sesoi: float) -> str:
@@ -81,9 +83,9 @@ def _head(own: OwnAudit) -> list[str]:
     iccs, rhos = audit.grid.iccs, audit.grid.rhos
     return _wrapped(
         f"`{audit.treatment}` minus `{audit.control}`, {n} row{'s' * (n > 1)}, in points; {plain(100 * audit.level)} % "
-        f'intervals. A table prints neither icc nor rho: "established" holds at all {cells} combinations of icc '
-        f"{', '.join(map(bare, iccs))} and rho {', '.join(map(bare, rhos))}; numbers are shown at icc "
-        f"{bare(audit.settings.icc)}, rho {bare(audit.settings.rho)}."
+        f"intervals. Not printed, so varied: icc {', '.join(map(bare, iccs))} and rho {', '.join(map(bare, rhos))}. "
+        f'"Established" holds in all {cells} combinations; numbers are shown at icc {bare(audit.settings.icc)}, rho '
+        f"{bare(audit.settings.rho)}."
     )
 
 

@@ -8,14 +8,18 @@ Example
 `own.answers.rows` has each row over every assumption, `own.audit.tables()` every table of the reanalysis.
 """
 
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from replication.analyse import analysis_settings, own_table
+from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.claims import load_claims
 from replication.analyse.own_table import OwnAudit
 from replication.analyse.reanalysis import table_grid
+from replication.analyse.table_audit import Grid
 from replication.errors import AnalysisError
 from replication.publish.audit_report import text
 from replication.settings import CONF
@@ -71,9 +75,8 @@ def audit(
     if (treatment is None) != (control is None):
         raise AnalysisError(f"name both arms, or none; got {treatment or control}. {own_table.ORDER}")
     arms = () if treatment is None or control is None else (treatment, control)
-    settings = analysis_settings.default()
-    grid = table_grid(load_claims(CONF / "claim"), settings)
-    return own_table.audit_table(scores, arms, grid, settings, name=name)
+    fixed = _fixed()
+    return own_table.audit_table(scores, arms, fixed.grid, fixed.settings, name=name)
 
 
 def report(own: OwnAudit) -> str:
@@ -94,4 +97,18 @@ def report(own: OwnAudit) -> str:
 
 def sesoi() -> float:
     """Return the smallest effect of interest of the claims, a fraction."""
-    return float(next(c.parameters["sesoi"] for c in load_claims(CONF / "claim") if "sesoi" in c.parameters))
+    return _fixed().sesoi
+
+
+class _Fixed(NamedTuple):
+    settings: AnalysisSettings
+    grid: Grid
+    sesoi: float
+
+
+@cache
+def _fixed() -> _Fixed:
+    """Read what conf/ fixes for every audit."""
+    claims, settings = load_claims(CONF / "claim"), analysis_settings.default()
+    smallest = next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters)
+    return _Fixed(settings, table_grid(claims, settings), float(smallest))

@@ -168,6 +168,20 @@ def test_a_single_task_is_warned_of_and_shows_nothing(audited):
     assert at.loc["T1", "p_two_sided"] == at.loc["T2", "p_two_sided"] == pytest.approx(0.5)  # mid-p of one coin
 
 
+def test_figures_show_small_rows_by_their_own_tests(audited, tmp_path):
+    normal = both("wide", "40.0", "50.0", 200, 1)
+    mixed = audited(*both("a", "20.0", "80.0", 5, 1), *normal, *both("b", "0.0", "100.0", 8, 1))
+    command.write(mixed, 0.03, tmp_path / "out")
+    assert mixed.audit.tipping["name"].tolist() == ["wide"] and mixed.audit.tipping_steps["n_raw"].max() == 1
+    cells = mixed.audit.fragility_map.query("benchmark == 'a'")
+    assert cells["p_two_sided"].min() >= 0.125 - 1e-12
+    pooled = mixed.audit.estimates.set_index("benchmark").loc[POOLED]
+    cell = mixed.answers.means.query("icc == .5 and rho == .5").set_index("mean").loc[POOLED]
+    assert pooled["value"] == pytest.approx(cell["value"]) and pooled["n_tasks"] == 213
+    command.write(audited(*both("a", "20.0", "80.0", 5, 1)), 0.03, tmp_path / "out")
+    assert not (tmp_path / "out/tipping.svg").exists() and not (tmp_path / "out/tipping_steps.csv").exists()
+
+
 def test_all_against_none_is_exact(audited):
     own = audited(*both("a", "0.0", "100.0", 8, 1))
     assert own.audit.estimates.set_index("interval").loc["T2", "p_two_sided"] == pytest.approx(2 * 0.5**8 / 2)

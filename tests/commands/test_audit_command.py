@@ -97,7 +97,7 @@ def test_everything_is_written_and_again_the_same(example, tmp_path):
 
 def test_figures_show_the_arms_and_all_rows(example):
     drawn = figures(example.audit, SESOI)
-    assert list(drawn) == ["forest_published", "fragility", "tipping", "grim"]
+    assert list(drawn) == ["forest_published", "fragility", "grim", "tipping"]
     strip = " ".join(text.get_text() for text in drawn["grim"].axes[0].texts)
     assert "old  61.33" in strip and "new  64.86" in strip
     assert [axes.get_title(loc="left") for axes in drawn["fragility"].axes[:4]] == [

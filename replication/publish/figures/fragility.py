@@ -51,7 +51,7 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, point: tuple[float, float], al
                 },
             ).flat
         )  # fmt: skip
-        names = labels(list(rows["name"]), 20)
+        names = labels(list(rows["name"]), 18)
         for i, (axes, row) in enumerate(zip(panels, rows.itertuples(), strict=False)):
             table = cells[cells["benchmark"] == row.benchmark]
             p = table.pivot_table(index="icc", columns="rho", values="p_two_sided")
