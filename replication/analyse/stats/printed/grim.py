@@ -9,7 +9,7 @@ Printed SDs are taken as those of the k runs (GRIMMER: Anaya 2016, Allard 2018),
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -186,7 +186,8 @@ def deviation_fits(printed: str, mean: str, n: int, k: int) -> bool:
         for freedom in (k - 1, k):
             centre = Fraction(total**2, k)
             first, last = math.ceil(low * freedom + centre), math.floor(high * freedom + centre)
-            if any(_runs_exist(total, squares, k, n) for squares in range(first, min(last, n * total) + 1)):
+            last = min(last, total // n * n**2 + (total % n) ** 2)  # as many runs as possible at n or at 0
+            if any(_runs_exist(total, squares, k, n) for squares in _squares(total, first, last, k)):
                 return True
     return False
 
@@ -196,10 +197,19 @@ EXACT_RUNS = 10
 EXACT_SPREAD = 100_000
 
 
+def _squares(total: int, first: int, last: int, k: int) -> Iterable[int]:
+    """List the sums of squares from first to last that k whole numbers with this sum can have, by parity."""
+    if k > 2:
+        return range(first + (first - total) % 2, last + 1, 2)
+    # Two runs that differ by a gap have the sum of squares (total^2 + gap^2)/2.
+    low, high = (math.isqrt(max(2 * end - total**2, 0)) for end in (first - 1, last))
+    gaps = range(low + (low - total) % 2, high + 1, 2)
+    return (squares for gap in gaps if (squares := (total**2 + gap**2) // 2) >= first)
+
+
 def _runs_exist(total: int, squares: int, k: int, n: int) -> bool:
-    """Search k whole numbers in [0, n] with this sum and sum of squares."""
-    most = total // n * n**2 + (total % n) ** 2
-    if (squares - total) % 2 or k * squares < total**2 or squares > most:
+    """Search k whole numbers in [0, n] with this sum and a sum of squares of its parity."""
+    if k * squares < total**2:
         return False
     base = total // k
     rest, spread = total - base * k, squares - 2 * base * total + base**2 * k
