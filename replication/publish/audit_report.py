@@ -1,6 +1,7 @@
 """The report on the audit of one table: text for a terminal, and figures."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -83,7 +84,7 @@ def _head(own: OwnAudit) -> list[str]:
     iccs, rhos = audit.grid.iccs, audit.grid.rhos
     return _wrapped(
         f"`{audit.treatment}` minus `{audit.control}`, {n} row{'s' * (n > 1)}, in points; {plain(100 * audit.level)} % "
-        f"intervals. Not printed, so varied: icc {', '.join(map(bare, iccs))} and rho {', '.join(map(bare, rhos))}. "
+        f"intervals. Not printed, so varied: icc {_span(iccs)}, rho {_span(rhos)}. "
         f'"Established" holds in all {cells} combinations; numbers are shown at icc {bare(audit.settings.icc)}, rho '
         f"{bare(audit.settings.rho)}."
     )
@@ -261,6 +262,11 @@ def _labels(own: OwnAudit) -> list[str]:
              zip(rows.itertuples(), own.answers.small, strict=True)]  # fmt: skip
     short = labels([str(name) for name in rows["name"]], LONGEST - max(map(len, marks)))
     return [name + mark for name, mark in zip(short, marks, strict=True)]
+
+
+def _span(values: Sequence[float]) -> str:
+    ends = sorted({min(values), max(values)})
+    return " to ".join(map(bare, ends))
 
 
 def _word(holds: bool) -> str:
