@@ -129,7 +129,7 @@ def joint(n, p, phi):
 
 
 @pytest.mark.parametrize("n", [5, 12, 30])
-@pytest.mark.parametrize("icc, rho", [(0.5, 0.0), (0.5, 0.5), (0.7, 0.7)])
+@pytest.mark.parametrize("icc, rho", [(0.5, 0.0), (0.5, 0.5), (0.7, 0.7), (0.85, 0.95)])
 def test_equal_arms_are_told_apart_in_at_most_five_percent(n, icc, rho):
     passes = [(a, b) for a in range(n + 1) for b in range(n + 1)]
     p = evaluate(table(*((a / n, b / n, n, 1) for a, b in passes)), icc=icc, rho=rho).p_two_sided
