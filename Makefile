@@ -91,7 +91,7 @@ doctor: $(any) ## Print what this machine has and lacks for STUDY
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(official) $(ARGS)
 
-audit: $(any) ## Audit a table of scores: TABLE=mine.csv; ARGS='treatment control' if it has more than two arms
+audit: $(any) ## Audit tables of scores: TABLE='a.csv b.csv'; ARGS='treatment control' names the arms, in this order
 	@$(PY) -m replication audit $(if $(TABLE),"$(TABLE)") $(ARGS)
 
 evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' selects tables
