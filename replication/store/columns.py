@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -248,6 +248,15 @@ class Missing(Sequence[tuple[Task, int]]):
     def _item(self, place: int) -> tuple[Task, int]:
         trial, task = divmod(int(place), len(self._tasks))
         return self._tasks[task], trial
+
+    def by(self, rank: Callable[[Task], float]) -> Iterator[tuple[Task, int]]:
+        """Iterate over the (task, trial) by ascending rank of the task; those of one rank in their order, 8 bytes each."""
+        import numpy as np
+
+        ranks = np.array([rank(task) for task in self._tasks])
+        for value in np.unique(ranks):
+            places = self._places[(ranks == value)[self._places % len(ranks)]]
+            yield from map(self._item, places)
 
     def tasks(self) -> list[Task]:
         """Return the tasks with a missing episode, each once, in their order."""
