@@ -1,4 +1,4 @@
-"""The format of a run's lines and frames: records to bytes with a checksum, and back."""
+"""The format of a run's lines: records to bytes with a checksum, and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msgspec.json import Decoder, Encoder
 from msgspec.structs import asdict
 
 from replication.errors import StoreError
-from replication.records import Call, Episode, Json, Message, Score, StopReason, canonical_json
+from replication.records import Episode, Json, Score, StopReason, canonical_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,11 +35,8 @@ _EpisodeLine = defstruct("_EpisodeLine", [*EPISODE_FIELDS, "frame"], gc=False)
 _ScoreLine = defstruct("_ScoreLine", [*_SCORE_FIELDS, "details", "attempt"], gc=False)
 BLOCK = 1 << 23
 """Bytes that are read at once."""
-LEVEL = 1
-"""Of compression; zlib's own, 6, takes 1.4 times as long for frames that are 6 % smaller."""
 _TAIL = len(b',"crc":"00000000"}')
 _NEWLINE = ord("\n")
-_WITHOUT_NAN = frozenset((str, int, bool, type(None)))
 _RECOVERY = {
     EPISODES: "that episode is played again, all others are kept",
     SCORES: "that episode is graded again without a model, all others are kept",
@@ -58,7 +55,7 @@ class Attempt(Struct, gc=False):
     n_prompt_tokens: int
     n_completion_tokens: int
     frame: tuple[int, int, int]
-    """Offset, length and CRC-32 of the trajectory in trajectories.bin."""
+    """Place, length and CRC-32 of the trajectory; see frames.py."""
 
 
 class Grade(Struct, gc=False):
@@ -71,16 +68,6 @@ class Grade(Struct, gc=False):
     grader: str
     attempt: str
     """Checksum of the graded line of episodes.jsonl, eight hex digits."""
-
-
-class _Stored(Struct, omit_defaults=True, gc=False):
-    """A message as it is stored in a frame."""
-
-    role: str
-    content: str
-    calls: Sequence[tuple[str, Mapping[str, Json]]] = ()
-    answer: str | None = None
-    thinking: str = ""
 
 
 L = TypeVar("L", Attempt, Grade)
@@ -105,7 +92,7 @@ class Place(NamedTuple):
     """From 1."""
     offset: int
     """Of the line in the file, bytes."""
-    frame_offset: int
+    frame_place: int
     frame_length: int
     frame_crc: int
 
@@ -123,11 +110,11 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 def encode(value: Json) -> bytes:
     """Return a value as JSON bytes; lone surrogates, NaN and large integers are kept."""
-    fast = _encode_finite(value)
-    return _encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
+    fast = encode_finite(value)
+    return encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
 
 
-def _encode_finite(value: object, encoder: Encoder = _fast_encoder) -> bytes | None:
+def encode_finite(value: object, encoder: Encoder = _fast_encoder) -> bytes | None:
     """Return a value without NaN as JSON bytes; None if it has lone surrogates, large integers or unknown types."""
     try:
         return encoder.encode(value)
@@ -135,14 +122,14 @@ def _encode_finite(value: object, encoder: Encoder = _fast_encoder) -> bytes | N
         return None
 
 
-def _encode_any(value: Json) -> bytes:
+def encode_any(value: Json) -> bytes:
     return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
 def seal(record: Struct) -> Sealed:
     """Return the line of a record; a value that may hold NaN is encoded before, as `Raw`."""
-    fast = _encode_finite(record)
-    body = (_encode_any({k: _plain(v) for k, v in asdict(record).items()}) if fast is None else fast)[:-1]
+    fast = encode_finite(record)
+    body = (encode_any({k: _plain(v) for k, v in asdict(record).items()}) if fast is None else fast)[:-1]
     crc = zlib.crc32(body)
     return Sealed(b'%s,"crc":"%08x"}\n' % (body, crc), crc)
 
@@ -208,18 +195,18 @@ def _checksums(block: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
 def _update_reasons(records: Sequence[L], lines: Sequence[bytes]) -> None:
     for attempt, raw in zip(records, lines, strict=True):
         if isinstance(attempt, Attempt) and attempt.stop_reason == "context_overflow" and attempt.n_turns == 1:
-            attempt.stop_reason = _current_reason(_json(raw))
+            attempt.stop_reason = reason_of(read_json(raw))
 
 
 def _decoded(raw: bytes, kind: type[L]) -> L | None:
     # Texts with lone surrogates are no UTF-8, which the fast decoder requires.
     try:
-        return convert(_json(raw), kind)
+        return convert(read_json(raw), kind)
     except ValueError:  # MsgspecError is one
         return None
 
 
-def _current_reason(episode: Mapping[str, Json]) -> str:
+def reason_of(episode: Mapping[str, Json]) -> str:
     """Return the stop reason of an episode in the words of today.
 
     A first request without room for its reply was once stored as a context_overflow of the model, and scored 0. The
@@ -229,7 +216,7 @@ def _current_reason(episode: Mapping[str, Json]) -> str:
     return "prompt_too_long" if is_first else str(episode["stop_reason"])
 
 
-def _json(raw: bytes) -> Json:
+def read_json(raw: bytes) -> Json:
     return json.loads(raw.decode("utf-8", "surrogatepass"))
 
 
@@ -244,7 +231,7 @@ def _raise_problem(path: Path, lines: Sequence[bytes], first: int, run_id: str, 
             problem = "is not a line of this store"
         elif raw[-10:-2] != b"%08x" % zlib.crc32(raw[:-_TAIL]):
             problem = "does not match its checksum"
-        elif (owner := _json(raw)["run_id"]) != run_id:
+        elif (owner := read_json(raw)["run_id"]) != run_id:
             problem = f"belongs to run `{owner}`"
         elif _decoded(raw, kind) is None:
             problem = "has not the fields of this version"
@@ -271,13 +258,13 @@ def size_of_complete_lines(path: Path) -> int:
 
 
 def _plain(value: Json) -> Json:
-    return _json(bytes(value)) if isinstance(value, Raw) else value
+    return read_json(bytes(value)) if isinstance(value, Raw) else value
 
 
 def seal_episode(episode: Episode, frame: tuple[int, int, int]) -> Sealed:
     """Return the line of an episode.
 
-    frame : offset, length and CRC-32 of its trajectory.
+    frame : place, length and CRC-32 of its trajectory.
     """
     return seal(_EpisodeLine(*_episode_values(episode), frame))
 
@@ -294,41 +281,17 @@ def seal_score(score: Score, attempt: int) -> Sealed:
 
 
 def _encode_sorted(details: Mapping[str, Json]) -> bytes:
-    fast = _encode_finite(details, _sorting_encoder)
+    fast = encode_finite(details, _sorting_encoder)
     if fast is None or b"null" in fast:  # NaN, as in `encode`
         return canonical_json(details).encode("utf-8", "surrogatepass")
     return fast
 
 
 def current_reason(episode: Episode) -> StopReason:
-    """Return the stop reason with which an episode will be read; see `_current_reason`."""
+    """Return the stop reason with which an episode will be read; see `reason_of`."""
     if episode.stop_reason != "context_overflow" or episode.n_turns != 1 or len(episode.seeds) != 1:
         return episode.stop_reason
     return "prompt_too_long"
-
-
-def read_episodes(folder: Path, places: Iterable[Place], trajectories: bool) -> Iterator[Episode]:
-    """Read the episodes of these lines, with their trajectories on request."""
-    with contextlib.ExitStack() as stack:
-        lines, frames = stack.enter_context((folder / EPISODES).open("rb")), None
-        with contextlib.suppress(FileNotFoundError):
-            frames = stack.enter_context((folder / FRAMES).open("rb", buffering=0)) if trajectories else None
-        for place in places:
-            lines.seek(place.offset)
-            record = _json(lines.readline())
-            fields = {name: record[name] for name in EPISODE_FIELDS}
-            fields["seeds"], fields["stop_reason"] = tuple(fields["seeds"]), _current_reason(record)
-            if not trajectories:
-                yield Episode(**fields, trajectory=())
-                continue
-            frame = b"" if frames is None else os.pread(frames.fileno(), place.frame_length, place.frame_offset)
-            if len(frame) != place.frame_length or zlib.crc32(frame) != place.frame_crc:
-                raise StoreError(
-                    f"`{folder / FRAMES}` is damaged at byte {place.frame_offset} or missing, trajectory of "
-                    f"`{record['task_id']}` trial {record['trial']}. Restore the file, or delete line {place.number} of "
-                    f"`{folder / EPISODES}` and run the same command again: that episode is played again."
-                )
-            yield Episode(**fields, trajectory=tuple(_to_message(m) for m in _json(zlib.decompress(frame))))
 
 
 def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]]:
@@ -338,48 +301,5 @@ def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]
             details: dict[str, Json] = {}
             if offset >= 0:
                 file.seek(offset)
-                details = _json(file.readline())["details"]
+                details = read_json(file.readline())["details"]
             yield details
-
-
-def frame_of(trajectory: Sequence[Message]) -> bytes:
-    """Return the frame of an episode's messages."""
-    stored = [
-        _Stored(m.role, m.content, [(call.name, call.arguments) for call in m.calls], m.answer, m.thinking)
-        if m.calls
-        else _Stored(m.role, m.content, (), m.answer, m.thinking)
-        for m in trajectory
-    ]
-    fast = _encode_finite(stored)
-    if fast is None or (_may_hold_nan(trajectory) and b"null" in fast):
-        fast = _encode_any([message_record(message) for message in trajectory])
-    return zlib.compress(fast, LEVEL)
-
-
-def _may_hold_nan(trajectory: Sequence[Message]) -> bool:
-    for message in trajectory:
-        for call in message.calls:
-            for value in call.arguments.values():
-                if type(value) not in _WITHOUT_NAN:
-                    return True
-    return False
-
-
-def message_record(message: Message) -> dict[str, Json]:
-    """Return the record of a message as it is stored in a frame."""
-    record: dict[str, Json] = {"role": message.role, "content": message.content}
-    if message.calls:
-        record["calls"] = [[call.name, dict(call.arguments)] for call in message.calls]
-    if message.answer is not None:
-        record["answer"] = message.answer
-    if message.thinking:
-        record["thinking"] = message.thinking
-    return record
-
-
-def _to_message(record: Mapping[str, Json]) -> Message:
-    calls = tuple(Call(name=name, arguments=arguments) for name, arguments in record.get("calls", ()))
-    return Message(
-        role=record["role"], content=record["content"], calls=calls, answer=record.get("answer"),
-        thinking=record.get("thinking", ""),
-    )  # fmt: skip

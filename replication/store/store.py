@@ -27,7 +27,8 @@ from replication.records import (
 )
 from replication.store import table
 from replication.store.columns import Attempts, Grades, Missing
-from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details, read_episodes
+from replication.store.frames import RAW, read_episodes
+from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details
 from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
 from replication.store.writer import RunWriter
@@ -73,10 +74,16 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder))
                 files.remove_temporary(folder)
-                opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
-                episodes, scores, frames = opened
+                opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES, RAW)]
+                episodes, scores, frames, raw = opened
                 writer = RunWriter(
-                    spec.run_id, entries, episodes=episodes, scores=scores, frames=frames, scan_lines=self._scan_lines
+                    spec.run_id,
+                    entries,
+                    episodes=episodes,
+                    scores=scores,
+                    frames=frames,
+                    raw=raw,
+                    scan_lines=self._scan_lines,
                 )
                 self._update_manifest(spec, labels, engine, entries, n_lines=writer.n_lines)
             try:

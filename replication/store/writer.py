@@ -5,20 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Set
 
 from replication.errors import StoreError
 from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
 from replication.store.columns import Attempts, Grades
-from replication.store.lines import (
-    Key,
-    frame_of,
-    read_episodes,
-    seal_episode,
-    seal_score,
-    size_of_complete_lines,
-)
+from replication.store.frames import FrameWriter, first_beyond, frame_of, read_episodes
+from replication.store.lines import Key, seal_episode, seal_score, size_of_complete_lines
 from replication.store.locking import AppendFile
 from replication.store.scanned import ScanWriter
 
@@ -37,6 +30,7 @@ class RunWriter:
         episodes: AppendFile,
         scores: AppendFile,
         frames: AppendFile,
+        raw: AppendFile,
         scan_lines: int,
     ):
         self.run_id = run_id
@@ -44,7 +38,7 @@ class RunWriter:
         """Lines in episodes.jsonl, replaced attempts included."""
         self._tasks = tasks
         self._files = (frames, episodes, scores)
-        self._frames, self._episodes, self._scores = self._files
+        _, self._episodes, self._scores = self._files
         self._attempts: dict[Key, int] = {}
         """By key: CRC of the last line, which counts."""
         self._finished: set[Key] = set()
@@ -53,7 +47,7 @@ class RunWriter:
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
-        self._load(scan_lines)
+        self._load(frames, raw, scan_lines)
 
     @property
     def finished(self) -> Set[Key]:
@@ -89,16 +83,15 @@ class RunWriter:
             )
         frame = frame_of(episode.trajectory)
         with self._mutex:
-            # everything is serialised before anything is written
-            offset, place = self._episodes.size(), (self._frames.size(), len(frame), zlib.crc32(frame))
-            line, crc = seal_episode(episode, place)
-            row = self._lines.row(episode, place, self.n_lines + 1, offset, crc)
-            score_line = None if score is None else seal_score(score, crc).line
-            self._frames.append(frame)
+            # everything is serialised before a line is written
+            offset, place = self._episodes.size(), self._frames.append(frame)
             try:
+                line, crc = seal_episode(episode, place)
+                row = self._lines.row(episode, place, self.n_lines + 1, offset, crc)
+                score_line = None if score is None else seal_score(score, crc).line
                 self._episodes.append(line)
             except BaseException:
-                self._frames.truncate(place[0])
+                self._frames.undo(place)
                 raise
             self.n_lines += 1
             self._dirty = True
@@ -130,22 +123,23 @@ class RunWriter:
     def flush(self) -> None:
         """Wait until all appended data is on the disk; called at least once per `FSYNC_S` and on leaving the block."""
         if self._dirty:
+            self._frames.complete()
             for file in self._files:  # frames first: no line on disk before its frame
                 file.sync()
             self._dirty = False
         self._synced_s = time.monotonic()
 
-    def _load(self, scan_lines: int) -> None:
+    def _load(self, frames: AppendFile, raw: AppendFile, scan_lines: int) -> None:
         import numpy as np
 
-        attempts, size = Attempts.read(self._episodes.path, self.run_id), self._frames.size()
-        ends = attempts.rows["frame"][:, 0] + attempts.rows["frame"][:, 1]
-        if (ends > size).any():
-            first_beyond = (ends > size).argmax() + 1
+        attempts = Attempts.read(self._episodes.path, self.run_id)
+        beyond = first_beyond(frames.path, attempts.rows["frame"])
+        if beyond is not None:
             raise StoreError(
-                f"`{self._frames.path}` ends at byte {size}, but `{self._episodes.path}` points beyond "
-                f"it from line {first_beyond} on (power cut, or an incomplete copy). Restore the file, or delete line "
-                f"{first_beyond} and all after it and run the same command again: those episodes are played again."
+                f"`{frames.path}` ends at byte {frames.size()}, but `{self._episodes.path}` points beyond "
+                f"what can be read of it from line {beyond + 1} on (power cut, damage, or an incomplete copy). Restore the "
+                f"file, or delete line {beyond + 1} and all after it and run the same command again: those episodes are "
+                f"played again."
             )
         self.n_lines = len(attempts.rows)
         last = attempts.last()
@@ -157,7 +151,7 @@ class RunWriter:
             has_value = (graded.row >= 0) & ~np.isnan(grades.rows["value"][graded.row])
             self._graded[grader] = set(itertools.compress(keys, has_value.tolist()))
         # nothing is truncated before every line has been read and verified
-        self._frames.truncate(int(ends.max(initial=0)))
+        self._frames = FrameWriter(frames, raw, attempts.rows["frame"])
         for file in (self._episodes, self._scores):
             file.truncate(size_of_complete_lines(file.path))
         # without their rows, which may be a million
