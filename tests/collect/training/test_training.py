@@ -12,14 +12,14 @@ import pytest
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.interfaces import Selection
-from replication.collect.training import corpora, loop, organism, pool, runs, supervised
+from replication.collect.training import corpora, curricula, loop, organism, pool, run_state, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
 from replication.errors import ConfigError, TrainingError
 from replication.records import Message, stable_hash
 
 BENCHMARKS = (("calling", (1, 2)), ("terminal", (1, 2)))
-RECIPE = loop.TrainingConfig(
+RECIPE = curricula.TrainingConfig(
     batch_tokens=512, context=512, warmup_share=0.1, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
     precision="float32", compile=False, save_every_s=1e9,
 )  # fmt: skip
@@ -222,7 +222,7 @@ def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_th
 
     model, tokenizer = runs._initial(arm_run(base), None)
     plan = runs._phase(arm_run(base).phases[1])
-    curriculum = loop.Curriculum(
+    curriculum = curricula.Curriculum(
         phases=[dataclasses.replace(plan, corpus=interrupting)], recipe=RECIPE, training_seed=0
     )  # fmt: skip
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -249,8 +249,8 @@ def test_loss_of_a_step_without_a_token_in_the_loss_is_missing_and_it_has_no_gra
     recipe = dataclasses.replace(RECIPE, batch_tokens=32, implementation=implementation, weight_decay=0.0)
 
     def train(corpus, n_tokens):
-        phase = loop.Phase(name="episodes", corpus=corpus, n_tokens=n_tokens, lr=0.01)
-        curriculum = loop.Curriculum(phases=[phase], recipe=recipe, training_seed=0)
+        phase = curricula.Phase(name="episodes", corpus=corpus, n_tokens=n_tokens, lr=0.01)
+        curriculum = curricula.Curriculum(phases=[phase], recipe=recipe, training_seed=0)
         return loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=seen.append)
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -273,7 +273,7 @@ def test_nan_in_the_curve_of_an_older_version_is_read_as_missing():
 
 
 def test_state_of_an_older_version_is_not_continued(tmp_path):
-    loop._save_state(tmp_path / "state.pt", {"version": loop.STATE_VERSION - 1})
+    loop._save_state(tmp_path / "state.pt", {"version": run_state.STATE_VERSION - 1})
     assert loop._load_state(tmp_path / "state.pt") is None
 
 
