@@ -3,9 +3,10 @@
     trajectories.bin    zlib streams one after the other: blocks of frames, or single frames of earlier versions
     trajectories.raw    frames of the next block, not compressed, so that a killed process loses none
 
-A line states the place of its frame, and length and CRC-32 of its bytes: from 0 on an offset in trajectories.bin, of the
-compressed frame of an earlier version; below 0 -1 - (offset of the block * 2**20 + start of the frame within it). A block
-costs half of what its frames would, one by one. Whatever is synchronised to the disk is in blocks.
+A line states the place of its frame, and length and CRC-32 of its bytes. Below 2**62 it is an offset in trajectories.bin, of
+a compressed frame of an earlier version; else 2**62 + offset of the block * 2**20 + start of the frame within it, which
+earlier versions take for a frame beyond the end, and refuse. A block costs half of what its frames would, one by one.
+Whatever is synchronised to the disk is in blocks.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ BLOCK_BYTES = 1 << 14
 """Of frames after which a block is complete; what reading one frame has to decompress."""
 _SHIFT = 20
 """Bits of the start of a frame within its block, which is at most `BLOCK_BYTES`."""
+_IN_BLOCK = 1 << 62
 _READ_BYTES = 1 << 13
 _WITHOUT_NAN = frozenset((str, int, bool, type(None)))
 
@@ -78,16 +80,16 @@ class FrameWriter:
         self._blocks, self._raw = blocks, raw
         self._pending = bytearray()
         """Frames of the next block: what is in trajectories.raw."""
-        if len(frames) and frames[-1, 0] < 0:
+        if len(frames) and frames[-1, 0] >= _IN_BLOCK:
             self._continue(frames)
         else:
-            blocks.truncate(int((frames[:, 0] + frames[:, 1]).max(initial=0)))
+            blocks.truncate(int(_ends(frames).max(initial=0)))
             raw.truncate(0)
 
     def _continue(self, frames: np.ndarray) -> None:
         """Continue the block of the last line if it is not complete; its frames are then in trajectories.raw."""
         offset, _ = _block_and_start(int(frames[-1, 0]))
-        last = frames[frames[:, 0] <= -1 - (offset << _SHIFT)]
+        last = frames[frames[:, 0] >= _IN_BLOCK + (offset << _SHIFT)]
         content = self._raw.path.read_bytes()
         end = 0
         for place, length, crc in last.tolist():
@@ -114,7 +116,7 @@ class FrameWriter:
         self._raw.truncate(start)  # longer only if an append was interrupted
         self._raw.append(frame)
         self._pending += frame
-        return Frame(-1 - (self._blocks.size() << _SHIFT | start), len(frame), zlib.crc32(frame))
+        return Frame(_IN_BLOCK + (self._blocks.size() << _SHIFT | start), len(frame), zlib.crc32(frame))
 
     def undo(self, frame: Frame) -> None:
         """Take back the frame that was appended last."""
@@ -137,7 +139,7 @@ class _Block(NamedTuple):
 
 
 def _block_and_start(place: int) -> tuple[int, int]:
-    code = -1 - place
+    code = place - _IN_BLOCK
     return code >> _SHIFT, code & ((1 << _SHIFT) - 1)
 
 
@@ -165,16 +167,23 @@ def first_beyond(path: Path, frames: np.ndarray) -> int | None:
     """
     import numpy as np
 
-    ends = np.where(frames[:, 0] < 0, -1 - frames[:, 0] >> _SHIFT, frames[:, 0] + frames[:, 1])
-    beyond = np.flatnonzero(ends > path.stat().st_size)
+    beyond = np.flatnonzero(_ends(frames) > path.stat().st_size)
     within = frames[: beyond[0]] if len(beyond) else frames
-    if len(within) and within[-1, 0] < 0:
+    if len(within) and within[-1, 0] >= _IN_BLOCK:
         offset, _ = _block_and_start(int(within[-1, 0]))
         with contextlib.closing(FrameReader(path.parent)) as reader:
-            for row in np.flatnonzero(within[:, 0] <= -1 - (offset << _SHIFT)):
+            for row in np.flatnonzero(within[:, 0] >= _IN_BLOCK + (offset << _SHIFT)):
                 if reader.read(Frame(*within[row].tolist())) is None:
                     return int(row)
     return int(beyond[0]) if len(beyond) else None
+
+
+def _ends(frames: np.ndarray) -> np.ndarray:
+    """Return the least size of trajectories.bin that each frame needs, bytes; of one in a block where its block begins."""
+    import numpy as np
+
+    is_in_block = frames[:, 0] >= _IN_BLOCK
+    return np.where(is_in_block, (frames[:, 0] - _IN_BLOCK) >> _SHIFT, frames[:, 0] + frames[:, 1])
 
 
 class FrameReader:
@@ -197,7 +206,7 @@ class FrameReader:
         """Return a frame, decompressed; None if it is damaged or missing."""
         if self._fd < 0:
             return None
-        if frame.place >= 0:
+        if frame.place < _IN_BLOCK:
             data = os.pread(self._fd, frame.length, frame.place)
             is_whole = len(data) == frame.length and zlib.crc32(data) == frame.crc
             return zlib.decompress(data) if is_whole else None
@@ -235,7 +244,7 @@ def read_episodes(folder: Path, places: Iterable[Place], trajectories: bool) -> 
                 continue
             frame = frames.read(Frame(place.frame_place, place.frame_length, place.frame_crc))
             if frame is None:
-                at = place.frame_place if place.frame_place >= 0 else _block_and_start(place.frame_place)[0]
+                at = place.frame_place if place.frame_place < _IN_BLOCK else _block_and_start(place.frame_place)[0]
                 raise StoreError(
                     f"`{folder / FRAMES}` is damaged at byte {at} or missing, trajectory of "
                     f"`{record['task_id']}` trial {record['trial']}. Restore the file, or delete line {place.number} of "

@@ -41,7 +41,7 @@ def blocks_of(store: Store, spec) -> list[int]:
     """Return the number of lines in each block."""
     counts: dict[int, int] = {}
     for place in store.current_attempts(spec.run_id).places():
-        assert place.frame_place < 0
+        assert place.frame_place >= frames._IN_BLOCK
         offset = frames._block_and_start(place.frame_place)[0]
         counts[offset] = counts.get(offset, 0) + 1
     return [counts[offset] for offset in sorted(counts)]
