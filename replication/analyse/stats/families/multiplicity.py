@@ -70,12 +70,18 @@ def stouffer(p: ArrayLike, weights: ArrayLike | None = None) -> Combined:
     weights : (n,), for example 1/SE; None means equal weights. The statistic is that z.
     """
     p = _checked(p)
-    weights = np.ones(p.size) if weights is None else np.asarray(weights, float)
-    if weights.shape != p.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+    return combined_z(normal_isf(p), weights)
+
+
+def combined_z(z: ArrayLike, weights: ArrayLike | None = None) -> Combined:
+    """Compute `stouffer` from the normal quantiles z of the p-values, (n,); exact where a p rounds to 0 or 1."""
+    z = np.asarray(z, float)
+    weights = np.ones(z.size) if weights is None else np.asarray(weights, float)
+    if weights.shape != z.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise AnalysisError(
             f"`weights` must be one number of at least 0 per p-value, not all 0; got {weights.tolist()}."
         )
-    z = normal_isf(p)[weights > 0]
+    z = z[weights > 0]
     if np.isposinf(z).any() and np.isneginf(z).any():
         raise AnalysisError(
             "Stouffer's z is undefined for p-values of exactly 0 and exactly 1 together, infinities of both signs."
