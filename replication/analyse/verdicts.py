@@ -194,7 +194,7 @@ def _decided(claim: Claim, data: StudyData, target: Target) -> RuleResult:
         outcome = "inconclusive"
         reason = "depends on unscored episodes: " + ", ".join(f"{p} gives {o}" for p, o in outcomes.items())
     criteria: dict[str, Json] = {name: dict(answer.criteria) for name, answer in answers.items()}
-    criteria["bounds"] = bounds
+    criteria |= {"bounds": bounds, "decided_under": policy}
     if "sesoi" in claim.parameters:
         criteria["sesoi"] = _sensitivity(rule, claim, data, target, policy)
         reason += _sensitivity_note(criteria["sesoi"], first.outcome)

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from replication.publish.summary import paragraphs
 from replication.records import Verdict
 from replication.text import escaped, markdown, percent, plain, points, signed
 
@@ -37,7 +38,7 @@ def _scope(verdicts: Sequence[Verdict]) -> str:
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
-    """Print verdicts as plain text, one block per study, at most `width` columns."""
+    """Print verdicts as plain text, one block per study, then each study in plain words; at most `width` columns."""
     if not verdicts:
         return "no claim can be answered by this study"
     columns: dict[str, Callable[[Verdict], str]] = {
@@ -57,6 +58,8 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
             first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(row, sizes, strict=False))
             lines += _wrapped(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
     lines += ["", *_wrapped(NOTE, width)]
+    for study, text in paragraphs(verdicts):
+        lines += ["", *_wrapped(f"{study}, in plain words: {text}", width, subsequent_indent="  ")]
     return "\n".join(lines[1:])
 
 
@@ -68,12 +71,14 @@ def _wrapped(text: str, width: int, initial_indent: str = "", subsequent_indent:
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Print verdicts as one short Markdown table per study, preceded by its scope; reasons are in the paper."""
-    parts = []
+    """Print verdicts as one short Markdown table per study, between its scope and plain words; reasons are in the paper."""
+    parts, words = [], dict(paragraphs(verdicts))
     for study, scope, of_study in blocks(verdicts):
         rows = [[v.claim_id, target(v), outcome(v), points(v.replication), missing(v), power(v)] for v in of_study]
         head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "Missing scores", "Power, %"]
         parts.append(f"**`{study}`**: {escaped(scope)}\n\n{markdown(head, rows)}")
+        if study in words:
+            parts.append(f"In plain words: {escaped(words[study])}")
     return "\n\n".join([*parts, NOTE])
 
 
