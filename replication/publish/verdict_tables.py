@@ -10,6 +10,9 @@ from replication.text import escaped, markdown, percent, plain, points, signed
 
 NONE = "–"
 
+UNPUBLISHED = "none published"
+"""In place of power, where nothing was published that could be assumed."""
+
 
 class Block(NamedTuple):
     """The verdicts of one study, with their scope."""
@@ -103,8 +106,10 @@ def missing(verdict: Verdict) -> str:
 
 
 def power(verdict: Verdict) -> str:
-    """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is known."""
+    """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is asked."""
     found = verdict.criteria.get("power")
+    if found and "reason" in found:
+        return UNPUBLISHED
     return (
         f"{percent(found['published']['replicated'], 0)}, {percent(found['half']['replicated'], 0)}" if found else NONE
     )
@@ -115,7 +120,8 @@ NOTE = (
     "so. A claim is decided at its own target; a dash is an estimate. Established: what a published table shows by itself; "
     "the other words are for new data. Estimates in points (a cost ratio as a factor). Missing scores: their number, and "
     "the estimate with them at their worst and best. Power: probability of `replicated` at this study's precision were the "
-    "published effects true, and half of them. A verdict holds for its study and scope only."
+    "published effects true, and half of them; none published: no such effect was, so none can be assumed. A verdict holds "
+    "for its study and scope only."
 )
 
 

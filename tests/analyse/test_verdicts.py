@@ -84,7 +84,7 @@ def test_large_gain_everywhere_is_replicated(make_scores):
     verdict = only("A1", data)
     assert verdict.original.value == pytest.approx(0.0823, abs=5e-5)
     assert verdict.scope == "organisms; scale tiny; scaffold compact; benchmarks " + ", ".join(SUITE)
-    assert set(verdict.criteria) == {"exclude", "fail", "bounds", "sesoi", "power"}
+    assert set(verdict.criteria) == {"exclude", "fail", "bounds", "sesoi", "power", "decided_under"}
     assert verdict.condition == "one base"
 
 
