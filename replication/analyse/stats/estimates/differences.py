@@ -13,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from replication.analyse.stats.distributions import t_ppf
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.estimates.run_variance import (
+    AGREEING,
+    Component,
     add_run_variance,
+    few_runs,
     pooled_components,
     run_component,
     spreads_more,
@@ -141,7 +144,8 @@ def mean_paired_difference(
 
     beside : all benchmarks of the comparison, where `pairs` is one of them. Its T3 then takes tau^2 (and the noise that is
     subtracted) as the average over all, with the df of a crossed design (run, run x benchmark): with three runs, one
-    benchmark alone tells too little. Where its own runs spread more (`spreads_more`), the wider interval is taken.
+    benchmark alone tells too little. Where its own runs spread more (`spreads_more`), the wider interval is taken; where
+    its own tau comes out 0, the wider of that and of one with tau^2 from the others alone, times `AGREEING`.
     rare : add two tasks of difference 1 and -1 to the variance of T2 and T3 (Bonett & Price 2012) where fewer than
     `FEW_TASKS` tasks tell the arms apart, as with scores near 0 or 1: conservative.
 
@@ -172,7 +176,8 @@ def mean_paired_difference(
         variance, df = _sum([part.tasks / n**2 for part in parts], [part.tasks_df for part in parts])
         method = "paired by task, t"
     if target == "T3":
-        total = _with_runs(_Variance(variance, df), parts, [_parts(pair, unscored) for pair in beside], level)
+        others = [pair is not pairs[0] for pair in beside]
+        total = _with_runs(_Variance(variance, df), parts, [_parts(pair, unscored) for pair in beside], others, level)
         variance, df = total.value, total.df
         method = _t3_method(pairs, pooled=n == 1 and len(beside) > 1)
     return t_estimate(
@@ -189,19 +194,40 @@ def mean_paired_difference(
     )
 
 
-def _with_runs(tasks: _Variance, parts: Sequence[_Parts], beside: Sequence[_Parts], level: float) -> _Variance:
-    """Add the variance between runs: of the mean over `parts`, or of one benchmark pooled over those beside it."""
+def _with_runs(
+    tasks: _Variance, parts: Sequence[_Parts], beside: Sequence[_Parts], others: Sequence[bool], level: float
+) -> _Variance:
+    """Add the variance between runs: of the mean over `parts`, or of one benchmark pooled over those beside it.
+
+    others : which of `beside` are not the benchmark itself.
+    """
     n, noise = len(parts), sum(part.run_noise for part in parts)
     own = [run_component(arm.mean(axis=1)) for arm in _run_table(parts)]
     alone = _Variance(*map(float, add_run_variance(tasks.value, tasks.df, own, noise / n**2)))
     if n > 1 or len(beside) < 2:
         return alone
-    runs = [component for arm in _run_table(beside) for component in pooled_components(arm)]
-    noise = sum(part.run_noise for part in beside) / len(beside)
-    pooled = _Variance(*map(float, add_run_variance(tasks.value, tasks.df, runs, noise)))
-    if not spreads_more(own, runs):
-        return pooled
-    return max(alone, pooled, key=lambda total: t_ppf((1 + level) / 2, total.df) * total.value**0.5)
+    runs = _pooled_runs(beside)
+    candidates = [_Variance(*map(float, add_run_variance(tasks.value, tasks.df, *runs)))]
+    if spreads_more(own, runs.components):
+        candidates.append(alone)
+    elif alone.value == tasks.value and any(others):
+        rest = _pooled_runs([part for part, is_other in zip(beside, others, strict=True) if is_other])
+        factor = 1.0 if few_runs(rest.components) else AGREEING
+        scaled = [Component(factor * component.value, component.df) for component in rest.components]
+        candidates.append(_Variance(*map(float, add_run_variance(tasks.value, tasks.df, scaled, factor * rest.noise))))
+    return max(candidates, key=lambda total: t_ppf((1 + level) / 2, total.df) * total.value**0.5)
+
+
+class _Runs(NamedTuple):
+    """Variance between runs pooled over benchmarks, and the part of it that tasks and trials explain."""
+
+    components: list[Component]
+    noise: float
+
+
+def _pooled_runs(parts: Sequence[_Parts]) -> _Runs:
+    components = [component for arm in _run_table(parts) for component in pooled_components(arm)]
+    return _Runs(components, sum(part.run_noise for part in parts) / len(parts))
 
 
 def _t3_method(pairs: Sequence[Pair], pooled: bool) -> str:
