@@ -30,10 +30,10 @@ class _Words(NamedTuple):
 WORDS: Mapping[Outcome, _Words] = {
     "replicated": _Words("Confirmed by new data", "confirmed"),
     "not_replicated": _Words("Contradicted by new data", "contradicted"),
-    "inconclusive": _Words("Left open by new data, which is not the same as no effect", "left open"),
-    "established": _Words("Shown by the published numbers themselves", "shown"),
+    "inconclusive": _Words("Left open by new data, which does not mean no effect", "left open"),
+    "established": _Words("Shown by the published numbers themselves", "shown by the published numbers"),
     "not_established": _Words(
-        "Not shown by the published numbers, which is not the same as shown to be false", "not shown"
+        "Not shown by the published numbers, which does not mean false", "not shown by the published numbers"
     ),
 }
 """In the order in which they are told; what could not be tested comes last."""
@@ -81,14 +81,18 @@ def _text(verdicts: Sequence[Verdict]) -> str:
             if len(verdicts) > 1
             else f"The claim ({_ids(untested)}) could not be tested, so this study says nothing for or against it."
         )
-    counts = [f"{len(listed)} {WORDS[outcome].counted}" for outcome, listed in by_outcome.items() if listed]
-    counts += [f"{len(untested)} not testable"] * bool(untested)
+    counts = [
+        f"{len(listed)} {'was' if len(listed) == 1 else 'were'} {WORDS[outcome].counted}"
+        for outcome, listed in by_outcome.items()
+        if listed
+    ]
+    counts += [f"{len(untested)} could not be tested"] * bool(untested)
     sentences = [f"Of {len(verdicts)} claim{'s' * (len(verdicts) != 1)}, {_joined(counts)}."]
     for outcome, listed in by_outcome.items():
         if listed:
             sentences.append(f"{WORDS[outcome].head}: {'; '.join(map(_claim, listed))}.")
     if untested:
-        sentences.append(f"Not testable here, so nothing is known of them from this study: {_ids(untested)}.")
+        sentences.append(f"Not testable here, so this study says nothing for or against them: {_ids(untested)}.")
     return " ".join([*sentences, _reach(answered), *_legend(answered)])
 
 
@@ -157,14 +161,13 @@ def _reach(answered: Sequence[Verdict]) -> str:
     """Say what the answers are about."""
     about: dict[str, list[Verdict]] = {}
     for verdict in answered:
-        words = TARGETS[verdict.target] + (f", from {verdict.condition}" if verdict.condition else "")
+        words = TARGETS[verdict.target] + (f" from the same start ({verdict.condition})" if verdict.condition else "")
         about.setdefault(words, []).append(verdict)
-    if len(about) == 1:
-        listed = f"the answers are about {next(iter(about))}"
-    else:
-        listed = "; ".join(f"{_ids(of)}: {words}" for words, of in about.items())
+    listed = next(iter(about))
+    if len(about) > 1:
+        listed = _joined([f"{words} ({_ids(of)})" for words, of in about.items()])
     return (
-        f"{listed[0].upper()}{listed[1:]}. They do not extend to models, tasks or sizes outside the scope of the study."
+        f"The answers are about {listed}. They do not extend to models, tasks or sizes outside the scope of the study."
     )
 
 
@@ -173,10 +176,11 @@ def _legend(answered: Sequence[Verdict]) -> list[str]:
     estimates = [v.replication for v in answered if v.replication is not None]
     if not estimates:
         return []
-    levels = " or ".join(f"{plain(100 * level, 3)} %" for level in sorted({e.level for e in estimates}))
-    text = f"An interval of {levels} is made so that it holds the true value in that share of studies"
-    is_difference = any(e.kind == "difference" for e in estimates)
-    return [f"Points are percentage points of the score; {text[0].lower()}{text[1:]}." if is_difference else f"{text}."]
+    texts = ["Points are percentage points of the score."] * any(e.kind == "difference" for e in estimates)
+    for level in sorted({e.level for e in estimates}):
+        share = plain(100 * level, 3)
+        texts.append(f"A {share} % interval is made to hold the true value in {share} of 100 studies like this one.")
+    return texts
 
 
 def _ids(verdicts: Iterable[Verdict]) -> str:

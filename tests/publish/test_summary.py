@@ -46,17 +46,19 @@ def test_mixed_study_counts_each_claim_once_and_quotes_what_was_decided():
         verdict("A3", "inconclusive", ZERO, condition="one base"),
         verdict("B", "not_testable", reason="`general` is at the floor"),
     )
-    assert text.startswith("Of 4 claims, 1 confirmed, 1 contradicted, 1 left open and 1 not testable. ")
+    assert text.startswith(
+        "Of 4 claims, 1 was confirmed, 1 was contradicted, 1 was left open and 1 could not be tested. "
+    )
     assert "Confirmed by new data: “Statement of A1” (A1; +5.0 points, 95 % interval +1.0 to +9.0)." in text
     assert "Contradicted by new data: “Statement of A2” (A2; −5.0 points, 95 % interval −9.0 to −1.0)." in text
     assert "“Statement of A3” (A3; +1.0 points, 95 % interval −3.0 to +5.0)" in text
-    assert "Not testable here, so nothing is known of them from this study: B." in text
-    assert "The answers are about the method, were it applied again, from one base." in text
+    assert "Not testable here, so this study says nothing for or against them: B." in text
+    assert "The answers are about the method, were it applied again from the same start (one base)." in text
 
 
 def test_what_is_open_is_not_called_no_effect():
     text = words(verdict(found=ZERO))
-    assert "Left open by new data, which is not the same as no effect" in text
+    assert "Left open by new data, which does not mean no effect" in text
     assert not re.search("confirmed|contradicted|failed|refuted", text)
 
 
@@ -70,7 +72,7 @@ def test_arm_at_the_floor_is_no_finding():
 
 def test_all_replicated_mentions_no_other_outcome():
     text = words(verdict("A1", "replicated", UP), verdict("A2", "replicated", UP))
-    assert text.startswith("Of 2 claims, 2 confirmed. ")
+    assert text.startswith("Of 2 claims, 2 were confirmed. ")
     assert not re.search("open|contradicted|testable|shown", text)
     assert text.count("Confirmed by new data") == 1
 
@@ -81,8 +83,8 @@ def test_published_numbers_show_or_do_not_show_and_confirm_nothing():
         verdict("L1", "not_established", ZERO),
     )
     assert "Shown by the published numbers themselves: “Statement of P” (P; on the lowest benchmark, BFCL: +5.0" in text
-    assert "Not shown by the published numbers, which is not the same as shown to be false: “Statement of L1”" in text
-    assert "P: these models, on tasks like these; L1: the method, were it applied again." in text
+    assert "Not shown by the published numbers, which does not mean false: “Statement of L1”" in text
+    assert "about these models, on tasks like these (P) and the method, were it applied again (L1)." in text
     assert not re.search("confirmed|replicated|new data", text)
 
 
@@ -137,12 +139,12 @@ def test_cost_is_a_factor_and_no_points_are_explained():
     ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), kind="log_ratio", level=0.9)
     text = words(verdict("E", "replicated", ratio, proposition="E"))
     assert "cost per solved task 0.50 times that of the other side, 90 % interval 0.40 to 0.62" in text
-    assert "points" not in text and "An interval of 90 % is made so" in text
+    assert "points" not in text and "A 90 % interval is made to hold the true value in 90 of 100 studies" in text
 
 
 def test_every_number_comes_from_a_verdict():
     text = words(verdict("X", "replicated", estimate(0.1234, 0.0567, 0.1901)), verdict("Y", "not_testable"))
-    assert set(re.findall(r"\d[\d.]*\d|\d", text)) == {"2", "1", "12.3", "95", "5.7", "19.0"}
+    assert set(re.findall(r"\d[\d.]*\d|\d", text)) == {"2", "1", "12.3", "95", "5.7", "19.0", "100"}
 
 
 def test_nothing_decided_gives_no_paragraph():
@@ -154,7 +156,10 @@ def test_each_study_has_its_paragraph_on_screen_and_in_markdown():
     both = [verdict("A1", "replicated", UP), verdict("P", "not_testable", study="other")]
     assert [paragraph.study for paragraph in paragraphs(both)] == ["ours", "other"]
     shown = verdict_text(both)
-    assert "ours, in plain words: Of 1 claim, 1 confirmed." in shown and "other, in plain words: The claim (P)" in shown
+    assert (
+        "ours, in plain words: Of 1 claim, 1 was confirmed." in shown
+        and "other, in plain words: The claim (P)" in shown
+    )
     assert max(map(len, shown.splitlines())) <= 100
     assert verdict_markdown(both).count("In plain words: ") == 2
 
