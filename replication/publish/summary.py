@@ -151,10 +151,12 @@ def _chance(verdict: Verdict) -> list[str]:
     power = verdict.criteria.get("power")
     if verdict.outcome != "inconclusive" or not isinstance(power, Mapping) or "published" not in power:
         return []
-    full, half = (percent(power[name]["replicated"], 0) for name in ("published", "half"))
-    return [
-        f"a study this precise confirms the published effects with a chance of {full} %, half of them with {half} %"
-    ]
+    full, half = (_percent(power[name]["replicated"]) for name in ("published", "half"))
+    return [f"a study this precise confirms the published effects with a chance of {full}, half of them with {half}"]
+
+
+def _percent(chance: float) -> str:
+    return "under 1 %" if chance < 0.005 else f"{percent(chance, 0)} %"
 
 
 def _reach(answered: Sequence[Verdict]) -> str:

@@ -104,6 +104,8 @@ def test_target_is_told_in_words(target, meaning):
 def test_open_answer_says_what_the_study_could_have_shown():
     text = words(verdict(found=ZERO, criteria=decided({}, power=POWER)))
     assert "a study this precise confirms the published effects with a chance of 85 %, half of them with 33 %" in text
+    rare = {**POWER, "half": {"replicated": 0.0008, "not_replicated": 0.0}}
+    assert "half of them with under 1 %)" in words(verdict(found=ZERO, criteria=decided({}, power=rare)))
     assert "chance" not in words(verdict(outcome="replicated", found=UP, criteria=decided({}, power=POWER)))
 
 

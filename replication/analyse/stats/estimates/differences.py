@@ -10,16 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from replication.analyse.stats.distributions import t_ppf
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.estimates.run_variance import (
-    AGREEING,
-    Component,
+    OwnRuns,
+    TotalVariance,
+    add_pooled_runs,
     add_run_variance,
-    few_runs,
-    pooled_components,
     run_component,
-    spreads_more,
 )
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
@@ -176,9 +173,8 @@ def mean_paired_difference(
         variance, df = _sum([part.tasks / n**2 for part in parts], [part.tasks_df for part in parts])
         method = "paired by task, t"
     if target == "T3":
-        others = [pair is not pairs[0] for pair in beside]
-        total = _with_runs(_Variance(variance, df), parts, [_parts(pair, unscored) for pair in beside], others, level)
-        variance, df = total.value, total.df
+        total = _with_runs(_Variance(variance, df), parts, pairs[0], beside, unscored, level)
+        variance, df = float(total.value), float(total.df)
         method = _t3_method(pairs, pooled=n == 1 and len(beside) > 1)
     return t_estimate(
         value,
@@ -195,39 +191,18 @@ def mean_paired_difference(
 
 
 def _with_runs(
-    tasks: _Variance, parts: Sequence[_Parts], beside: Sequence[_Parts], others: Sequence[bool], level: float
-) -> _Variance:
-    """Add the variance between runs: of the mean over `parts`, or of one benchmark pooled over those beside it.
-
-    others : which of `beside` are not the benchmark itself.
-    """
+    tasks: _Variance, parts: Sequence[_Parts], itself: Pair, beside: Sequence[Pair], unscored: Unscored, level: float
+) -> TotalVariance:
+    """Add the variance between runs: of the mean over `parts`, or of the benchmark `itself` pooled over those beside it."""
     n, noise = len(parts), sum(part.run_noise for part in parts)
     own = [run_component(arm.mean(axis=1)) for arm in _run_table(parts)]
-    alone = _Variance(*map(float, add_run_variance(tasks.value, tasks.df, own, noise / n**2)))
     if n > 1 or len(beside) < 2:
-        return alone
-    runs = _pooled_runs(beside)
-    candidates = [_Variance(*map(float, add_run_variance(tasks.value, tasks.df, *runs)))]
-    if spreads_more(own, runs.components):
-        candidates.append(alone)
-    elif alone.value == tasks.value and any(others):
-        rest = _pooled_runs([part for part, is_other in zip(beside, others, strict=True) if is_other])
-        factor = 1.0 if few_runs(rest.components) else AGREEING
-        scaled = [Component(factor * component.value, component.df) for component in rest.components]
-        candidates.append(_Variance(*map(float, add_run_variance(tasks.value, tasks.df, scaled, factor * rest.noise))))
-    return max(candidates, key=lambda total: t_ppf((1 + level) / 2, total.df) * total.value**0.5)
-
-
-class _Runs(NamedTuple):
-    """Variance between runs pooled over benchmarks, and the part of it that tasks and trials explain."""
-
-    components: list[Component]
-    noise: float
-
-
-def _pooled_runs(parts: Sequence[_Parts]) -> _Runs:
-    components = [component for arm in _run_table(parts) for component in pooled_components(arm)]
-    return _Runs(components, sum(part.run_noise for part in parts) / len(parts))
+        return add_run_variance(tasks.value, tasks.df, own, noise / n**2)
+    all_parts = [_parts(pair, unscored) for pair in beside]
+    return add_pooled_runs(
+        tasks.value, tasks.df, OwnRuns(own, noise), _run_table(all_parts), [part.run_noise for part in all_parts],
+        others=[pair is not itself for pair in beside], level=level,
+    )  # fmt: skip
 
 
 def _t3_method(pairs: Sequence[Pair], pooled: bool) -> str:
