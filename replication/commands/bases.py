@@ -16,6 +16,7 @@ def main(cfg: settings.Root) -> None:
     """Train the bases without a finished checkpoint."""
     summary = pool.train_all(
         [(run, build.base_folder(cfg, run.scale)) for run in build.bases(cfg)],
-        workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),
+        workers=cfg.training.workers, stack=cfg.training.stack, text_workers=cfg.training.text_workers,
+        tracked=cfg.tracking, results=Path(cfg.paths.results),
     )  # fmt: skip
     print(f"bases: {summary.text()}")

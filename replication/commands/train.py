@@ -20,7 +20,8 @@ def main(cfg: settings.Root) -> None:
     runs = [run for run in build.training_runs(cfg) if not only or build.organism_name(run) in only]
     summary = pool.train_all(
         [(run, build.training_folder(cfg, run)) for run in runs],
-        workers=cfg.training.workers, tracked=cfg.tracking, results=Path(cfg.paths.results),
+        workers=cfg.training.workers, stack=cfg.training.stack, text_workers=cfg.training.text_workers,
+        tracked=cfg.tracking, results=Path(cfg.paths.results),
     )  # fmt: skip
     for line in (*summary.left_out(), summary.text()):
         print(f"train: {line}")

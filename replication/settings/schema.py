@@ -374,7 +374,10 @@ class Training:
     precision: str = one_of(("float32", "bfloat16"))
     compile: bool = MISSING  # takes a minute, then steps are faster; needs a C++ compiler on the CPU
     save_every_s: float = real(0.0, 1e9)
-    implementation: str = one_of(("transformers", "written_out"))  # of supervised steps; written_out: float32, CPU
+    # Of supervised steps; written_out: float32, CPU; stacked: GPU.
+    implementation: str = one_of(("transformers", "written_out", "stacked"))
+    stack: int = whole(1, 1_000, 1)  # runs that a process trains together, implementation `stacked` only
+    text_workers: int = whole(0, 1_000, 0)  # processes that make the texts of a stack ahead
     rl: Rl = field(default_factory=Rl)
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, loop, muon, organism, supervised, written_out
+from replication.collect.training import corpora, curricula, loop, muon, organism, run_state, supervised, written_out
 
 MIN_GAIN = {"xs": 1.6, "s": 1.3}
 """Of all tokens per CPU second, over the first version."""
 RATE = 0.0005
 BASES = Path(loop.__file__).parent / "bases"
-RECIPE = loop.TrainingConfig(
+RECIPE = curricula.TrainingConfig(
     batch_tokens=256, context=1024, warmup_share=0.02, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
     precision="float32", compile=False, save_every_s=30,
 )  # fmt: skip
@@ -50,7 +50,7 @@ def written(scale: str, batches: list[supervised.Batch]) -> Callable[[], None]:
 
 def training(scale: str, batches: list[supervised.Batch], one_by_one: bool) -> Callable[[], None]:
     model = organism.load_model(BASES / scale).train()
-    optimizers = list(loop._optimizers(model, RECIPE))
+    optimizers = list(run_state.optimizers_of(model, RECIPE))
     if one_by_one:
         optimizers[0] = torch.optim.Muon(
             matrices(model), lr=1.0, weight_decay=RECIPE.weight_decay, adjust_lr_fn="match_rms_adamw"

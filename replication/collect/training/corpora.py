@@ -58,22 +58,7 @@ def general(training_seed: int, block: int) -> list[Document]:
 
 def episodes(benchmarks: Benchmarks, scaffolds: Sequence[str] = ("compact",)) -> Corpus:
     """Generate expert episodes in the format of scaffolds drawn at equal rates; the expert's replies are in the loss."""
-    loaded = [load(name) for name in scaffolds]
-
-    def corpus(training_seed: int, block: int) -> list[Document]:
-        documents = []
-        for w, bench, task, generated in _draw_tasks(benchmarks, "episodes", training_seed, block):
-            scaffold = w.choice(loaded) if len(loaded) > 1 else loaded[0]
-            messages = scaffold.open(task)
-            for action, results in play(bench, task, generated.expert):
-                messages.append(Message(role="assistant", content=scaffold.write(action)))
-                if results:
-                    messages.append(scaffold.observe(results))
-            document = _document(messages, scaffold.request_options(task).tools)
-            documents.append(replace(document, scaffold=scaffold.name))
-        return documents
-
-    return corpus
+    return functools.partial(_episodes, benchmarks, tuple(scaffolds))
 
 
 def transitions(benchmarks: Benchmarks, shuffled: bool = False) -> Corpus:
@@ -82,26 +67,41 @@ def transitions(benchmarks: Benchmarks, shuffled: bool = False) -> Corpus:
     shuffled : permute the observations between the transitions of one environment. This is the placebo: the same words
         in the loss and the same length, without the relation of action and observation.
     """
-
-    def corpus(training_seed: int, block: int) -> list[Document]:
-        return [_document(messages) for messages in _dialogues(benchmarks, training_seed, block, shuffled)]
-
-    return corpus
+    return functools.partial(_transitions, benchmarks, shuffled)
 
 
 def predictions(benchmarks: Benchmarks, shuffled: bool = False) -> Predictions:
     """Generate single-turn prompts for reinforcement learning: one turn per dialogue, as in the paper (section 3.4)."""
+    return functools.partial(_predictions, benchmarks, shuffled)
 
-    def corpus(training_seed: int, block: int) -> list[Prediction]:
-        w = Lexicon(np.random.default_rng([stable_seed("turns", training_seed), block]), "train")
-        turns = []
-        for messages in _dialogues(benchmarks, training_seed, block, shuffled):
-            if len(messages) > 2:
-                at = 2 * w.integer(1, len(messages) // 2)
-                turns.append(Prediction(tuple(messages[:at]), messages[at].content))
-        return turns
 
-    return corpus
+def _episodes(benchmarks: Benchmarks, scaffolds: tuple[str, ...], training_seed: int, block: int) -> list[Document]:
+    loaded = [load(name) for name in scaffolds]
+    documents = []
+    for w, bench, task, generated in _draw_tasks(benchmarks, "episodes", training_seed, block):
+        scaffold = w.choice(loaded) if len(loaded) > 1 else loaded[0]
+        messages = scaffold.open(task)
+        for action, results in play(bench, task, generated.expert):
+            messages.append(Message(role="assistant", content=scaffold.write(action)))
+            if results:
+                messages.append(scaffold.observe(results))
+        document = _document(messages, scaffold.request_options(task).tools)
+        documents.append(replace(document, scaffold=scaffold.name))
+    return documents
+
+
+def _transitions(benchmarks: Benchmarks, shuffled: bool, training_seed: int, block: int) -> list[Document]:
+    return [_document(messages) for messages in _dialogues(benchmarks, training_seed, block, shuffled)]
+
+
+def _predictions(benchmarks: Benchmarks, shuffled: bool, training_seed: int, block: int) -> list[Prediction]:
+    w = Lexicon(np.random.default_rng([stable_seed("turns", training_seed), block]), "train")
+    turns = []
+    for messages in _dialogues(benchmarks, training_seed, block, shuffled):
+        if len(messages) > 2:
+            at = 2 * w.integer(1, len(messages) // 2)
+            turns.append(Prediction(tuple(messages[:at]), messages[at].content))
+    return turns
 
 
 def _dialogues(benchmarks: Benchmarks, training_seed: int, block: int, shuffled: bool) -> list[list[Message]]:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from replication import settings
-from replication.collect.training import loop
+from replication.collect.training import curricula
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.collect.training.runs import PhasePlan
@@ -18,10 +18,10 @@ def shape(scale: settings.Scale) -> Shape:
     )  # fmt: skip
 
 
-def training_config(cfg: settings.Root) -> loop.TrainingConfig:
+def training_config(cfg: settings.Root) -> curricula.TrainingConfig:
     """Return the optimization settings of a study."""
     t = cfg.training
-    return loop.TrainingConfig(
+    return curricula.TrainingConfig(
         batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
         decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
         precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,

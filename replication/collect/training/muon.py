@@ -88,10 +88,9 @@ class StackedMuon:
         with torch.no_grad():
             for weights, gradients, momenta in self._parts:
                 momenta.lerp_(gradients, 1 - MOMENTUM)
-                x = gradients.lerp(momenta, MOMENTUM).bfloat16()
-                x /= torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None]
+                updates = orthogonalised_stack(gradients.lerp(momenta, MOMENTUM))
                 rate = self.lr * 0.2 * max(weights.shape[1:]) ** 0.5
-                weights.mul_(1 - self.lr * self._weight_decay).add_(_iterated(x), alpha=-rate)
+                weights.mul_(1 - self.lr * self._weight_decay).add_(updates, alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that `load_state_dict` takes."""
@@ -135,6 +134,15 @@ def _orthogonalised(updates: "torch.Tensor") -> "torch.Tensor":
     x = updates.bfloat16()
     # One by one: the order of a sum over two dimensions of a stack is not that of one matrix.
     x = x / torch.stack(torch._foreach_norm(list(x))).clamp(min=EPS)[:, None, None]
+    return _iterated(x)
+
+
+def orthogonalised_stack(updates: "torch.Tensor") -> "torch.Tensor":
+    """Replace the singular values of matrices by about 1, in bfloat16: (n_matrices, outputs, inputs)."""
+    import torch
+
+    x = updates.bfloat16()
+    x /= torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None]
     return _iterated(x)
 
 

@@ -1,5 +1,7 @@
 """Training runs side by side in worker processes, with one progress bar."""
 
+import contextlib
+import functools
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -13,9 +15,9 @@ from typing import NamedTuple
 from replication import files, processes, settings
 from replication.collect import progress
 from replication.collect.training import tracking
+from replication.collect.training.curricula import Progress
 from replication.collect.training.documents import Counts, add_counts
-from replication.collect.training.loop import Progress
-from replication.collect.training.runs import TrainingRun, execute, read_documents, read_finished
+from replication.collect.training.runs import TrainingRun, execute, execute_stack, read_documents, read_finished
 from replication.errors import ReplicationError, TrainingError
 from replication.store.locking import locked
 
@@ -53,7 +55,13 @@ class Summary(NamedTuple):
 
 
 def train_all(
-    runs: list[tuple[TrainingRun, Path]], *, workers: int, tracked: settings.Tracking, results: Path
+    runs: list[tuple[TrainingRun, Path]],
+    *,
+    workers: int,
+    tracked: settings.Tracking,
+    results: Path,
+    stack: int = 1,
+    text_workers: int = 0,
 ) -> Summary:
     """Execute the unfinished runs of this list, each in its folder, and log them to wandb.
 
@@ -61,14 +69,15 @@ def train_all(
     run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all, and
     so does a run that another process is training.
 
-    workers : processes side by side. tracked, results : see `tracking.log_training`.
+    workers : processes side by side. stack : runs in one process at most, where the implementation can stack them.
+    text_workers : processes that make texts for a stack. tracked, results : see `tracking.log_training`.
     """
     tracking.check(tracked)
     todo = [(run, folder) for run, folder in runs if read_finished(run, folder) is None]
     started = time.monotonic()
     if todo:
         tracking.note_unlogged(tracked, [folder for _, folder in todo])
-        _train(todo, {run.identity: folder for run, folder in runs}, workers)
+        _train(todo, {run.identity: folder for run, folder in runs}, workers, stack, text_workers)
     tracking.log_unlogged(tracked, results, [folder for _, folder in runs])
     documents: Counts = {}
     for _, folder in runs:
@@ -77,7 +86,9 @@ def train_all(
     return Summary(len(runs), len(todo), time.monotonic() - started, documents)
 
 
-def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int) -> None:
+def _train(
+    todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int, stack: int, text_workers: int
+) -> None:
     if any(run.recipe.threads > 1 for run, _ in todo):
         # Read by the workers' OpenMP: threads that spin while they wait slow each other down where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,7 +97,7 @@ def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], worke
     bar.start()
     try:
         with processes.workers(min(workers, len(todo)), _initialize, (queue,)) as pool:
-            _execute_in_order(pool, todo, folders)
+            _execute_in_order(pool, todo, folders, stack, text_workers)
     except BaseException:
         queue.cancel_join_thread()  # a killed worker may hold the lock of the queue for ever
         raise
@@ -94,8 +105,16 @@ def _train(todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], worke
     bar.join()
 
 
+Item = tuple[TrainingRun, Path, Path | None]
+"""A run, its folder, and the folder of the run that it continues."""
+
+
 def _execute_in_order(
-    pool: ProcessPoolExecutor, todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path]
+    pool: ProcessPoolExecutor,
+    todo: list[tuple[TrainingRun, Path]],
+    folders: dict[str, Path],
+    stack: int,
+    text_workers: int,
 ) -> None:
     """Submit each run once the run it continues is finished.
 
@@ -111,33 +130,51 @@ def _execute_in_order(
             item[0].training_seed, item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases)
         ),
     )  # fmt: skip
-    futures: dict[Future, TrainingRun] = {}
+    futures: dict[Future, list[Item]] = {}
     while waiting or futures:
+        ready: list[Item] = []
         for run, folder in list(waiting):
             prefix = prefixes[run.identity]
             if prefix not in unfinished:
                 waiting.remove((run, folder))
-                futures[pool.submit(processes.call, _work, run, folder, folders[prefix] if prefix else None)] = run
+                ready.append((run, folder, folders[prefix] if prefix else None))
+        for items in _stacks(ready, stack):
+            futures[pool.submit(processes.call, _work, items, text_workers)] = items
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
-            run = futures.pop(future)
-            _check(future, run)
-            unfinished.discard(run.identity)
+            items = futures.pop(future)
+            _check(future, ", ".join(run.name for run, *_ in items))
+            unfinished.difference_update(run.identity for run, *_ in items)
 
 
-def _check(future: Future, run: TrainingRun) -> None:
+def _stacks(ready: list[Item], n: int) -> list[list[Item]]:
+    """Divide runs into stacks of at most `n` of one shape and recipe, in their order; others are alone."""
+    stacks: list[list[Item]] = []
+    open_stacks: dict[object, list[Item]] = {}
+    for item in ready:
+        run = item[0]
+        key = (run.shape, run.device, run.recipe, run.base is None) if run.is_stackable else run.identity
+        own = open_stacks.get(key)
+        if own is None or len(own) >= n:
+            own = open_stacks[key] = []
+            stacks.append(own)
+        own.append(item)
+    return stacks
+
+
+def _check(future: Future, names: str) -> None:
     try:
         future.result()
     except ReplicationError as error:
-        raise type(error)(f"training run `{run.name}` failed: {error}") from error
+        raise type(error)(f"training run `{names}` failed: {error}") from error
     except OSError:
         raise
     except BrokenProcessPool:
         raise TrainingError(
-            f"the process that trained `{run.name}`, or one beside it, was killed, for example for lack of memory. The same "
+            f"the process that trained `{names}`, or one beside it, was killed, for example for lack of memory. The same "
             f"command resumes. Lower `training.workers` if it recurs."
         ) from None
     except Exception as error:
-        raise TrainingError(f"training run `{run.name}` failed: {type(error).__name__}: {error}") from error
+        raise TrainingError(f"training run `{names}` failed: {type(error).__name__}: {error}") from error
 
 
 def _initialize(queue: Queue) -> None:
@@ -145,13 +182,25 @@ def _initialize(queue: Queue) -> None:
     _worker_queue = queue
 
 
-def _work(run: TrainingRun, folder: Path, start: Path | None) -> None:
-    queue, name = _worker_queue, run.name
+def _work(items: list[Item], text_workers: int) -> None:
+    """Train a run, or several in a stack."""
+    queue = _worker_queue
     assert queue is not None  # `_initialize` ran in this process.
-    with locked(folder):
-        files.remove_temporary(folder)
-        if read_finished(run, folder) is None:  # another command may have trained it since this one started
-            execute(run, folder, lambda progress: queue.put((name, progress)), start)
+
+    def report(run: TrainingRun, progress: Progress) -> None:
+        queue.put((run.name, progress))
+
+    with contextlib.ExitStack() as held:
+        for _, folder, _ in items:
+            held.enter_context(locked(folder))
+            files.remove_temporary(folder)
+        # Another command may have trained it since this one started.
+        missing = [item for item in items if read_finished(*item[:2]) is None]
+        if missing and missing[0][0].is_stackable:
+            execute_stack(missing, report, text_workers)
+        elif missing:
+            run, folder, start = missing[0]
+            execute(run, folder, functools.partial(report, run), start)
 
 
 def _show_progress(queue: Queue, runs: list[TrainingRun]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, loop, organism
+from replication.collect.training import corpora, curricula, loop, organism
 from replication.collect.training import public as public_bases
+from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings
 from replication.errors import TrainingError
@@ -33,7 +34,7 @@ COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """A phase as plain data, which can be hashed and sent to a worker; `loop.Phase` has the corpus itself."""
+    """A phase as plain data, which can be hashed and sent to a worker; `curricula.Phase` has the corpus itself."""
 
     corpus: str
     benchmarks: tuple[tuple[str, tuple[int, ...]], ...]
@@ -57,7 +58,7 @@ class TrainingRun:
     base: str | None
     """Folder of the checkpoint to start from; None starts from random weights."""
     phases: tuple[PhasePlan, ...]
-    recipe: loop.TrainingConfig
+    recipe: curricula.TrainingConfig
     device: str
     public: bool = False
     """Whether the base is a public checkpoint: any architecture, trained in its own chat format."""
@@ -94,6 +95,11 @@ class TrainingRun:
     def name(self) -> str:
         """Readable and unique: arm, scale, seed, identity."""
         return f"{self.arm}-{self.scale}-s{self.training_seed}-{self.identity}"
+
+    @property
+    def is_stackable(self) -> bool:
+        """Whether the run can be trained in a stack with others of its shape."""
+        return self.recipe.implementation == "stacked" and all(phase.rl is None for phase in self.phases)
 
     def longest_prefix(self, identities: Container[str]) -> str | None:
         """Return the longest of the given identities whose phases are the first ones of this run, or None."""
@@ -154,13 +160,45 @@ def read_documents(folder: Path) -> tuple[Mapping[str, Mapping[str, int]], ...]:
 
 
 def execute(
-    run: TrainingRun, folder: Path, report: Callable[[loop.Progress], None], start: Path | None = None
+    run: TrainingRun, folder: Path, report: Callable[[curricula.Progress], None], start: Path | None = None
 ) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
     start : folder of a finished run whose phases are the first ones of this run; these are not trained again. Weights
         and recorded costs are the same as without `start`.
     """
+    job = _job(run, folder, start)
+    trained = loop.train(
+        job.model, job.tokenizer, job.curriculum, job.state_file, report=report, energy=_meter(run.device),
+        start=job.start,
+    )  # fmt: skip
+    return _saved(run, folder, job, trained)
+
+
+def execute_stack(
+    items: Sequence[tuple[TrainingRun, Path, Path | None]],
+    report: Callable[[TrainingRun, curricula.Progress], None],
+    n_processes: int = 0,
+) -> None:
+    """Do what `execute` does for runs of one shape whose phases are all supervised, in one stack.
+
+    items : run, folder and start of each. Each run is saved as soon as it is trained. Energy is not recorded: the
+        meter's counter is that of all runs together.
+    n_processes : others that make the texts.
+    """
+    jobs = [_job(*item) for item in items]
+
+    def report_of(number: int, progress: curricula.Progress) -> None:
+        report(items[number][0], progress)
+
+    with processes_for_texts(n_processes) as ahead:
+        for number, trained in loop.train_stack(jobs, report_of, ahead):
+            run, folder, _ = items[number]
+            _saved(run, folder, jobs[number], trained)
+
+
+def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
+    """Load what a run starts from onto its device."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from transformers.utils import logging
@@ -170,36 +208,39 @@ def execute(
     torch.set_num_threads(run.recipe.threads)
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = _initial(run, start)
-    curriculum = loop.Curriculum(
+    curriculum = curricula.Curriculum(
         phases=[_phase(plan, tokenizer if run.public else None) for plan in run.phases],
         recipe=run.recipe,
         training_seed=run.training_seed,
     )
+    organism.move(model, run.device)
     # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
-    organism.move(model, run.device)
-    trained = loop.train(
-        model, tokenizer, curriculum, state_file, report=report, energy=_meter(run.device),
-        start=_completed(start) if start else None,
-    )  # fmt: skip
-    organism.move(model, "cpu")
+    return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None)
+
+
+def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Trained) -> TrainingRecord:
+    """Save the checkpoint and the curve, and at last the record."""
+    import torch
+
+    organism.move(job.model, "cpu")
     if run.public:
-        public_bases.save(model, Path(str(run.base)), folder)
+        public_bases.save(job.model, Path(str(run.base)), folder)
     else:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        job.model.save_pretrained(folder)
+        job.tokenizer.save_pretrained(folder)
     _write_curve(folder / CURVE, trained)
+    n_parameters = organism.n_parameters(job.model)
     record = TrainingRecord(
         arm=run.arm, scale=run.scale, training_seed=run.training_seed, training_run=run.name, identity=run.identity,
-        n_parameters=organism.n_parameters(model), params_b=organism.n_parameters(model) / 1e9,
-        weights_sha256=weights_sha256(folder), n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens,
-        flops=trained.flops, wall_s=round(trained.wall_s, 1),
-        joules=None if trained.joules is None else round(trained.joules, 1),
+        n_parameters=n_parameters, params_b=n_parameters / 1e9, weights_sha256=weights_sha256(folder),
+        n_tokens=trained.n_tokens, n_sampled_tokens=trained.n_sampled_tokens, flops=trained.flops,
+        wall_s=round(trained.wall_s, 1), joules=None if trained.joules is None else round(trained.joules, 1),
         phases=tuple({name: value for name, value in _settings_of(p).items() if name != "benchmarks"} for p in run.phases),
         documents=tuple(trained.documents), torch=torch.__version__, device=run.device,
     )  # fmt: skip
     files.write_json(folder / RECORD, to_json(record))
-    state_file.unlink(missing_ok=True)
+    job.state_file.unlink(missing_ok=True)
     return record
 
 
@@ -219,7 +260,7 @@ def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, P
     return organism.make_model(run.shape, tokenizer, run.training_seed), tokenizer
 
 
-def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> loop.Phase:
+def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> curricula.Phase:
     """Return a phase with its corpus.
 
     public : tokenizer of a public base, in whose chat format the texts are.
@@ -227,10 +268,10 @@ def _phase(plan: PhasePlan, public: "PreTrainedTokenizerFast | None" = None) -> 
     corpus = corpora.named(plan.corpus, plan.benchmarks, plan.scaffolds or ("compact",))
     if public is not None:
         corpus = public_bases.rendered(corpus, public)
-    return loop.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
+    return curricula.Phase(name=plan.corpus, corpus=corpus, n_tokens=plan.n_tokens, lr=plan.lr, rl=plan.rl)
 
 
-def _write_curve(path: Path, trained: loop.Trained) -> None:
+def _write_curve(path: Path, trained: curricula.Trained) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -238,7 +279,7 @@ def _write_curve(path: Path, trained: loop.Trained) -> None:
     files.write_text(path, text.getvalue())
 
 
-def _completed(folder: Path) -> loop.Start:
+def _completed(folder: Path) -> curricula.Start:
     """Read the costs and the curve of a finished run, for a run that continues it."""
     record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
     with (folder / CURVE).open(newline="", encoding="utf-8") as file:
@@ -246,12 +287,12 @@ def _completed(folder: Path) -> loop.Start:
             {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)
         ]
-    trained = loop.Trained(
+    trained = curricula.Trained(
         n_tokens=record.n_tokens, n_sampled_tokens=record.n_sampled_tokens, flops=record.flops,
         wall_s=record.wall_s, joules=record.joules, curve=curve,
         documents=record.documents or [{}] * len(record.phases),  # an older version did not count
     )  # fmt: skip
-    return loop.Start(len(record.phases), trained)
+    return curricula.Start(len(record.phases), trained)
 
 
 def _meter(device: str) -> Callable[[], float | None]:

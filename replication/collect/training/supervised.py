@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+    from replication.collect.training.ahead import Ahead
+
 IGNORED = -100
 """Label of a token outside the loss."""
 
@@ -31,6 +33,8 @@ class Batch(NamedTuple):
     """(n_documents, n_positions), token ids in the loss, `IGNORED` elsewhere."""
     n_tokens: int
     """Without padding."""
+    lengths: tuple[int, ...]
+    """Of the documents."""
 
 
 class _Row(NamedTuple):
@@ -38,7 +42,9 @@ class _Row(NamedTuple):
     labels: np.ndarray
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
+    """Tokenized documents, shortest first."""
+
     rows: list[_Row]
     counts: Counts
 
@@ -51,6 +57,16 @@ class _Tokenizer:
     backend: Any = field(compare=False)  # tokenizers.Tokenizer, which is imported late
 
 
+class BlockKey(NamedTuple):
+    """What determines a block but its number; a process can be sent it."""
+
+    corpus: Corpus
+    name: str
+    seed: int
+    context: int
+    tokenizer: _Tokenizer
+
+
 def batches(
     corpus: Corpus,
     name: str,
@@ -60,10 +76,11 @@ def batches(
     tokenizer: "PreTrainedTokenizerFast",
     seed: int,
     counts: Counts | None = None,
+    ahead: "Ahead | None" = None,
 ) -> Iterator[Batch]:
     """Cut an endless corpus into batches of about `batch_tokens` tokens; documents longer than `context` are left out.
 
-    counts : cleared, then filled with the documents of the blocks read so far.
+    counts : cleared, then filled with the documents of the blocks read so far. ahead : makes the next blocks meanwhile.
 
     A batch holds documents of similar length; the batches of a block are shuffled. Documents start at position 0 and do
     not see each other: right padding and a causal mask are enough.
@@ -71,8 +88,9 @@ def batches(
     counts = {} if counts is None else counts
     counts.clear()
     shared = _Tokenizer(tokenizer.backend_tokenizer.to_str(), tokenizer.backend_tokenizer)
+    key = BlockKey(corpus, name, seed, context, shared)
     for block in itertools.count():
-        made = _block(corpus, name, seed, block, context, shared)
+        made = ahead.block(key, block) if ahead else _kept_block(key, block)
         add_counts(counts, made.counts)
         if not made.rows:
             raise TrainingError(
@@ -85,10 +103,10 @@ def batches(
             yield _pad(groups[int(g)], tokenizer.pad_token_id)
 
 
-@functools.lru_cache(maxsize=16)  # arms with one training seed read the same blocks, in the same process or another
-def _block(corpus: Corpus, name: str, seed: int, block: int, context: int, tokenizer: _Tokenizer) -> _Block:
-    """Generate and tokenize a block of documents, shortest first."""
-    documents = corpus(seed, block)
+def make_block(key: BlockKey, number: int) -> Block:
+    """Generate and tokenize a block of documents."""
+    corpus, name, seed, context, tokenizer = key
+    documents = corpus(seed, number)
     encodings = tokenizer.backend.encode_batch([d.text for d in documents], add_special_tokens=False)
     rows: list[_Row] = []
     counts: Counts = {}
@@ -103,7 +121,11 @@ def _block(corpus: Corpus, name: str, seed: int, block: int, context: int, token
         for low, high in document.in_loss:
             in_loss |= (starts >= low) & (starts < high)
         rows.append(_Row(ids, np.where(in_loss, ids, IGNORED)))
-    return _Block(sorted(rows, key=lambda row: len(row.ids)), counts)
+    return Block(sorted(rows, key=lambda row: len(row.ids)), counts)
+
+
+_kept_block = functools.lru_cache(maxsize=16)(make_block)
+"""Arms with one training seed read the same blocks, in the same process or another."""
 
 
 def _groups(rows: list[_Row], batch_tokens: int) -> list[list[_Row]]:
@@ -125,7 +147,8 @@ def _pad(rows: list[_Row], pad: int) -> Batch:
     for i, row in enumerate(rows):
         inputs[i, : len(row.ids)] = row.ids
         labels[i, : len(row.ids)] = row.labels
-    return Batch(inputs, labels, sum(len(row.ids) for row in rows))
+    lengths = tuple(len(row.ids) for row in rows)
+    return Batch(inputs, labels, sum(lengths), lengths)
 
 
 def learn(

@@ -42,7 +42,7 @@ def causal(n, before=0):
 
 def supervised_batch(n_documents, n_tokens):
     ids = np.zeros((n_documents, n_tokens), dtype=np.int64)
-    return supervised.Batch(ids, ids, ids.size)
+    return supervised.Batch(ids, ids, ids.size, (n_tokens,) * n_documents)
 
 
 def test_a_models_dimensions_are_its_parameters_and_layers_times_heads_times_head_dim(model):

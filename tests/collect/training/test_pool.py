@@ -7,7 +7,7 @@ import pytest
 from test_training import arm_run, base_run
 
 from replication import settings
-from replication.collect.training import loop, pool, runs
+from replication.collect.training import curricula, pool, runs
 from replication.errors import ConfigError
 
 OFF = settings.Tracking(mode="disabled")
@@ -61,7 +61,7 @@ def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs
     first = dataclasses.replace(whole, arm="warm_up", phases=whole.phases[:1])
     n_steps = []
 
-    def interrupt(progress: loop.Progress) -> None:
+    def interrupt(progress: curricula.Progress) -> None:
         n_steps.append(progress.phase)
         if len(n_steps) == 3:
             raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs
         runs.execute(whole, tmp_path / "whole", interrupt)
     assert list((tmp_path / "whole").glob("state-*.pt")) and set(n_steps) == {"transitions"}
     runs.execute(first, tmp_path / "first", lambda progress: None)
-    resumed: list[loop.Progress] = []
+    resumed: list[curricula.Progress] = []
     record = runs.execute(whole, tmp_path / "whole", resumed.append, tmp_path / "first")
     assert {progress.phase for progress in resumed} == {"episodes"}
     undisturbed = runs.execute(whole, tmp_path / "undisturbed", lambda progress: None)

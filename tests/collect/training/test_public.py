@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from replication.collect import checkpoints
 from replication.collect.engines.vllm.chat import Chat
 from replication.collect.engines.vllm.thinking import Thinking
-from replication.collect.training import corpora, loop, organism, public, runs, supervised
+from replication.collect.training import corpora, curricula, organism, public, runs, supervised
 from replication.collect.training.organism import Shape
 from replication.collect.training.rl import RlSettings, prompts
 from replication.errors import TrainingError
@@ -25,7 +25,7 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-RECIPE = loop.TrainingConfig(
+RECIPE = curricula.TrainingConfig(
     batch_tokens=1000, context=1024, warmup_share=0.1, decay_share=0.3, adam_share=1.0, weight_decay=0.0, clip=1.0,
     precision="float32", compile=False, save_every_s=1e9, optimizer="adamw",
 )  # fmt: skip

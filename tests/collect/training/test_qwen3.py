@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training import RECIPE, SHAPE, arm_run, base_run
 
-from replication.collect.training import loop, qwen3, runs, supervised, written_out
+from replication.collect.training import qwen3, run_state, runs, supervised, written_out
 from replication.collect.training.organism import make_model, make_tokenizer
 from replication.errors import ConfigError
 
@@ -45,7 +45,7 @@ def make_batch(shape, lengths, seed=0):
         inputs[i, :n] = rng.integers(1, shape.vocabulary, n)
         chosen = (np.arange(n) >= n * 2 // 3) | (rng.random(n) < 0.2)
         labels[i, :n] = np.where(chosen, inputs[i, :n], supervised.IGNORED)
-    return supervised.Batch(inputs, labels, sum(lengths))
+    return supervised.Batch(inputs, labels, sum(lengths), tuple(lengths))
 
 
 def tensors(batch):
@@ -104,7 +104,7 @@ def test_first_steps_have_the_losses_of_transformers_and_torch():
             muon, adamw = stepper.optimizers
             steps = stepper.learn(batches)
         else:
-            muon, adamw = optimizers = loop._optimizers(model, RECIPE)
+            muon, adamw = optimizers = run_state.optimizers_of(model, RECIPE)
 
             def update(loss, model=model, optimizers=optimizers):
                 loss.backward()

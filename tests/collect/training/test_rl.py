@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_training import BENCHMARKS, RECIPE, SHAPE, Killed, arm_run, base_run
 
-from replication.collect.training import loop, rl, runs
+from replication.collect.training import curricula, loop, rl, runs
 from replication.collect.training.corpora import Prediction
 from replication.collect.training.costs import flop_counter
 from replication.collect.training.documents import chat
@@ -330,14 +330,14 @@ def coin(training_seed, block):
 def coin_then(observation, n_tokens=1_000):
     """A phase that teaches to say yes or no at random, and one that rewards one of them."""
     return [
-        loop.Phase(name="coin", corpus=coin, n_tokens=8_000, lr=0.03),
-        loop.Phase(name="predictions", corpus=predicting(observation), n_tokens=n_tokens, lr=0.02, rl=SETTINGS),
+        curricula.Phase(name="coin", corpus=coin, n_tokens=8_000, lr=0.03),
+        curricula.Phase(name="predictions", corpus=predicting(observation), n_tokens=n_tokens, lr=0.02, rl=SETTINGS),
     ]
 
 
 def trained_on(phases, tokenizer, state_file, seed=0, recipe=RECIPE, report=lambda now: None):
     model = make_model(SHAPE, tokenizer, 0)
-    curriculum = loop.Curriculum(phases=phases, recipe=recipe, training_seed=seed)
+    curriculum = curricula.Curriculum(phases=phases, recipe=recipe, training_seed=seed)
     trained = loop.train(model, tokenizer, curriculum, state_file, report=report)
     return stable_hash([p.tolist() for p in model.parameters()]), trained
 
@@ -348,7 +348,7 @@ def rewards_of(trained):
 
 def test_step_counts_one_pass_for_all_replies_and_four_for_those_it_learns_from(tokenizer, tmp_path):
     model = make_model(SHAPE, tokenizer, 0)
-    curriculum = loop.Curriculum(phases=coin_then("yes")[:1], recipe=RECIPE, training_seed=0)
+    curriculum = curricula.Curriculum(phases=coin_then("yes")[:1], recipe=RECIPE, training_seed=0)
     loop.train(model, tokenizer, curriculum, tmp_path / "state.pt")
     batch = next(rl.prompts(predicting("yes"), "p", SETTINGS, 512, tokenizer, 0))
     replies = drawn_by(model, [p.ids for p in batch], group_size=4, max_new_tokens=8, seed=5)

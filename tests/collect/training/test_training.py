@@ -12,14 +12,14 @@ import pytest
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.interfaces import Selection
-from replication.collect.training import corpora, loop, organism, pool, runs, supervised
+from replication.collect.training import corpora, curricula, loop, organism, pool, run_state, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
 from replication.errors import ConfigError, TrainingError
 from replication.records import Message, stable_hash
 
 BENCHMARKS = (("calling", (1, 2)), ("terminal", (1, 2)))
-RECIPE = loop.TrainingConfig(
+RECIPE = curricula.TrainingConfig(
     batch_tokens=512, context=512, warmup_share=0.1, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
     precision="float32", compile=False, save_every_s=1e9,
 )  # fmt: skip
@@ -222,7 +222,7 @@ def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_th
 
     model, tokenizer = runs._initial(arm_run(base), None)
     plan = runs._phase(arm_run(base).phases[1])
-    curriculum = loop.Curriculum(
+    curriculum = curricula.Curriculum(
         phases=[dataclasses.replace(plan, corpus=interrupting)], recipe=RECIPE, training_seed=0
     )  # fmt: skip
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -238,7 +238,7 @@ def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_th
 
 
 def test_state_of_an_older_version_is_not_continued(tmp_path):
-    loop._save_state(tmp_path / "state.pt", {"version": loop.STATE_VERSION - 1})
+    loop._save_state(tmp_path / "state.pt", {"version": run_state.STATE_VERSION - 1})
     assert loop._load_state(tmp_path / "state.pt") is None
 
 
