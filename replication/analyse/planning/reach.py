@@ -69,11 +69,13 @@ def _probabilities(cfg: settings.Root, claim: Claim, published: StudyData, compo
     seed = cfg.analysis.simulation_seed
     if claim.rule in OF_MEANS:
         effect = float(np.mean(published_effects(claim, published, names)))
-        return power.probabilities(power.mean_decision(alpha, sesoi), [effect], [_mean(cfg, components)], 0.0, seed)
+        return power.probabilities(
+            power.mean_decision(alpha, sesoi), [effect], [_mean(cfg, components)], 0.0, seed, planned=True
+        )
     if claim.rule == "on_all_scales":  # scales have training runs of their own
         effects = [float(np.mean(published_effects(claim, published, names)))] * len(cfg.scales)
         means = [_mean(cfg, components)] * len(cfg.scales)
-        return power.probabilities(power.groups_decision(alpha, sesoi), effects, means, 0.0, seed)
+        return power.probabilities(power.groups_decision(alpha, sesoi), effects, means, 0.0, seed, planned=True)
     if claim.rule == "replicates_rows":
         names = [name for name in names if name in claim.parameters["beside"]]
         if not names:
@@ -84,7 +86,9 @@ def _probabilities(cfg: settings.Root, claim: Claim, published: StudyData, compo
     estimates = [_single(cfg, components, name) for name in names]
     of_all = [_single(cfg, components, name) for name in sorted(components.by_benchmark)]
     covariance = power.common_variance(of_all, _mean(cfg, components))
-    return power.probabilities(decision, published_effects(claim, published, names), estimates, covariance, seed)
+    return power.probabilities(
+        decision, published_effects(claim, published, names), estimates, covariance, seed, planned=True
+    )
 
 
 def _tasks(cfg: settings.Root, components: Components, name: str) -> float:

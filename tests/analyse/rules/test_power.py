@@ -47,6 +47,22 @@ def test_prediction_limits_of_simulated_studies_are_those_of_the_random_effects(
         assert low[i] == pytest.approx(fit.prediction_low, abs=1e-9)
 
 
+def test_precision_of_few_runs_is_not_taken_as_measured():
+    how = {"level": 0.95, "method": "", "n_tasks": 9, "n_trials": 1, "n_training_runs": 3}
+    lucky = power.likely_precision(t_estimate(0.0, 0.02, 500.0, target="T3", **how))
+    assert (lucky.df, lucky.se) == (6, pytest.approx(0.02 * np.sqrt(7 / 6)))
+    usual = power.likely_precision(t_estimate(0.0, 0.02, 3.0, target="T3", **how))
+    assert (usual.df, usual.se) == (3, pytest.approx(0.02 * np.sqrt(4 / 3)))
+    tasks = t_estimate(0.0, 0.02, 79.0, target="T2", **how)
+    assert power.likely_precision(tasks) == tasks
+    decide, chances = power.mean_decision(0.05, 0.03), {}
+    for planned in (True, False):
+        estimate = t_estimate(0.0, 0.02, 500.0, target="T3", **how)
+        chances[planned] = power.probabilities(decide, [0.06], [estimate], 0.0, 1, planned=planned)["published"]
+    assert chances[True]["replicated"] == pytest.approx(0.85, abs=0.02)  # normal, 3 standard errors: 1 - Phi(1.96 - 3)
+    assert chances[False]["replicated"] < chances[True]["replicated"] - 0.1
+
+
 def test_consistency_over_scaffolds_has_the_power_of_the_published_effect(make_scores):
     arms = {"agent_sft": 0.4, "lwm_then_sft": 0.62}
     found = verdict("C", make_scores(arms, scaffolds=FOUR, n_tasks=60, n_runs=5))
