@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from replication.analyse import evidence, synthesis
+from replication.analyse import empirical, evidence, synthesis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.stats.families import trend
@@ -52,6 +52,7 @@ class Reanalysis(NamedTuple):
     unspecified: pd.DataFrame
     literature: synthesis.Synthesis | None
     """None where no claim is about the literature."""
+    observed: empirical.Empirical
 
 
 def table_grid(claims: Iterable[Claim], settings: AnalysisSettings) -> Grid:
@@ -65,7 +66,7 @@ def study_data(claims: Iterable[Claim], settings: AnalysisSettings) -> StudyData
     scores, benchmarks = evidence.load_scores(), evidence.load_benchmarks()
     return StudyData(
         study="reanalysis", kind="reanalysis", model_pairs=evidence.load_pairs(), settings=settings,
-        literature=synthesis.load(claims, settings),
+        literature=synthesis.load(claims, settings), observed=empirical.load(),
         published=PublishedTable(scores, benchmarks, table_grid(claims, settings), settings),
     )  # fmt: skip
 
@@ -101,6 +102,7 @@ def analyse(
         drift=evidence.load_drift(),
         unspecified=evidence.load_unspecified(),
         literature=None if literature is None else synthesis.synthesise(literature, audit, settings),
+        observed=empirical.examine(audit, empirical.load()),
     )
 
 
@@ -115,6 +117,6 @@ def tables(r: Reanalysis) -> dict[str, pd.DataFrame]:
         "pairs_sensitivity": pd.concat(
             [table.assign(leaderboard=name) for name, table in r.sensitivity.items()], ignore_index=True
         ),
-        "pairs_band": r.band, "newer_general": r.newer,
+        "pairs_band": r.band, "newer_general": r.newer, **empirical.tables(r.observed),
         **({} if r.literature is None else synthesis.tables(r.literature)),
     }  # fmt: skip

@@ -145,7 +145,7 @@ def audit_rows(rows: pd.DataFrame, treatment: str, control: str, grid: Grid, set
     """
     chosen, alpha, level = settings.audit, grid.alpha, 1 - grid.alpha
     point = {"icc": settings.icc, "rho": settings.rho}
-    rhos, ks = (*grid.rhos, *chosen.high_rhos), sorted({*chosen.runs, *rows["k"]})
+    rhos, ks = sorted({*grid.rhos, *chosen.high_rhos}), sorted({*chosen.runs, *rows["k"]})
     under = families.scenarios(rows, chosen.scenarios, alpha=alpha)
     tipping = families.tipping_table(rows, chosen.tipping, icc=settings.icc, alpha=alpha)
     binary = rows[rows["score_type"] == "binary"] if "score_type" in rows else rows.iloc[:0]

@@ -3,6 +3,8 @@
 python -m replication evidence                        every table
 python -m replication evidence pairs drift            these tables
 python -m replication evidence check pairs mine.csv   read mine.csv as a table of that kind; exit 2 names row and column
+python -m replication evidence derive mine.csv        icc, rho and the icc of groups from scores per task: columns arm, task,
+                                                      score (a row per trial), and optionally group, such as a repository
 """
 
 import os
@@ -15,6 +17,8 @@ import pandas as pd
 
 from replication.analyse.evidence import FOLDER, TABLES
 from replication.errors import EvidenceError
+from replication.text import DASH, fixed
+from replication.text import table as text_table
 
 WIDTH = 120
 COLUMNS = {
@@ -32,6 +36,8 @@ COLUMNS = {
     "run_spreads": "paper benchmark model training level runs sd_points certainty",
     "tuned_pairs": "agent base benchmark agent_percent base_percent n_tasks domain certainty",
     "independent_tests": "comparator benchmark role metric unit value comparator_value n_tasks certainty",
+    "outcome_facts": "benchmark statistic arm_a arm_b relation n_values n_tasks value low high limits note",
+    "task_groups": "benchmark group n_tasks certainty",
 }
 """Columns that are printed of each table; the files have all."""
 
@@ -45,11 +51,28 @@ def main(arguments: list[str]) -> None:
         table = load(Path(arguments[2]))
         print(f"{arguments[2]}: {len(table)} rows, a valid table of `{arguments[1]}`.")
         return
+    if arguments[:1] == ["derive"]:
+        if len(arguments) != 2:
+            raise EvidenceError("`derive` takes a file of scores per task, such as `derive mine.csv`.")
+        print(derived(Path(arguments[1])))
+        return
     names = [_checked(name) for name in arguments] or list(TABLES)
     try:
         print("\n\n".join(page(name) for name in names), flush=True)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def derived(path: Path) -> str:
+    """Lay out what the scores of a file say about the assumptions of an audit."""
+    from replication.analyse.outcomes import derive, load_outcomes
+
+    rows = [
+        (row.statistic, row.arm_a, row.arm_b or DASH, row.n_tasks, fixed(row.trials), fixed(row.value, 3))
+        for row in derive(load_outcomes(path)).itertuples()
+    ]
+    head = ("statistic", "arm", "other arm", "tasks", "trials", "value")
+    return "\n".join(text_table(head, [[str(cell) for cell in row] for row in rows], n_left=3))
 
 
 def page(name: str, width: int = WIDTH) -> str:

@@ -34,11 +34,14 @@ def only(claim_id, data, target="T3", **parameters):
 
 
 def test_published_table_holds_for_its_tasks_but_not_for_tasks_like_these():
-    # Analysis plan, section 4.4: T2 p .036 to .158 for rho <= .7, turning at rho = .80; T1 .008 at most.
+    # Analysis plan, section 4.4: T2 p .036 to .158 for rho <= .7 and icc <= .7, turning at rho = .80; T1 .008 at most.
     t1, t2 = only("P", PUBLISHED, "T1"), only("P", PUBLISHED, "T2")
     assert (t1.outcome, t2.outcome) == ("established", "not_established")
     assert max(cell["iut_p"] for cell in t1.criteria["grid"]) == pytest.approx(0.0076, abs=1e-4)
-    assert min(cell["iut_p"] for cell in t2.criteria["grid"]) == pytest.approx(0.0355, abs=1e-4)
+    planned = [cell["iut_p"] for cell in t2.criteria["grid"] if cell["rho"] <= 0.7 and cell["icc"] <= 0.7]
+    assert len(planned) == 12 and [min(planned), max(planned)] == pytest.approx([0.0355, 0.1577], abs=1e-4)
+    beyond = [cell["iut_p"] for cell in t2.criteria["grid"] if cell["rho"] >= 0.9]
+    assert len(beyond) == 8 and max(beyond) <= 0.025 and "in 8 of 28 cells" in t2.reason
     assert t2.criteria["turning_rho"]["0.5"] == pytest.approx(0.8016, abs=1e-4)
     assert "task correlation 0.80" in t2.reason
     assert 100 * t2.replication.value == pytest.approx(6.3)
@@ -46,7 +49,7 @@ def test_published_table_holds_for_its_tasks_but_not_for_tasks_like_these():
 
 def test_published_table_establishes_nothing_that_hangs_on_what_it_does_not_print():
     crossing = only("P", PUBLISHED, "T2", rho=[0.5, 0.9])
-    assert crossing.outcome == "not_established" and "in 3 of 6 cells" in crossing.reason
+    assert crossing.outcome == "not_established" and "in 4 of 8 cells" in crossing.reason
     assert only("P", PUBLISHED, "T2", rho=[0.9]).outcome == "established"
 
 

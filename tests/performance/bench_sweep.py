@@ -59,7 +59,7 @@ def organisms(n: int, folder: Path) -> list[ModelRef]:
     import torch
     from safetensors.torch import load_file, save_file
 
-    base = build.base_folder(configuration("cpu").scales["xs"])
+    base = build.base_folder(configuration("cpu"), "xs")
     weights = load_file(base / "model.safetensors")
     refs = []
     for at in range(n):

@@ -15,6 +15,8 @@ do not belong here.
 `run_spreads.csv`       standard deviations between runs in other papers
 `tuned_pairs.csv`       agent-tuned models against their bases in other papers, in and outside of their domain
 `independent_tests.csv` tests of the released model by others, with a comparator
+`outcome_facts.csv`     agreement of scores over trials, arms and repositories, derived from public results per task
+`task_groups.csv`       tasks per repository of two benchmarks
 
 `python -m replication evidence` prints them. A table of a user is read by the same loaders: `load_scores(Path("mine.csv"))`.
 Not checked: whether a source supports its row; that is for a reader.
@@ -27,6 +29,7 @@ from replication.analyse.evidence.literature import (
     load_tuned_pairs,
     load_world_models,
 )
+from replication.analyse.evidence.outcomes import load_facts, load_groups
 from replication.analyse.evidence.reading import TextTable
 from replication.analyse.evidence.tables import (
     FOLDER,
@@ -43,7 +46,7 @@ from replication.analyse.evidence.tables import (
 )
 
 __all__ = [
-    "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_general",
-    "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests", "load_tuned_pairs",
-    "load_unspecified", "load_world_models",
+    "DOMAINS", "FOLDER", "TABLES", "TextTable", "load_attempts", "load_benchmarks", "load_drift", "load_facts",
+    "load_general", "load_groups", "load_pairs", "load_public", "load_scores", "load_spreads", "load_tables", "load_tests",
+    "load_tuned_pairs", "load_unspecified", "load_world_models",
 ]  # fmt: skip

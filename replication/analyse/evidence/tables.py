@@ -7,6 +7,7 @@ from typing import get_args
 import pandas as pd
 
 from replication.analyse.evidence.literature import load_spreads, load_tests, load_tuned_pairs, load_world_models
+from replication.analyse.evidence.outcomes import load_facts, load_groups
 from replication.analyse.evidence.reading import (
     ORIGIN,
     TextTable,
@@ -238,5 +239,7 @@ TABLES: Mapping[str, tuple[str, Callable[..., pd.DataFrame]]] = {
     "run_spreads": ("run_spreads.csv", load_spreads),
     "tuned_pairs": ("tuned_pairs.csv", load_tuned_pairs),
     "independent_tests": ("independent_tests.csv", load_tests),
+    "outcome_facts": ("outcome_facts.csv", load_facts),
+    "task_groups": ("task_groups.csv", load_groups),
 }
 """Every table by name: its file in this folder and its loader."""

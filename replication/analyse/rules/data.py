@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from replication.analyse.analysis_settings import AnalysisSettings
+from replication.analyse.empirical import Observed
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.synthesis import Literature
 from replication.analyse.table_audit import PublishedTable
@@ -29,6 +30,8 @@ class StudyData:
     """Published scores of agent-tuned models and general ones of the same base."""
     literature: Literature | None = None
     """What other papers found."""
+    observed: Observed | None = None
+    """What others observed of the quantities that the published table does not print."""
     scores: pd.DataFrame | None = None
     """None in a reanalysis."""
     training: pd.DataFrame | None = None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from replication.analyse.rules.assumptions import NOTHING, family_note, mean_note
 from replication.analyse.rules.data import Rule, RuleResult, StudyData
 from replication.analyse.rules.shared import (
     audit_of,
@@ -37,7 +38,7 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     """
     audit, settings = audit_of(claim, data), data.settings
     alpha, level = audit.grid.alpha, audit.level
-    grid = audit.claimed_family().query("target == @target").drop_duplicates().drop_duplicates()
+    grid = audit.claimed_family().query("target == @target").drop_duplicates()
     passed = grid["iut_p"] <= alpha / 2
     outcome: Outcome = "established" if passed.all() else "not_established"
     estimates = audit.differences(target)
@@ -56,15 +57,16 @@ def published_on_all(claim: Claim, data: StudyData, target: Target, policy: Unsc
     if target == "T2" and outcome != "established" and reached:
         reason += f"; would need task correlation {fixed(min(reached), 2)}"
     turning = {str(icc): rho for icc, rho in audit.turning_all.items()}
+    found = family_note(audit, data) if target == "T2" else NOTHING
     return RuleResult(
         outcome=outcome,
-        reason=reason,
+        reason=reason + found.text,
         estimate=estimates[weakest],
         scope=scope_of(claim, data),
         criteria={
             "test": "intersection-union, one-sided", "alpha_one_sided": alpha / 2, "level": level, "shown_at": point,
             "shown": at_settings, "weakest": names[weakest], "grid": grid.drop(columns="target").to_dict("records"),
-            "turning_rho": turning if target == "T2" else None,
+            "turning_rho": turning if target == "T2" else None, **found.criteria,
         },
     )  # fmt: skip
 
@@ -77,7 +79,8 @@ def published_average(claim: Claim, data: StudyData, target: Target, policy: Uns
     audit = audit_of(claim, data)
     if target == "T3":
         raise AnalysisError(
-            "one checkpoint per arm was scored and neither is public, so the spread between training runs is unknown."
+            "one checkpoint per arm was scored and neither is public, so the spread between training runs is unknown"
+            f"{mean_note(audit, data).text}."
         )
     cells = [(icc, rho) for icc in sorted(set(audit.grid.iccs)) for rho in sorted(set(audit.grid.rhos))]
     above = {cell: published_mean(claim, data, *cell).low > 0 for cell in cells}
@@ -96,7 +99,7 @@ def published_average(claim: Claim, data: StudyData, target: Target, policy: Uns
             "mean_like_these": summary(fit.estimate), "tau": fit.fit.tau,
             "shown_at": {"icc": audit.settings.icc, "rho": audit.settings.rho},
             "grid": [{"icc": icc, "rho": rho, "above": is_above} for (icc, rho), is_above in above.items()],
-            "n_rows_positive": int((audit.rows["p_b"] > audit.rows["p_a"]).sum()),
+            "n_rows_positive": int((audit.rows["p_b"] > audit.rows["p_a"]).sum()), **mean_note(audit, data).criteria,
         },
     )  # fmt: skip
 

@@ -69,6 +69,7 @@ def replicates_rows(claim: Claim, data: StudyData, target: Target, policy: Unsco
     parts += [f"refuted after Holm: {', '.join(shown.refuted)}"] * bool(shown.refuted)
     parts += [f"original uninformative: {', '.join(shown.weak)}"] * bool(shown.weak)
     parts += [f"same in {most_common(outcomes)} cells of the icc, rho grid"]
+    parts += _wider(claim, data, estimates, outcome)
     return RuleResult(
         outcome=outcome,
         reason="; ".join([*parts, f"lowest: {weakest}"]),
@@ -82,6 +83,20 @@ def replicates_rows(claim: Claim, data: StudyData, target: Target, policy: Unsco
             "panels": {name: [c._asdict() for c in of_row.values()] for name, of_row in panels.items()},
         },
     )  # fmt: skip
+
+
+def _wider(claim: Claim, data: StudyData, estimates: Mapping[str, Estimate], outcome: Outcome) -> list[str]:
+    """Say where the outcome is another on the grid of the claim about the published table, if that is wider."""
+    grid = data.published.grid
+    cells = {(icc, rho) for icc in grid.iccs for rho in grid.rhos} - set(_grid(claim, data))
+    other = [cell for cell in sorted(cells) if _decide(claim, data, estimates, cell).outcome != outcome]
+    if not other:
+        return []
+    least = min(rho for _, rho in other)
+    return [
+        f"another outcome in {len(other)} of {len(cells)} further cells of the grid of the published table, from rho "
+        f"{plain(least)} on"
+    ]
 
 
 def rows_power(claim: Claim, data: StudyData, target: Target, policy: Unscored, result: RuleResult) -> dict[str, Json]:

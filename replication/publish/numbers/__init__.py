@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replication import __version__
 from replication.publish.numbers.collected import collected
 from replication.publish.numbers.literature import literature
+from replication.publish.numbers.observed import observed
 from replication.publish.numbers.published import published
 from replication.publish.numbers.reanalysis import reanalysis
 from replication.publish.numbers.verdicts import verdicts
@@ -44,5 +45,6 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
         "published": published(results),
         "collected": collected(results, figures),
         "reanalysis": reanalysis(results.reanalysis, settings) | {"figures": sorted(figures)},
+        "observed": observed(results.reanalysis.observed, results.reanalysis.audit),
         "literature": literature(results.reanalysis.literature),
     }  # fmt: skip

@@ -211,10 +211,13 @@ def test_ratio_of_costs_is_decided_by_the_ends_of_its_interval(make_scores):
 
 @pytest.mark.parametrize("target", ["T1", "T2"])
 def test_published_table_is_established_at_one_sided_alpha_half_in_every_cell(target):
-    grid = [cell["iut_p"] for cell in decided("P", PAIRS, target).criteria["grid"]]
-    assert decided("P", PAIRS, target, alpha=2 * max(grid) * INSIDE).outcome == "established"
-    assert decided("P", PAIRS, target, alpha=2 * max(grid) * OUTSIDE).outcome == "not_established"
-    assert decided("P", PAIRS, target, alpha=2 * min(grid) * OUTSIDE).outcome == "not_established"
+    rhos = {
+        "rho": [0.3, 0.5, 0.7]
+    }  # at smaller ones the level of the boundary is one at which no replication can succeed
+    grid = [cell["iut_p"] for cell in decided("P", PAIRS, target, **rhos).criteria["grid"]]
+    assert decided("P", PAIRS, target, **rhos, alpha=2 * max(grid) * INSIDE).outcome == "established"
+    assert decided("P", PAIRS, target, **rhos, alpha=2 * max(grid) * OUTSIDE).outcome == "not_established"
+    assert decided("P", PAIRS, target, **rhos, alpha=2 * min(grid) * OUTSIDE).outcome == "not_established"
 
 
 def test_leaderboards_lie_below_zero_at_one_sided_alpha_half_after_holm():

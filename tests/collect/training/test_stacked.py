@@ -154,7 +154,7 @@ def curves(folders):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_runs_in_a_stack_end_as_each_alone_and_as_by_transformers(base, tmp_path, device, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(run_state, "UNREAD", 7)  # also where the last ones are read at the end
+    monkeypatch.setattr(run_state, "UNREAD", 3)  # also where the last ones are read at the end
     together = three_runs(base, device)
     folders = [tmp_path / f"stack{at}" for at in range(3)]
     seen = []
