@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from replication.analyse.stats.distributions import chi2_sf, normal_isf, normal_sf
+from replication.analyse.stats.distributions import chi2_sf, normal_sf
 from replication.errors import AnalysisError
 
 
@@ -64,17 +64,12 @@ def fisher(p: ArrayLike) -> Combined:
     return Combined(statistic, float(chi2_sf(statistic, 2 * p.size)))
 
 
-def stouffer(p: ArrayLike, weights: ArrayLike | None = None) -> Combined:
-    """Test that at least one null hypothesis is false: sum w z / sqrt(sum w^2), independent one-sided p (Stouffer 1949).
+def stouffer(z: ArrayLike, weights: ArrayLike | None = None) -> Combined:
+    """Test that at least one null hypothesis is false: sum w z / sqrt(sum w^2), independent (Stouffer 1949).
 
-    weights : (n,), for example 1/SE; None means equal weights. The statistic is that z.
+    z : (n,), normal quantiles of one-sided p-values; exact where a p would round to 0 or 1. weights : (n,), for example
+        1/SE; None means equal weights.
     """
-    p = _checked(p)
-    return combined_z(normal_isf(p), weights)
-
-
-def combined_z(z: ArrayLike, weights: ArrayLike | None = None) -> Combined:
-    """Compute `stouffer` from the normal quantiles z of the p-values, (n,); exact where a p rounds to 0 or 1."""
     z = np.asarray(z, float)
     weights = np.ones(z.size) if weights is None else np.asarray(weights, float)
     if weights.shape != z.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from replication.analyse.stats.design import power
 from replication.analyse.stats.distributions import normal_cdf, normal_isf, normal_sf
 from replication.analyse.stats.families.meta import dersimonian_laird
-from replication.analyse.stats.families.multiplicity import combined_z, fisher, holm, hommel, intersection_union
+from replication.analyse.stats.families.multiplicity import fisher, holm, hommel, intersection_union, stouffer
 from replication.analyse.stats.printed.row_tests import turning_points
 from replication.analyse.stats.printed.rows import (
     check_rows,
@@ -154,7 +154,7 @@ def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float 
 def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
     """Combine independent differences `delta` with standard errors `se`, both (n_rows,), at least 2, all se above 0.
 
-    `combined_z`, `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
+    `stouffer`, `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
     mu is N(mu + b (delta_i - mu), b se_i^2), b = tau^2/(tau^2 + se_i^2), mu normal around the pooled mean; P(all > 0)
     integrates over mu.
     """
@@ -172,7 +172,7 @@ def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
     else:
         all_positive = float(normal_cdf(classic.mean / classic.se))
     return Pooled(
-        stouffer_p=float(combined_z(delta / se).p),
+        stouffer_p=float(stouffer(delta / se).p),
         fisher_p=float(fisher(p).p),
         mean=classic.mean,
         se=classic.se,
