@@ -38,12 +38,15 @@ help: ## List the targets and variables
 	@echo "STUDY=$(STUDY)   one of: $(sort $(notdir $(basename $(wildcard conf/study/*.yaml))))"
 	@echo "DEVICE=$(DEVICE)        cpu, gpu or none (analysis only); auto: as installed, else gpu if there is an NVIDIA driver"
 	@echo "ARGS=...           more Hydra overrides or pytest options, e.g. ARGS='seed=1'"
+	@echo "WORKERS=2          processes of \`make test\`; 0: one, for a debugger"
 	@echo "PYTHON=...         interpreter for a new .venv (default: python3.11, else 3.12, 3.13, python3)"
 
 install: $(any) ## Create or update .venv; does nothing if it is up to date
 
+# Two processes, each with whole files of tests; WORKERS=0 runs all in one, for a debugger.
+WORKERS ?= 2
 test: $(full) ## Run the tests (not those marked slow or gpu)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 replicate: $(if $(filter reanalysis%,$(STUDY)),$(any),$(full)) ## Run STUDY from start to verdicts
 	$(PY) -m replication replicate study=$(STUDY) $(official) $(ARGS)
@@ -88,7 +91,7 @@ doctor: $(any) ## Print what this machine has and lacks for STUDY
 paper: $(any) ## Build figures, tables and paper of STUDY from the store or the frozen data
 	$(PY) -m replication paper study=$(STUDY) $(official) $(ARGS)
 
-audit: $(any) ## Audit a table of scores: TABLE=mine.csv; ARGS='treatment control' if it has more than two arms
+audit: $(any) ## Audit tables of scores: TABLE='a.csv b.csv'; ARGS='treatment control' names the arms, in this order
 	@$(PY) -m replication audit $(if $(TABLE),"$(TABLE)") $(ARGS)
 
 evidence: $(any) ## Print published numbers with their sources; ARGS='pairs drift' selects tables

@@ -39,7 +39,7 @@ OTHER_COMMANDS = {
     "replicate": "run a study from start to verdicts: train, run, official, paper",
     "harness": "install an official harness into its own virtual environment: NAME ...",
     "line": "run one job of a sweep: results/sweeps/NAME/lines.jsonl NUMBER",
-    "audit": "audit a table of published scores: TABLE.csv [treatment control]",
+    "audit": "audit tables of published scores: TABLE.csv [MORE.csv ...] [treatment control]",
     "diff": "list what differs between two runs or two studies: A B",
     "evidence": "print or check the tables of published numbers",
     "show": "print a task as a model sees it, or play it",

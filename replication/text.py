@@ -8,6 +8,7 @@ from replication.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def fixed(value: float | None, digits: int = 1) -> str:
@@ -159,6 +160,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str = "
     ]
 
 
-def shortened(text: str, most: int) -> str:
-    """Cut a text to `most` characters, the last one an ellipsis."""
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+def labels(names: Sequence[str], most: int) -> list[str]:
+    """Shorten names to `most` characters each so that different names stay different.
+
+    A long name loses its end; those that would look alike lose their middle, and are numbered where even these are alike.
+    """
+    head = (most - 1) // 2
+    ends = [name if len(name) <= most else f"{name[: most - 1]}{ELLIPSIS}" for name in names]
+    short: list[str] = []
+    for name, end in zip(names, ends, strict=True):
+        alike = len(name) > most and ends.count(end) > 1
+        cut = f"{name[:head]}{ELLIPSIS}{name[head + 1 - most :]}" if alike else end
+        number, free = 1, cut
+        while free in short:
+            number += 1
+            free = f"{cut[: most - len(f'#{number}')]}#{number}"
+        short.append(free)
+    return short

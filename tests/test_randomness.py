@@ -157,21 +157,9 @@ def _flips(rng):
     return sign_flip_test(X[:, 0] - 0.4, rng=rng, n_flips=2000)
 
 
-def _weights(name, *arguments):
-    from replication.analyse.stats.resampling import weights
-
-    return lambda rng: getattr(weights, name)(*arguments, n_resamples=20, rng=rng)
-
-
 CASES = {
     "paired_posterior_trials": _posterior,
     "sign_flip_test": _flips,
-    "bootstrap_means": _weights("bootstrap_means", X),
-    "bootstrap_benchmarks": _weights("bootstrap_benchmarks", [X, X[:20]]),
-    "bootstrap_benchmark_mean": _weights("bootstrap_benchmark_mean", [X, X[:20]]),
-    "crossed_bootstrap_means": _weights("crossed_bootstrap_means", X.reshape(4, 10, 2)),
-    "crossed_benchmark_mean": _weights("crossed_benchmark_mean", [X.reshape(4, 10, 2)]),
-    "weight_matrix": _weights("weight_matrix", 10),
 }
 """Public statistics with `rng`, each as a call with a generator."""
 

@@ -1,4 +1,4 @@
-"""The audit of a table of scores that a user provides."""
+"""The audit of a table of scores that a user provides: reading, checks, and the audit of two arms."""
 
 import datetime
 from collections.abc import Sequence
@@ -11,12 +11,20 @@ from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.evidence import TextTable, load_scores
 from replication.analyse.evidence.reading import check_columns, line_of, read_text
 from replication.analyse.stats.printed.rows import compare
+from replication.analyse.table_answers import MEAN, Answers, answer, shown
 from replication.analyse.table_audit import Grid, TableAudit, audit_rows
+from replication.analyse.table_prints import printed_digits, warnings_of
+from replication.analyse.tables.summaries import POOLED
 from replication.errors import AnalysisError, EvidenceError
 from replication.text import plain
 
 REQUIRED = ("benchmark", "arm", "value_percent", "n_tasks", "runs")
-OPTIONAL = ("n_clusters", "score_type", "source", "date_read")
+OPTIONAL = ("n_clusters", "score_type", "sd_percent", "delta_percent", "source", "date_read")
+PRINTED = ("sd_percent", "delta_percent")
+"""Columns that only the digits are tested of; text, empty where nothing is printed."""
+MOST_TASKS = 1_000_000
+ORDER = "Arms are named after the table in the order: treatment control."
+"""Ends every error about arms."""
 METRIC = "score"
 """Name of the only metric of a benchmark in a short table."""
 
@@ -27,6 +35,11 @@ class OwnAudit(NamedTuple):
     audit: TableAudit
     left_out: tuple[str, ...]
     """Rows of the table that were not compared, and why."""
+    answers: Answers
+    prints: pd.DataFrame
+    """As `printed_digits` returns it."""
+    warnings: tuple[str, ...]
+    """What in the table limits or contradicts the results."""
 
 
 class _Arms(NamedTuple):
@@ -49,7 +62,22 @@ def load_table(path: Path) -> pd.DataFrame:
     if {"table", "metric"} & set(table.cells):
         return load_scores(table)
     check_columns(*table, REQUIRED, OPTIONAL, otherwise=" (or all columns of `evidence.load_scores`)")
-    return load_scores(TextTable(table.name, _in_full(path, table.cells)))
+    printed = {column: _printed(table, column) for column in PRINTED if column in table.cells}
+    rest = table.cells.drop(columns=list(printed))
+    return load_scores(TextTable(table.name, _in_full(path, rest))).assign(**printed)
+
+
+def _printed(table: TextTable, column: str) -> "pd.Series[str]":
+    """Check and unify the digits of a printed SD or difference; a difference may have a sign."""
+    cells = table.cells[column].str.strip().str.removesuffix("%").str.strip().str.replace("\N{MINUS SIGN}", "-")
+    pattern = r"(\d+(\.\d*)?|\.\d+)?" if column == "sd_percent" else r"([+-]?(\d+(\.\d*)?|\.\d+))?"
+    wrong = ~cells.str.fullmatch(pattern)
+    if wrong.any():
+        raise EvidenceError(
+            f"{table.name}, row {line_of(wrong)}, column `{column}`: must be a number of points as printed, or empty; got "
+            f"{table.cells[column][wrong].iloc[0]!r}."
+        )
+    return cells.str.removeprefix("+")
 
 
 def _in_full(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
@@ -82,24 +110,25 @@ def audit_table(
     both = scores[scores["arm"].isin([treatment, control])]
     benchmarks, left_out = _benchmarks(both, treatment, control, name)
     rows = compare(both, benchmarks, treatment, control, settings.unstated_runs)
-    return OwnAudit(audit_rows(rows, treatment, control, grid, settings), left_out)
+    audit = audit_rows(rows, treatment, control, grid, settings)
+    prints = printed_digits(audit, both)
+    answers = answer(rows, grid, audit.turning)
+    return OwnAudit(shown(audit, answers.small), left_out, answers, prints, warnings_of(rows, prints))
 
 
 def _arms(present: list[str], named: list[str], name: str) -> _Arms:
     listed = ", ".join(f"`{arm}`" for arm in present)
     if len(present) < 2:
-        raise EvidenceError(f"{name}, column `arm`: an audit compares two arms; got only {listed}.")
+        raise EvidenceError(f"{name}, column `arm`: an audit compares two arms; got only {listed}. {ORDER}")
     if not named and len(present) == 2:
         return _Arms(present[1], present[0])
     if not named:
-        raise EvidenceError(
-            f"{name}, column `arm`: {len(present)} arms ({listed}); name two: TABLE.csv treatment control."
-        )
+        raise EvidenceError(f"{name}, column `arm`: {len(present)} arms ({listed}); name two of them. {ORDER}")
     if len(named) != 2 or named[0] == named[1]:
-        raise AnalysisError(f"name two different arms, treatment and control, or none; got {' '.join(named)}.")
+        raise AnalysisError(f"name two different arms, or none; got {' '.join(named)}. {ORDER}")
     for arm in named:
         if arm not in present:
-            raise EvidenceError(f"{name}, column `arm`: no arm `{arm}`; there are {listed}.")
+            raise EvidenceError(f"{name}, column `arm`: no arm `{arm}`; there are {listed}. {ORDER}")
     return _Arms(*named)
 
 
@@ -121,7 +150,13 @@ def _benchmarks(scores: pd.DataFrame, treatment: str, control: str, name: str) -
             continue
         composite = shared[shared["score_type"] == "composite"]
         metric = (composite if len(composite) else shared)["metric"].iloc[0]
-        _check_scores(shared[shared["metric"] == metric], str(benchmark), name)
+        own = shared[shared["metric"] == metric]
+        _check_scores(own, str(benchmark), name)
+        if own["value"].nunique() == 1 and own["value"].iloc[0] in (0, 1):
+            left_out.append(
+                f"{benchmark}: both arms at {plain(100 * own['value'].iloc[0])}, so no task tells them apart"
+            )
+            continue
         if len(composite):
             _check_parts(part, str(benchmark), name)
         chosen.append({"id": benchmark, "name": benchmark, "primary_metric": metric})
@@ -129,12 +164,19 @@ def _benchmarks(scores: pd.DataFrame, treatment: str, control: str, name: str) -
         if others and not len(composite):
             left_out.append(f"{benchmark}: {', '.join(others)} (compared: {metric})")
     if not chosen:
-        raise EvidenceError(f"{name}, column `benchmark`: `{treatment}` and `{control}` have none in common.")
+        why = "; ".join(left_out)
+        raise EvidenceError(
+            f"{name}, column `benchmark`: `{treatment}` and `{control}` have none in common that can differ ({why}). {ORDER}"
+        )
     return _Chosen(pd.DataFrame(chosen), tuple(left_out))
 
 
 def _check_scores(own: pd.DataFrame, benchmark: str, name: str) -> None:
     """Check the two scores of a benchmark that are compared."""
+    if benchmark in (MEAN, POOLED):
+        raise EvidenceError(
+            f"{name}, row {own.index[0] + 2}, column `benchmark`: {benchmark!r} is the name of a mean; rename it."
+        )
     for column in ("n_tasks", "n_clusters", "runs", "score_type"):
         if own[column].nunique(dropna=False) > 1:
             raise EvidenceError(
@@ -145,11 +187,15 @@ def _check_scores(own: pd.DataFrame, benchmark: str, name: str) -> None:
     if (own["n_clusters"] > own["n_tasks"]).any():
         at = own.index[own["n_clusters"] > own["n_tasks"]][0] + 2
         raise EvidenceError(f"{name}, row {at}, column `n_clusters`: must be at most `n_tasks`.")
-    if own["value"].isin([0, 1]).all():
-        raise EvidenceError(
-            f"{name}, rows {own.index[0] + 2} and {own.index[1] + 2}, column `value_percent`: {benchmark} is at 0 or "
-            f"100 in both arms, which leaves no variance to judge a difference by; leave these rows out."
-        )
+    if (own["n_tasks"] > MOST_TASKS).any():
+        at = own.index[own["n_tasks"] > MOST_TASKS][0] + 2
+        raise EvidenceError(f"{name}, row {at}, column `n_tasks`: must be at most {MOST_TASKS}.")
+    for column in set(PRINTED) & set(own):
+        if column == "delta_percent" and own[column].ne("").all() and own[column].nunique() > 1:
+            raise EvidenceError(
+                f"{name}, row {own.index[1] + 2}, column `delta_percent`: {benchmark} has {own[column].iloc[1]} here and "
+                f"{own[column].iloc[0]} in row {own.index[0] + 2}; a difference is printed once, treatment minus control."
+            )
 
 
 def _check_parts(part: pd.DataFrame, benchmark: str, name: str) -> None:

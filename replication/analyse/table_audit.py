@@ -172,7 +172,7 @@ def audit_rows(rows: pd.DataFrame, treatment: str, control: str, grid: Grid, set
         digits=digits.digits(rows, sorted({*chosen.digit_runs, *rows["k"]})) if "printed_a" in rows else pd.DataFrame(),
         rounded_runs=digits.rounded_runs(binary, chosen.rounded_runs), denominators=digits.denominators(binary),
         fragility_map=row_tests.grid(rows, _points(chosen.map_iccs), _points(chosen.map_rhos), level=level),
-        tipping_steps=_tipping_steps(rows, float(tipping[STATED].max()), settings, alpha),
+        tipping_steps=tipping_steps(rows, float(tipping[STATED].max()), settings, alpha),
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _points(first_last_number: Sequence[float]) -> NDArray[np.float64]:
     return np.linspace(first, last, int(number))
 
 
-def _tipping_steps(rows: pd.DataFrame, farthest: float, settings: AnalysisSettings, alpha: float) -> pd.DataFrame:
+def tipping_steps(rows: pd.DataFrame, farthest: float, settings: AnalysisSettings, alpha: float) -> pd.DataFrame:
     """Compute the tipping curve in fine steps, to beyond `farthest`, the checkpoint SD at which the last row tips."""
     last = min(max(0.03, 1.15 * farthest), 0.2)
     taus = np.linspace(0, last, N_TIPPING_STEPS)

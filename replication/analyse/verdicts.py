@@ -19,7 +19,7 @@ from replication.analyse.rules.comparable import repeated_contents
 from replication.analyse.rules.data import Rule, RuleResult, StudyData
 from replication.analyse.rules.power import UNREACHABLE
 from replication.analyse.rules.registry import RULES
-from replication.analyse.rules.shared import compared, compared_arms, published_arms, scope_of, summary
+from replication.analyse.rules.shared import compared, compared_arms, published_arms, scope_of, summary, unpublished
 from replication.analyse.stats.estimates.differences import Unscored
 from replication.analyse.table_audit import TableAudit
 from replication.analyse.tables import summaries
@@ -194,15 +194,22 @@ def _decided(claim: Claim, data: StudyData, target: Target) -> RuleResult:
         outcome = "inconclusive"
         reason = "depends on unscored episodes: " + ", ".join(f"{p} gives {o}" for p, o in outcomes.items())
     criteria: dict[str, Json] = {name: dict(answer.criteria) for name, answer in answers.items()}
-    criteria["bounds"] = bounds
+    criteria |= {"bounds": bounds, "decided_under": policy}
     if "sesoi" in claim.parameters:
         criteria["sesoi"] = _sensitivity(rule, claim, data, target, policy)
         reason += _sensitivity_note(criteria["sesoi"], first.outcome)
-    power = RULES[claim.rule].power
-    if power is not None and claim.made_by == "paper":  # the press printed no effects
-        criteria["power"] = power(claim, data, target, policy, first)
-        reason += _reach_note(criteria["power"])
+    criteria["power"] = _power(claim, data, target, policy, first)
+    reason += _reach_note(criteria["power"])
     return dataclasses.replace(first, outcome=outcome, reason=reason + _notes(claim, data), criteria=criteria)
+
+
+def _power(claim: Claim, data: StudyData, target: Target, policy: Unscored, result: RuleResult) -> dict[str, Json]:
+    """Probability of each outcome were the published effects true, or half of them; or why none can be computed."""
+    power = RULES[claim.rule].power
+    missing = power if isinstance(power, str) else unpublished(claim, data)
+    if isinstance(power, str) or missing:
+        return {"reason": missing}
+    return power(claim, data, target, policy, result)
 
 
 def _by_policy(rule: Rule, claim: Claim, data: StudyData, target: Target) -> dict[Unscored, RuleResult]:
@@ -233,6 +240,8 @@ def _sensitivity_note(outcomes: Mapping[str, Json], outcome: Outcome) -> str:
 
 
 def _reach_note(power: Mapping[str, Json]) -> str:
+    if "reason" in power:
+        return f"; no power: {power['reason']}"
     published = power["published"]["replicated"]
     if published >= UNREACHABLE:
         return ""

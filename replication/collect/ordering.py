@@ -4,15 +4,13 @@ An episode's length is expected from those of the same benchmark and scaffold in
 the limits of the run; within a run harder tasks come first. Seeds belong to requests, so no text depends on the order.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
-from replication.collect.runner import Item, Job
-from replication.records import RunSpec
+from replication.collect.runner import Item, Job, Left, Order
+from replication.records import RunSpec, Task
 from replication.store import Store
-
-Order = Callable[[Sequence[Item]], list[Item]]
-"""Sorts the episodes of a pool."""
 
 
 def by_length(store: Store) -> Order:
@@ -32,13 +30,20 @@ def by_length(store: Store) -> Order:
         kind = _kind(job.spec)
         return n_tokens[kind] / n_episodes[kind] if n_episodes[kind] else _longest(job.spec)
 
-    def order(items: Sequence[Item]) -> list[Item]:
-        lengths = {
-            job.spec.run_id: expected(job) for job in {item.job.spec.run_id: item.job for item in items}.values()
-        }
-        return sorted(items, key=lambda item: (-lengths[item.job.spec.run_id], -item.task.attributes.get("level", 0)))
+    def order(left: Sequence[Left]) -> Iterator[Item]:
+        rank = {job.spec.run_id: -expected(job) for job, _ in left}
+        # Merged and not sorted: only the first of each run are held, because there may be a million.
+        return heapq.merge(*map(_items, left), key=lambda item: (rank[item.job.spec.run_id], _rank(item.task)))
 
     return order
+
+
+def _items(left: Left) -> Iterator[Item]:
+    return (Item(job=left.job, task=task, trial=trial) for task, trial in left.episodes.by(_rank))
+
+
+def _rank(task: Task) -> float:
+    return -float(task.attributes.get("level", 0))
 
 
 def _kind(spec: RunSpec) -> tuple[str, str]:

@@ -9,6 +9,17 @@ from replication import settings
 from replication.settings.engine_options import parallel_size
 
 
+def gpus_of_job(cfg: settings.Root, name: str) -> int:
+    """Return the GPUs that a job of a sweep asks for: `launcher.gpus`, or more where the checkpoint's engine needs them.
+
+    With `launcher.gpus` 0 none are asked for: the job needs none, or `launcher.options` names them.
+    """
+    asked, model = cfg.launcher.gpus, cfg.models.get(name)
+    if not asked or model is None or cfg.engine.kind != "vllm" or cfg.engine.options.get("device") != "cuda":
+        return asked
+    return max(asked, model.tensor_parallel_size or 1)
+
+
 def sized(cfg: settings.Root, name: str) -> settings.Root:
     """Return the settings with the engine that a checkpoint needs, and as many side by side as the GPUs allow.
 

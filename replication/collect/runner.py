@@ -74,6 +74,17 @@ class Item:
     trial: int
 
 
+class Left(NamedTuple):
+    """Episodes of a run that are to be played."""
+
+    job: Job
+    episodes: Missing
+
+
+Order = Callable[[Sequence[Left]], Iterator[Item]]
+"""Returns the episodes of all runs of a pool in the order in which they start."""
+
+
 @dataclass(kw_only=True)
 class Played:
     """Counts of the episodes that were played."""
@@ -144,7 +155,7 @@ def collect(
     limit: FailureLimit = FailureLimit(),
     prices: Prices | None = None,
     is_shared: bool = False,
-    order: Callable[[Sequence[Item]], list[Item]] | None = None,
+    order: Order | None = None,
 ) -> Played:
     """Play and grade the missing episodes of all jobs on an engine that serves their checkpoint; returns their counts.
 
@@ -155,7 +166,7 @@ def collect(
     position : row of the progress bar among those of other processes.
     prices : for the cost in the manifests; None: no cost.
     is_shared : whether other engines of this command may be on the same cards.
-    order : sorts the episodes before they start; None: trials within tasks within jobs, as listed.
+    order : of the episodes; None: tasks within trials within jobs, as listed.
     """
     require_room(store, engine, jobs)
     description = engine.describe()
@@ -170,15 +181,14 @@ def collect(
             )
             for job in jobs
         }
-        todo = [(job, missing(store, job)) for job in jobs]
+        todo = [Left(job, missing(store, job)) for job in jobs]
         # Made when a worker takes it, because there may be a million.
-        items: Iterator[Item] = (Item(job=job, task=task, trial=trial) for job, left in todo for task, trial in left)
-        if order is not None:
-            items = iter(order(list(items)))
+        items = (Item(job=job, task=task, trial=trial) for job, left in todo for task, trial in left)
         _grade_ungraded(jobs, writers)
         account.start()
         pool = _Pool(engine, writers, account, limit)
-        played = asyncio.run(pool.play(items, sum(len(left) for _, left in todo), concurrency, title, position))
+        n_items, ordered = sum(len(left) for _, left in todo), items if order is None else order(todo)
+        played = asyncio.run(pool.play(ordered, n_items, concurrency, title, position))
     for job in jobs:
         _check_repeats(store, job)
     return played

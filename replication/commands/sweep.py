@@ -26,8 +26,8 @@ def main(cfg: settings.Root) -> None:
     if not todo:
         print(status.report(manifest, rows))
     elif cfg.launcher.kind == "slurm":
-        job = slurm.submit(cfg, manifest, todo)
-        print(f"sweep: array job {job} of SLURM; `python -m replication status` shows its progress")
+        jobs = slurm.submit(cfg, manifest, todo)
+        print(f"sweep: array job {', '.join(jobs)} of SLURM; `python -m replication status` shows its progress")
     else:
         with queue.driven(manifest, todo):
             (ray_tasks if cfg.launcher.kind == "ray" else local).run(cfg, manifest, todo)

@@ -4,10 +4,14 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from replication.publish.summary import paragraphs
 from replication.records import Verdict
 from replication.text import escaped, markdown, percent, plain, points, signed
 
 NONE = "–"
+
+UNPUBLISHED = "none published"
+"""In place of power, where nothing was published that could be assumed."""
 
 
 class Block(NamedTuple):
@@ -37,7 +41,7 @@ def _scope(verdicts: Sequence[Verdict]) -> str:
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
-    """Print verdicts as plain text, one block per study, at most `width` columns."""
+    """Print verdicts as plain text, one block per study, then each study in plain words; at most `width` columns."""
     if not verdicts:
         return "no claim can be answered by this study"
     columns: dict[str, Callable[[Verdict], str]] = {
@@ -57,6 +61,8 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
             first = "  " + "".join(cell.ljust(size + 2) for cell, size in zip(row, sizes, strict=False))
             lines += _wrapped(row[-1], width, initial_indent=first, subsequent_indent=" " * indent)
     lines += ["", *_wrapped(NOTE, width)]
+    for study, text in paragraphs(verdicts):
+        lines += ["", *_wrapped(f"{study}, in plain words: {text}", width, subsequent_indent="  ")]
     return "\n".join(lines[1:])
 
 
@@ -68,12 +74,14 @@ def _wrapped(text: str, width: int, initial_indent: str = "", subsequent_indent:
 
 
 def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Print verdicts as one short Markdown table per study, preceded by its scope; reasons are in the paper."""
-    parts = []
+    """Print verdicts as one short Markdown table per study, between its scope and plain words; reasons are in the paper."""
+    parts, words = [], dict(paragraphs(verdicts))
     for study, scope, of_study in blocks(verdicts):
         rows = [[v.claim_id, target(v), outcome(v), points(v.replication), missing(v), power(v)] for v in of_study]
         head = ["Claim", "Target", "Outcome", f"Estimate [{_level(of_study)}], points", "Missing scores", "Power, %"]
         parts.append(f"**`{study}`**: {escaped(scope)}\n\n{markdown(head, rows)}")
+        if study in words:
+            parts.append(f"In plain words: {escaped(words[study])}")
     return "\n\n".join([*parts, NOTE])
 
 
@@ -98,8 +106,10 @@ def missing(verdict: Verdict) -> str:
 
 
 def power(verdict: Verdict) -> str:
-    """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is known."""
+    """Word the probability of `replicated` were the published effects true, and half of them; a dash where none is asked."""
     found = verdict.criteria.get("power")
+    if found and "reason" in found:
+        return UNPUBLISHED
     return (
         f"{percent(found['published']['replicated'], 0)}, {percent(found['half']['replicated'], 0)}" if found else NONE
     )
@@ -110,7 +120,8 @@ NOTE = (
     "so. A claim is decided at its own target; a dash is an estimate. Established: what a published table shows by itself; "
     "the other words are for new data. Estimates in points (a cost ratio as a factor). Missing scores: their number, and "
     "the estimate with them at their worst and best. Power: probability of `replicated` at this study's precision were the "
-    "published effects true, and half of them. A verdict holds for its study and scope only."
+    "published effects true, and half of them; none published: no such effect was, so none can be assumed. A verdict holds "
+    "for its study and scope only."
 )
 
 

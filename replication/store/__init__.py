@@ -3,7 +3,8 @@
     <root>/<run_id>/manifest.json       `records.Manifest`: spec, labels, tasks, and every engine that took part
                     episodes.jsonl      one line per attempt: all but the trajectory, and the position of its frame
                     scores.jsonl        one line per score, tied to the attempt that it grades
-                    trajectories.bin    one zlib frame per attempt: the messages as JSON
+                    trajectories.bin    the messages of the attempts as JSON, in zlib blocks of several
+                    trajectories.raw    of a run that is being written: what the next block will hold
                     *.scan              of a long run: what reading its lines found, to open it in less time
                     lock                locked by the one writer
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
-from replication.records import UNSCORED_REASONS, Task, TaskEntry
+from replication.records import UNSCORED_REASONS, Episode, Score, Task, TaskEntry
 from replication.store import scanned
-from replication.store.lines import Attempt, Grade, Key, Place, read_blocks
+from replication.store.lines import Attempt, Grade, Key, Place, current_reason, read_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,8 @@ ATTEMPT = [
     ("number", "i8"), ("offset", "i8"), ("checksum", "u4"),
 ]  # fmt: skip
 GRADE = [("task", "i4"), ("grader", "i4"), ("trial", "i8"), ("value", "f8"), ("attempt", "u4"), ("offset", "i8")]
+# A row each, as numpy stores it.
+_pack_attempt, _pack_grade = struct.Struct("=ib10qI").pack, struct.Struct("=iiqdIq").pack
 
 
 class Codes(dict[str, int]):
@@ -46,14 +50,16 @@ class Attempts(NamedTuple):
     reasons: Codes
     rows: np.ndarray
     """(n_lines,), a record of `ATTEMPT` each: codes of task and stop reason, and the fields of the line."""
+    extent: scanned.Extent
+    """Of the scan that the first rows are from."""
 
     @classmethod
     def read(cls, path: Path, run_id: str) -> Attempts:
         """Read the complete lines, in the order of the file; none if there is no file."""
         import numpy as np
 
-        tasks, reasons, parts, size = _scanned(path, run_id, np.dtype(ATTEMPT))
-        for block in read_blocks(path, run_id, Attempt, offset=size, first=1 + len(parts[0])):
+        tasks, reasons, parts, extent = _scanned(path, run_id, np.dtype(ATTEMPT))
+        for block in read_blocks(path, run_id, Attempt, offset=extent.size, first=1 + extent.n_rows):
             lines = block.records
             rows = np.empty(len(lines), ATTEMPT)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
@@ -65,7 +71,15 @@ class Attempts(NamedTuple):
             rows["number"] = np.arange(block.first, block.first + len(lines))
             rows["offset"], rows["checksum"] = block.offsets, block.checksums
             parts.append(rows)
-        return cls(tasks, reasons, np.concatenate(parts))
+        return cls(tasks, reasons, np.concatenate(parts), extent)
+
+    def row(self, episode: Episode, frame: tuple[int, int, int], number: int, offset: int, checksum: int) -> bytes:
+        """Return the row of a line that is about to be appended."""
+        return _pack_attempt(
+            self.tasks[episode.task_id, episode.task_hash], self.reasons[current_reason(episode)], episode.trial,
+            episode.n_turns, episode.n_malformed, episode.n_prompt_tokens, episode.n_completion_tokens, *frame, number,
+            offset, checksum,
+        )  # fmt: skip
 
     def take(self, rows: np.ndarray) -> Attempts:
         """Return these rows, in this order."""
@@ -125,21 +139,16 @@ class Grades(NamedTuple):
     graders: Codes
     rows: np.ndarray
     """(n_lines,), a record of `GRADE` each: codes of task and grader, and the fields of the line; NaN is unscored."""
+    extent: scanned.Extent
+    """Of the scan that the first rows are from."""
 
     @classmethod
-    def read(cls, path: Path, run_id: str, tasks: TaskCodes) -> Grades:
-        """Read the complete lines, in the order of the file; none if there is no file.
-
-        tasks : codes of the episodes' tasks.
-        """
+    def read(cls, path: Path, run_id: str) -> Grades:
+        """Read the complete lines, in the order of the file; none if there is no file."""
         import numpy as np
 
-        own, graders, parts, size = _scanned(path, run_id, np.dtype(GRADE))
-        codes = [tasks[task] for task in own]
-        if codes != list(range(len(codes))):
-            parts = [parts[0].copy()]
-            parts[0]["task"] = np.array(codes)[parts[0]["task"]]
-        for block in read_blocks(path, run_id, Grade, offset=size, first=1 + len(parts[0])):
+        tasks, graders, parts, extent = _scanned(path, run_id, np.dtype(GRADE))
+        for block in read_blocks(path, run_id, Grade, offset=extent.size, first=1 + extent.n_rows):
             lines = block.records
             rows = np.empty(len(lines), GRADE)
             rows["task"] = [tasks[line.task_id, line.task_hash] for line in lines]
@@ -149,7 +158,13 @@ class Grades(NamedTuple):
             rows["attempt"] = np.fromiter([int(line.attempt, 16) for line in lines], np.uint32, len(lines))
             rows["offset"] = block.offsets
             parts.append(rows)
-        return cls(tasks, graders, np.concatenate(parts))
+        return cls(tasks, graders, np.concatenate(parts), extent)
+
+    def row(self, score: Score, attempt: int, offset: int) -> bytes:
+        """Return the row of a line that is about to be appended; it grades the attempt with this checksum."""
+        value = math.nan if score.value is None else float(score.value)
+        task = self.tasks[score.task_id, score.task_hash]
+        return _pack_grade(task, self.graders[score.grader], score.trial, value, attempt, offset)
 
     def by_grader(self, attempts: Attempts) -> dict[str, Graded]:
         """Return by grader the grades of these attempts; failed ones are unscored, and graders without a grade left out.
@@ -164,7 +179,8 @@ class Grades(NamedTuple):
         # One integer per key: codes of the trials, so that no trial number is too large.
         trials = np.concatenate([attempts.rows["trial"], self.rows["trial"]])
         distinct, trials = np.unique(trials, return_inverse=True)
-        keys = np.concatenate([attempts.rows["task"], self.rows["task"]]) * np.int64(len(distinct)) + trials
+        codes = np.array([attempts.tasks.get(task, -1) for task in self.tasks], np.int64)  # -1: without an attempt
+        keys = np.concatenate([attempts.rows["task"], codes[self.rows["task"]]]) * np.int64(len(distinct)) + trials
         order = np.argsort(keys[:n], kind="stable")
         at = order[np.minimum(np.searchsorted(keys[:n], keys[n:], sorter=order), n - 1)]
         is_used = (keys[at] == keys[n:]) & (attempts.rows["checksum"][at] == self.rows["attempt"])
@@ -183,7 +199,7 @@ class _Start(NamedTuple):
     tasks: TaskCodes
     texts: Codes
     parts: list[np.ndarray]
-    size: int
+    extent: scanned.Extent
 
 
 def _scanned(path: Path, run_id: str, dtype: np.dtype) -> _Start:
@@ -192,11 +208,9 @@ def _scanned(path: Path, run_id: str, dtype: np.dtype) -> _Start:
 
     found = scanned.load(path, run_id, dtype)
     tasks, texts = TaskCodes(), Codes()
-    if found is None:
-        return _Start(tasks, texts, [np.empty(0, dtype)], 0)
     tasks.update({task: code for code, task in enumerate(found.tasks)})
     texts.update({text: code for code, text in enumerate(found.texts)})
-    return _Start(tasks, texts, [found.rows], found.size)
+    return _Start(tasks, texts, [np.empty(0, dtype), *found.parts], found.extent)
 
 
 class Missing(Sequence[tuple[Task, int]]):
@@ -234,6 +248,15 @@ class Missing(Sequence[tuple[Task, int]]):
     def _item(self, place: int) -> tuple[Task, int]:
         trial, task = divmod(int(place), len(self._tasks))
         return self._tasks[task], trial
+
+    def by(self, rank: Callable[[Task], float]) -> Iterator[tuple[Task, int]]:
+        """Iterate over the (task, trial) by ascending rank of the task; those of one rank in their order, 8 bytes each."""
+        import numpy as np
+
+        ranks = np.array([rank(task) for task in self._tasks])
+        for value in np.unique(ranks):
+            places = self._places[(ranks == value)[self._places % len(ranks)]]
+            yield from map(self._item, places)
 
     def tasks(self) -> list[Task]:
         """Return the tasks with a missing episode, each once, in their order."""

@@ -1,4 +1,4 @@
-"""The format of a run's lines and frames: records to bytes with a checksum, and back."""
+"""The format of a run's lines: records to bytes with a checksum, and back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, TypeVar, cast
 
-from msgspec import MsgspecError, Raw, Struct, convert
+from msgspec import MsgspecError, Raw, Struct, convert, defstruct
 from msgspec.json import Decoder, Encoder
+from msgspec.structs import asdict
 
 from replication.errors import StoreError
-from replication.records import Call, Episode, Json, Message, Score, canonical_json
+from replication.records import Episode, Json, Score, StopReason, canonical_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +30,11 @@ Key = tuple[str, str, int]
 EPISODE_FIELDS = tuple(f.name for f in dataclasses.fields(Episode) if f.name != "trajectory")
 _SCORE_FIELDS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "details")
 _episode_values, _score_values = attrgetter(*EPISODE_FIELDS), attrgetter(*_SCORE_FIELDS)
+# Structs and not dicts: the encoder writes one in half the time, and none is seen by the garbage collector.
+_EpisodeLine = defstruct("_EpisodeLine", [*EPISODE_FIELDS, "frame"], gc=False)
+_ScoreLine = defstruct("_ScoreLine", [*_SCORE_FIELDS, "details", "attempt"], gc=False)
 BLOCK = 1 << 23
 """Bytes that are read at once."""
-LEVEL = 1
-"""Of compression; zlib's own, 6, takes 1.4 times as long for frames that are 6 % smaller."""
 _TAIL = len(b',"crc":"00000000"}')
 _NEWLINE = ord("\n")
 _RECOVERY = {
@@ -53,7 +55,7 @@ class Attempt(Struct, gc=False):
     n_prompt_tokens: int
     n_completion_tokens: int
     frame: tuple[int, int, int]
-    """Offset, length and CRC-32 of the trajectory in trajectories.bin."""
+    """Place, length and CRC-32 of the trajectory; see frames.py."""
 
 
 class Grade(Struct, gc=False):
@@ -90,7 +92,7 @@ class Place(NamedTuple):
     """From 1."""
     offset: int
     """Of the line in the file, bytes."""
-    frame_offset: int
+    frame_place: int
     frame_length: int
     frame_crc: int
 
@@ -102,37 +104,39 @@ class Sealed(NamedTuple):
     crc: int
 
 
-_fast_encoder = Encoder()
+_fast_encoder, _sorting_encoder = Encoder(), Encoder(order="sorted")
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def encode(value: Json) -> bytes:
     """Return a value as JSON bytes; lone surrogates, NaN and large integers are kept."""
-    fast = _encode_finite(value)
-    return _encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
+    fast = encode_finite(value)
+    return encode_any(value) if fast is None or b"null" in fast else fast  # null: NaN is written so
 
 
-def _encode_finite(value: Json) -> bytes | None:
+def encode_finite(value: object, encoder: Encoder = _fast_encoder) -> bytes | None:
     """Return a value without NaN as JSON bytes; None if it has lone surrogates, large integers or unknown types."""
     try:
-        return _fast_encoder.encode(value)
+        return encoder.encode(value)
     except (UnicodeEncodeError, OverflowError, TypeError):
         return None
 
 
-def _encode_any(value: Json) -> bytes:
+def encode_any(value: Json) -> bytes:
     return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
-def seal(record: Mapping[str, Json]) -> Sealed:
-    """Return the line of a record, with its checksum at the end, and that checksum.
-
-    A value that may hold NaN is encoded before, as `Raw`.
-    """
-    fast = _encode_finite(record)
-    body = (_encode_any({k: _plain(v) for k, v in record.items()}) if fast is None else fast)[:-1]
+def seal(record: Struct) -> Sealed:
+    """Return the line of a record; a value that may hold NaN is encoded before, as `Raw`."""
+    fast = encode_finite(record)
+    body = (encode_any({k: _plain(v) for k, v in asdict(record).items()}) if fast is None else fast)[:-1]
     crc = zlib.crc32(body)
     return Sealed(b'%s,"crc":"%08x"}\n' % (body, crc), crc)
+
+
+def is_sealed(line: bytes) -> bool:
+    """Tell whether a line ends in its checksum."""
+    return line[-_TAIL - 1 :] == b',"crc":"%08x"}\n' % zlib.crc32(line[: -_TAIL - 1])
 
 
 def read_blocks(path: Path, run_id: str, kind: type[L], *, offset: int, first: int) -> Iterator[Block[L]]:
@@ -191,18 +195,18 @@ def _checksums(block: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
 def _update_reasons(records: Sequence[L], lines: Sequence[bytes]) -> None:
     for attempt, raw in zip(records, lines, strict=True):
         if isinstance(attempt, Attempt) and attempt.stop_reason == "context_overflow" and attempt.n_turns == 1:
-            attempt.stop_reason = _current_reason(_json(raw))
+            attempt.stop_reason = reason_of(read_json(raw))
 
 
 def _decoded(raw: bytes, kind: type[L]) -> L | None:
     # Texts with lone surrogates are no UTF-8, which the fast decoder requires.
     try:
-        return convert(_json(raw), kind)
+        return convert(read_json(raw), kind)
     except ValueError:  # MsgspecError is one
         return None
 
 
-def _current_reason(episode: Mapping[str, Json]) -> str:
+def reason_of(episode: Mapping[str, Json]) -> str:
     """Return the stop reason of an episode in the words of today.
 
     A first request without room for its reply was once stored as a context_overflow of the model, and scored 0. The
@@ -212,7 +216,7 @@ def _current_reason(episode: Mapping[str, Json]) -> str:
     return "prompt_too_long" if is_first else str(episode["stop_reason"])
 
 
-def _json(raw: bytes) -> Json:
+def read_json(raw: bytes) -> Json:
     return json.loads(raw.decode("utf-8", "surrogatepass"))
 
 
@@ -227,7 +231,7 @@ def _raise_problem(path: Path, lines: Sequence[bytes], first: int, run_id: str, 
             problem = "is not a line of this store"
         elif raw[-10:-2] != b"%08x" % zlib.crc32(raw[:-_TAIL]):
             problem = "does not match its checksum"
-        elif (owner := _json(raw)["run_id"]) != run_id:
+        elif (owner := read_json(raw)["run_id"]) != run_id:
             problem = f"belongs to run `{owner}`"
         elif _decoded(raw, kind) is None:
             problem = "has not the fields of this version"
@@ -254,48 +258,40 @@ def size_of_complete_lines(path: Path) -> int:
 
 
 def _plain(value: Json) -> Json:
-    return _json(bytes(value)) if isinstance(value, Raw) else value
+    return read_json(bytes(value)) if isinstance(value, Raw) else value
 
 
-def episode_record(episode: Episode) -> dict[str, Json]:
-    """Return the record of an episode without its trajectory."""
-    return dict(zip(EPISODE_FIELDS, _episode_values(episode), strict=True))
+def seal_episode(episode: Episode, frame: tuple[int, int, int]) -> Sealed:
+    """Return the line of an episode.
+
+    frame : place, length and CRC-32 of its trajectory.
+    """
+    return seal(_EpisodeLine(*_episode_values(episode), frame))
 
 
-def score_record(score: Score, attempt: int) -> dict[str, Json]:
-    """Return the record of a score of the attempt with this checksum; ValueError if its value is out of range."""
-    record: dict[str, Json] = dict(zip(_SCORE_FIELDS, _score_values(score), strict=True))
-    if score.value is not None:
-        record["value"] = float(score.value)
-        if not 0 <= record["value"] <= 1:  # also false for NaN
+def seal_score(score: Score, attempt: int) -> Sealed:
+    """Return the line of a score of the attempt with this checksum; ValueError if its value is out of range."""
+    *key, value, grader = _score_values(score)
+    if value is not None:
+        value = float(value)
+        if not 0 <= value <= 1:  # also false for NaN
             raise ValueError(f"`Score.value` must be in [0, 1] or None for unscored; got {score.value!r}.")
-    record["details"] = Raw(canonical_json(score.details).encode("utf-8", "surrogatepass")) if score.details else {}
-    record["attempt"] = f"{attempt:08x}"
-    return record
+    details = Raw(_encode_sorted(score.details)) if score.details else {}
+    return seal(_ScoreLine(*key, value, grader, details, f"{attempt:08x}"))
 
 
-def read_episodes(folder: Path, places: Iterable[Place], trajectories: bool) -> Iterator[Episode]:
-    """Read the episodes of these lines, with their trajectories on request."""
-    with contextlib.ExitStack() as stack:
-        lines, frames = stack.enter_context((folder / EPISODES).open("rb")), None
-        with contextlib.suppress(FileNotFoundError):
-            frames = stack.enter_context((folder / FRAMES).open("rb", buffering=0)) if trajectories else None
-        for place in places:
-            lines.seek(place.offset)
-            record = _json(lines.readline())
-            fields = {name: record[name] for name in EPISODE_FIELDS}
-            fields["seeds"], fields["stop_reason"] = tuple(fields["seeds"]), _current_reason(record)
-            if not trajectories:
-                yield Episode(**fields, trajectory=())
-                continue
-            frame = b"" if frames is None else os.pread(frames.fileno(), place.frame_length, place.frame_offset)
-            if len(frame) != place.frame_length or zlib.crc32(frame) != place.frame_crc:
-                raise StoreError(
-                    f"`{folder / FRAMES}` is damaged at byte {place.frame_offset} or missing, trajectory of "
-                    f"`{record['task_id']}` trial {record['trial']}. Restore the file, or delete line {place.number} of "
-                    f"`{folder / EPISODES}` and run the same command again: that episode is played again."
-                )
-            yield Episode(**fields, trajectory=tuple(_to_message(m) for m in _json(zlib.decompress(frame))))
+def _encode_sorted(details: Mapping[str, Json]) -> bytes:
+    fast = encode_finite(details, _sorting_encoder)
+    if fast is None or b"null" in fast:  # NaN, as in `encode`
+        return canonical_json(details).encode("utf-8", "surrogatepass")
+    return fast
+
+
+def current_reason(episode: Episode) -> StopReason:
+    """Return the stop reason with which an episode will be read; see `reason_of`."""
+    if episode.stop_reason != "context_overflow" or episode.n_turns != 1 or len(episode.seeds) != 1:
+        return episode.stop_reason
+    return "prompt_too_long"
 
 
 def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]]:
@@ -305,30 +301,5 @@ def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]
             details: dict[str, Json] = {}
             if offset >= 0:
                 file.seek(offset)
-                details = _json(file.readline())["details"]
+                details = read_json(file.readline())["details"]
             yield details
-
-
-def frame_of(trajectory: Sequence[Message]) -> bytes:
-    """Return the frame of an episode's messages."""
-    return zlib.compress(encode([message_record(message) for message in trajectory]), LEVEL)
-
-
-def message_record(message: Message) -> dict[str, Json]:
-    """Return the record of a message as it is stored in a frame."""
-    record: dict[str, Json] = {"role": message.role, "content": message.content}
-    if message.calls:
-        record["calls"] = [[call.name, dict(call.arguments)] for call in message.calls]
-    if message.answer is not None:
-        record["answer"] = message.answer
-    if message.thinking:
-        record["thinking"] = message.thinking
-    return record
-
-
-def _to_message(record: Mapping[str, Json]) -> Message:
-    calls = tuple(Call(name=name, arguments=arguments) for name, arguments in record.get("calls", ()))
-    return Message(
-        role=record["role"], content=record["content"], calls=calls, answer=record.get("answer"),
-        thinking=record.get("thinking", ""),
-    )  # fmt: skip

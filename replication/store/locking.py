@@ -29,7 +29,7 @@ class AppendFile(contextlib.AbstractContextManager):
         """Return the size in bytes, which no other process changes while this one has locked the run."""
         return self._size
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of `data`, or nothing and raise StoreError."""
         fd, size = self._open_fd(), self._size
         try:

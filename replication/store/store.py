@@ -27,7 +27,8 @@ from replication.records import (
 )
 from replication.store import table
 from replication.store.columns import Attempts, Grades, Missing
-from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details, read_episodes
+from replication.store.frames import RAW, read_episodes
+from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details
 from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
 from replication.store.writer import RunWriter
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SCAN_LINES = 20_000
-"""New lines of a run after which its writer saves what a scan finds."""
+"""New lines of a run after which its writer adds a part to the scan: most that are read again after it was killed."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -73,10 +74,16 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder))
                 files.remove_temporary(folder)
-                opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES)]
-                episodes, scores, frames = opened
+                opened = [stack.enter_context(AppendFile(folder / name)) for name in (EPISODES, SCORES, FRAMES, RAW)]
+                episodes, scores, frames, raw = opened
                 writer = RunWriter(
-                    spec.run_id, entries, episodes=episodes, scores=scores, frames=frames, scan_lines=self._scan_lines
+                    spec.run_id,
+                    entries,
+                    episodes=episodes,
+                    scores=scores,
+                    frames=frames,
+                    raw=raw,
+                    scan_lines=self._scan_lines,
                 )
                 self._update_manifest(spec, labels, engine, entries, n_lines=writer.n_lines)
             try:
@@ -88,7 +95,6 @@ class Store:
                     error.add_note(str(second))
                 raise
             writer.flush()
-            writer.save_scan()
 
     def require_unlocked(self, run_id: str) -> None:
         """Raise StoreError if another process is writing this run; asked before an engine is started for it."""
@@ -240,12 +246,9 @@ class Store:
             self._parsed[run_id] = (signature, Attempts.read(path, run_id).last())
         return self._parsed[run_id][1]
 
-    def grades(self, run_id: str, attempts: Attempts) -> Grades:
-        """Read all grades of a run, in the order in which they were given.
-
-        attempts : of the run.
-        """
-        return Grades.read(self._folder(run_id) / SCORES, run_id, attempts.tasks)
+    def grades(self, run_id: str) -> Grades:
+        """Read all grades of a run, in the order in which they were given."""
+        return Grades.read(self._folder(run_id) / SCORES, run_id)
 
     def details(self, run_id: str, offsets: Iterable[int]) -> Iterator[Mapping[str, Json]]:
         """Read the details of scores at these offsets; empty for offset -1."""

@@ -65,7 +65,7 @@ def score_table(
     graders: set[str] = set()
     for run_id in run_ids:
         attempts = store.current_attempts(run_id)
-        grades = store.grades(run_id, attempts)
+        grades = store.grades(run_id)
         by_grader = grades.by_grader(attempts)
         graders.update(by_grader)
         name = grader if grader is not None else _latest(run_id, by_grader)

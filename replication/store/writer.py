@@ -5,23 +5,15 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Set
 
 from replication.errors import StoreError
 from replication.records import UNSCORED_REASONS, Episode, Score, TaskEntry
-from replication.store import scanned
 from replication.store.columns import Attempts, Grades
-from replication.store.lines import (
-    Key,
-    episode_record,
-    frame_of,
-    read_episodes,
-    score_record,
-    seal,
-    size_of_complete_lines,
-)
+from replication.store.frames import FrameWriter, first_beyond, frame_of, read_episodes
+from replication.store.lines import Key, seal_episode, seal_score, size_of_complete_lines
 from replication.store.locking import AppendFile
+from replication.store.scanned import ScanWriter
 
 FSYNC_S = 1.0
 """A power cut, but not a killed process, may lose the lines of this many seconds."""
@@ -38,6 +30,7 @@ class RunWriter:
         episodes: AppendFile,
         scores: AppendFile,
         frames: AppendFile,
+        raw: AppendFile,
         scan_lines: int,
     ):
         self.run_id = run_id
@@ -45,7 +38,7 @@ class RunWriter:
         """Lines in episodes.jsonl, replaced attempts included."""
         self._tasks = tasks
         self._files = (frames, episodes, scores)
-        self._frames, self._episodes, self._scores = self._files
+        _, self._episodes, self._scores = self._files
         self._attempts: dict[Key, int] = {}
         """By key: CRC of the last line, which counts."""
         self._finished: set[Key] = set()
@@ -54,8 +47,7 @@ class RunWriter:
         self._mutex = threading.Lock()
         self._synced_s = time.monotonic()
         self._dirty = False
-        self._scan_lines = scan_lines
-        self._load()
+        self._load(frames, raw, scan_lines)
 
     @property
     def finished(self) -> Set[Key]:
@@ -90,29 +82,29 @@ class RunWriter:
                 f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
             )
         frame = frame_of(episode.trajectory)
-        record = episode_record(episode)
         with self._mutex:
-            # everything is serialised before anything is written
-            record["frame"] = [self._frames.size(), len(frame), zlib.crc32(frame)]
-            line, crc = seal(record)
-            score_line = None if score is None else seal(score_record(score, crc)).line
-            self._frames.append(frame)
+            # everything is serialised before a line is written
+            offset, place = self._episodes.size(), self._frames.append(frame)
             try:
+                line, crc = seal_episode(episode, place)
+                row = self._lines.row(episode, place, self.n_lines + 1, offset, crc)
+                score_line = None if score is None else seal_score(score, crc).line
                 self._episodes.append(line)
             except BaseException:
-                self._frames.truncate(record["frame"][0])
+                self._frames.undo(place)
                 raise
             self.n_lines += 1
             self._dirty = True
+            if key in self._attempts:  # replaced
+                self._finished.discard(key)
+                for graded in self._graded.values():
+                    graded.discard(key)
             self._attempts[key] = crc
-            self._finished.discard(key)
-            for graded in self._graded.values():
-                graded.discard(key)
             if not unscored:
                 self._finished.add(key)
+            self._scan.add(row, line, offset)
             if score is not None and score_line is not None:
-                self._scores.append(score_line)
-                self._record_grade(key, score)
+                self._append_grade(key, score, crc, score_line)
             self._sync_if_due()
 
     def append_score(self, score: Score) -> None:
@@ -123,58 +115,52 @@ class RunWriter:
                 raise ValueError(f"`score` grades {score.key}, of which no episode is stored. Append that first.")
             if score.value is not None and key not in self._finished:
                 raise ValueError(f"{score.key} failed and is unscored; got value={score.value!r}. Use None.")
-            self._scores.append(seal(score_record(score, self._attempts[key])).line)
+            attempt = self._attempts[key]
+            self._append_grade(key, score, attempt, seal_score(score, attempt).line)
             self._dirty = True
-            self._record_grade(key, score)
             self._sync_if_due()
 
     def flush(self) -> None:
         """Wait until all appended data is on the disk; called at least once per `FSYNC_S` and on leaving the block."""
         if self._dirty:
+            self._frames.complete()
             for file in self._files:  # frames first: no line on disk before its frame
                 file.sync()
             self._dirty = False
         self._synced_s = time.monotonic()
 
-    def save_scan(self) -> None:
-        """Save what a scan of the lines finds, if many are new: the next start is shorter."""
-        path = self._episodes.path
-        if self.n_lines - scanned.n_rows(path) >= self._scan_lines:
-            attempts = Attempts.read(path, self.run_id)
-            self._save_scan(attempts, Grades.read(self._scores.path, self.run_id, attempts.tasks))
-
-    def _save_scan(self, attempts: Attempts, grades: Grades) -> None:
-        for file, (tasks, texts, rows) in ((self._episodes, attempts), (self._scores, grades)):
-            scan = scanned.Scan(list(tasks), list(texts), rows, file.size())
-            scanned.save(file.path, self.run_id, scan)
-
-    def _load(self) -> None:
+    def _load(self, frames: AppendFile, raw: AppendFile, scan_lines: int) -> None:
         import numpy as np
 
-        attempts, size = Attempts.read(self._episodes.path, self.run_id), self._frames.size()
-        ends = attempts.rows["frame"][:, 0] + attempts.rows["frame"][:, 1]
-        if (ends > size).any():
-            first_beyond = (ends > size).argmax() + 1
+        attempts = Attempts.read(self._episodes.path, self.run_id)
+        beyond = first_beyond(frames.path, attempts.rows["frame"])
+        if beyond is not None:
             raise StoreError(
-                f"`{self._frames.path}` ends at byte {size}, but `{self._episodes.path}` points beyond "
-                f"it from line {first_beyond} on (power cut, or an incomplete copy). Restore the file, or delete line "
-                f"{first_beyond} and all after it and run the same command again: those episodes are played again."
+                f"`{frames.path}` ends at byte {frames.size()}, but `{self._episodes.path}` points beyond "
+                f"what can be read of it from line {beyond + 1} on (power cut, damage, or an incomplete copy). Restore the "
+                f"file, or delete line {beyond + 1} and all after it and run the same command again: those episodes are "
+                f"played again."
             )
         self.n_lines = len(attempts.rows)
         last = attempts.last()
         keys = list(last.keys())
         self._attempts = dict(zip(keys, last.rows["checksum"].tolist(), strict=True))
         self._finished = set(itertools.compress(keys, (~last.failed()).tolist()))
-        grades = Grades.read(self._scores.path, self.run_id, attempts.tasks)
+        grades = Grades.read(self._scores.path, self.run_id)
         for grader, graded in grades.by_grader(last).items():
             has_value = (graded.row >= 0) & ~np.isnan(grades.rows["value"][graded.row])
             self._graded[grader] = set(itertools.compress(keys, has_value.tolist()))
         # nothing is truncated before every line has been read and verified
-        self._frames.truncate(int(ends.max(initial=0)))
+        self._frames = FrameWriter(frames, raw, attempts.rows["frame"])
         for file in (self._episodes, self._scores):
             file.truncate(size_of_complete_lines(file.path))
-        if self.n_lines - scanned.n_rows(self._episodes.path) >= self._scan_lines:
-            self._save_scan(attempts, grades)
+        # without their rows, which may be a million
+        self._lines = attempts._replace(rows=np.empty(0, attempts.rows.dtype))
+        self._grades = grades._replace(rows=np.empty(0, grades.rows.dtype))
+        self._scan, self._scan_of_grades = (
+            ScanWriter(file, self.run_id, tasks, texts, rows, extent, every=scan_lines)
+            for file, (tasks, texts, rows, extent) in ((self._episodes, attempts), (self._scores, grades))
+        )
 
     def _check_key(self, item: Episode | Score) -> Key:
         key = item.key[1:]
@@ -186,7 +172,11 @@ class RunWriter:
         task = self._tasks.get(key[0])
         return task is not None and task.hash == key[1]
 
-    def _record_grade(self, key: Key, score: Score) -> None:
+    def _append_grade(self, key: Key, score: Score, attempt: int, line: bytes) -> None:
+        offset = self._scores.size()
+        row = self._grades.row(score, attempt, offset)
+        self._scores.append(line)
+        self._scan_of_grades.add(row, line, offset)
         graded = self._graded.setdefault(score.grader, set())
         if score.value is None:
             graded.discard(key)

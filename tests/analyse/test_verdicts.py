@@ -87,7 +87,7 @@ def test_large_gain_everywhere_is_replicated(make_scores):
     verdict = only("A1", data)
     assert verdict.original.value == pytest.approx(0.0823, abs=5e-5)
     assert verdict.scope == "organisms; scale tiny; scaffold compact; benchmarks " + ", ".join(SUITE)
-    assert set(verdict.criteria) == {"exclude", "fail", "bounds", "sesoi", "power"}
+    assert set(verdict.criteria) == {"exclude", "fail", "bounds", "sesoi", "power", "decided_under"}
     assert verdict.condition == "one base"
 
 
@@ -434,9 +434,9 @@ def test_record_has_the_outcomes_with_missing_scores_at_worst_and_at_best(make_s
     scores = make_scores({"agent_sft": 0.5, "lwm_then_sft": 0.5}, benchmarks=SUITE)
     complete = only("A1", study(scores)).criteria["bounds"]
     assert complete["worst"] == complete["best"]
-    scores.loc[scores.sample(frac=0.1, random_state=0).index, "value"] = np.nan
+    scores.loc[scores.sample(frac=0.15, random_state=0).index, "value"] = np.nan
     bounds = only("A1", study(scores)).criteria["bounds"]
-    assert bounds["best"]["value"] - bounds["worst"]["value"] == pytest.approx(0.2, abs=0.02)  # a tenth of each arm
+    assert bounds["best"]["value"] - bounds["worst"]["value"] == pytest.approx(0.3, abs=0.02)  # .15 of each arm
     assert (bounds["worst"]["outcome"], bounds["best"]["outcome"]) == ("not_replicated", "replicated")
     verdict = only("A1", study(scores))
     assert verdict.outcome == "inconclusive"

@@ -60,7 +60,7 @@ def test_a_disk_that_fills_at_any_file_of_a_run_leaves_what_resumes_to_the_undis
     job, whole = make_job(n_tasks=60, n_trials=2), Store(tmp_path / "whole")
     runner.collect(whole, ScriptedEngine(noisy_script(job)), [job], concurrency=8, title="test")
     sizes = {path.name: path.stat().st_size for path in whole.root.glob("*/*")}
-    limits = [sizes["manifest.json"] // 2, *(sizes["trajectories.bin"] * k // 8 for k in (2, 3, 4, 5, 6, 7))]
+    limits = [sizes["manifest.json"] // 2, *(sizes["episodes.jsonl"] * k // 8 for k in (2, 3, 4, 5, 6, 7))]
     assert limits == sorted(limits)
     code = CHILD.format(tests=str(Path(__file__).parents[1]), root=str(tmp_path / "full"), limits=limits)
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -68,7 +68,7 @@ def test_a_disk_that_fills_at_any_file_of_a_run_leaves_what_resumes_to_the_undis
     failed = [line.split(" ", 1) for line in done.stdout.splitlines()]
     names = {name for name, _ in failed}
     assert len(failed) == len(limits) and all(left == "[]" for _, left in failed)
-    assert "manifest.json" in names and names & {"episodes.jsonl", "trajectories.bin", "scores.jsonl"}
+    assert "manifest.json" in names and {"episodes.jsonl", "trajectories.raw"} <= names
     store = Store(tmp_path / "full")
     assert 0 < len(store.score_table()) < 120
     runner.collect(store, ScriptedEngine(noisy_script(job)), [job], concurrency=8, title="test")

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pandas as pd
-from parts import make_job, noisy_script, prompt_of, script_of_all
+from parts import expert_script, make_job, noisy_script, prompt_of, script_of_all
 
 from replication.collect import ordering, runner
 from replication.collect.engines.scripted import ScriptedEngine
@@ -11,8 +11,8 @@ from replication.records import Reply
 from replication.store import Store
 
 
-def items_of(*jobs):
-    return [runner.Item(job=job, task=task, trial=0) for job in jobs for task in job.tasks]
+def left_of(store, *jobs):
+    return [runner.Left(job, runner.missing(store, job)) for job in jobs]
 
 
 def test_without_stored_episodes_the_limits_of_a_run_and_the_level_of_a_task_decide(tmp_path):
@@ -20,8 +20,8 @@ def test_without_stored_episodes_the_limits_of_a_run_and_the_level_of_a_task_dec
     (harder,) = make_job("terminal", n_tasks=1, level=2).tasks
     long = dataclasses.replace(long, tasks=[*long.tasks, harder])
     capped = make_job("office", n_tasks=1, max_turns=100, max_episode_tokens=90)
-    given = items_of(short, capped, long)
-    tasks = [item.task for item in ordering.by_length(Store(tmp_path))(given)]
+    store = Store(tmp_path)
+    tasks = [item.task for item in ordering.by_length(store)(left_of(store, short, capped, long)) if item.trial == 0]
     # 4 x 32 new tokens, then 90, then 2 x 32.
     assert tasks == [harder, *long.tasks[:2], *capped.tasks, *short.tasks]
 
@@ -37,8 +37,29 @@ def test_stored_episodes_of_any_checkpoint_tell_which_benchmark_is_longer_than_i
     runner.collect(store, ScriptedEngine(script), [short, long], concurrency=3, title="test")
     others = [make_job(name, max_turns=turns, model="org/other") for name, turns in (("terminal", 8), ("calling", 4))]
     order = ordering.by_length(store)
-    assert [item.job for item in order(items_of(*others))] == [others[1]] * 6 + [others[0]] * 6
-    assert next(item.job for item in ordering.by_length(Store(tmp_path / "none"))(items_of(*others))) is others[0]
+    n = [len(job.tasks) * job.n_trials for job in others]
+    assert [item.job for item in order(left_of(store, *others))] == [others[1]] * n[1] + [others[0]] * n[0]
+    assert next(item.job for item in ordering.by_length(Store(tmp_path / "none"))(left_of(store, *others))) is others[0]
+
+
+def test_the_order_is_that_of_a_stable_sort_and_leaves_out_what_is_finished(tmp_path):
+    store = Store(tmp_path)
+    jobs = [make_job(name, n_tasks=3, n_trials=2, max_turns=turns) for name, turns in (("office", 4), ("calling", 8))]
+    mixed = [task for level in (1, 3, 2) for task in make_job("terminal", n_tasks=2, level=level).tasks]
+    jobs += [dataclasses.replace(make_job("terminal", n_trials=4, max_turns=4), tasks=mixed)]
+    jobs += [make_job("terminal", n_tasks=3, level=2, max_turns=4, model="org/other")]
+    for job in jobs:
+        half = dataclasses.replace(job, tasks=job.tasks[:2], n_trials=1)
+        runner.collect(store, ScriptedEngine(expert_script(half)), [half], concurrency=2, title="test")
+    unplayed = Store(tmp_path / "none")  # only the limits tell how long
+    found = list(ordering.by_length(unplayed)(left_of(store, *jobs)))
+    listed = [
+        runner.Item(job=job, task=task, trial=trial) for job, left in left_of(store, *jobs) for task, trial in left
+    ]
+    turns = {job.spec.run_id: job.spec.max_turns for job in jobs}
+    key = lambda item: (-turns[item.job.spec.run_id], -item.task.attributes["level"])  # noqa: E731
+    assert len(found) == sum(len(job.tasks) * job.n_trials - 2 for job in jobs)
+    assert found == sorted(listed, key=key) and found != listed
 
 
 def test_both_orders_give_the_identical_score_table(tmp_path):

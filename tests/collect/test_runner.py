@@ -41,7 +41,7 @@ from replication.errors import (
 )
 from replication.records import UNSCORED_REASONS, Message, Reply, Score, StopReason, canonical_json
 from replication.store import Store
-from replication.store.lines import message_record
+from replication.store.frames import message_record
 
 
 def collect(store, script, *jobs, concurrency=4):

@@ -1,12 +1,13 @@
 """A million planned episodes: what is planned is not held, what is played is stored and let go."""
 
+import dataclasses
 import gc
 import tracemalloc
 
 import pytest
 from parts import expert_script, make_job
 
-from replication.collect import runner
+from replication.collect import ordering, runner
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.errors import EngineError
 from replication.store import Store
@@ -18,17 +19,41 @@ def refuse(request):
     raise EngineError("the engine is gone")
 
 
-def test_a_million_planned_episodes_are_numbers_until_they_are_played(tmp_path):
+@pytest.mark.parametrize("name", ["listed", "longest_first"])
+def test_a_million_planned_episodes_are_numbers_until_they_are_played(tmp_path, name):
     job, store = make_job(n_tasks=4, n_trials=PLANNED // 4), Store(tmp_path)
     engine = ScriptedEngine(refuse, keeps_requests=False)
+    order = ordering.by_length(store) if name == "longest_first" else None
     tracemalloc.start()
     try:
         with pytest.raises(EngineError, match="11 of 11 episodes failed"):
-            runner.collect(store, engine, [job], concurrency=1, title="test")
+            runner.collect(store, engine, [job], concurrency=1, title="test", order=order)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 32 * PLANNED  # 8 bytes and what finding them takes; an object each is 56, with its tuple 120
+
+
+@pytest.mark.slow
+def test_a_million_episodes_are_sorted_without_a_list_of_them(tmp_path):
+    store = Store(tmp_path)
+    tasks = [task for level in (1, 2, 3) for task in make_job("terminal", n_tasks=4, level=level).tasks]
+    short, long = (
+        dataclasses.replace(make_job(name, n_trials=1, max_turns=turns), tasks=tasks, n_trials=PLANNED // 24)
+        for name, turns in (("terminal", 2), ("calling", 4))
+    )
+    left = [runner.Left(job, runner.missing(store, job)) for job in (short, long)]
+    tracemalloc.start()
+    try:
+        n, last = 0, (-5, -5)
+        for item in ordering.by_length(store)(left):
+            key = (-item.job.spec.max_turns, -item.task.attributes["level"])
+            assert key >= last
+            n, last = n + 1, key
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert n == sum(len(one.episodes) for one in left) > 0.99 * PLANNED and peak < 24 * PLANNED
 
 
 def test_a_played_episode_leaves_its_key_in_memory_and_nothing_else(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from replication.analyse import analysis_settings, own_table
 from replication.analyse.table_audit import Grid
 from replication.commands import audit
-from replication.errors import EvidenceError
+from replication.errors import AnalysisError, EvidenceError
 from replication.publish.audit_report import figures, text
 
 EXAMPLE = Path(__file__).parent / "example_table.csv"
@@ -51,22 +51,24 @@ def main(arguments, folder):
 
 
 def test_report_has_the_numbers_of_the_tables_per_row_and_for_all_rows(example):
-    report = text(example)
-    assert max(map(len, report.splitlines())) <= 100
+    report = text(example, SESOI)
+    assert max(map(len, report.splitlines())) <= 120
     lines = {line.split("  ")[0]: line for line in report.splitlines()}
     first, second = (line.split() for line in report.splitlines() if line.startswith("terminal"))
-    assert first[:2] == ["terminal", "+6.2"] and first[-1] == ".176"
-    assert second == ["terminal", "80", "5", "fits/fits", ".04", "13.0", "344", ".87", "0.0"]
+    assert first[:2] == ["terminal", "+6.2"] and first[-5:] == [".176", "0", "of", "12", "17.5"]
+    assert second == ["terminal", "80", "5", "fits", ".04", "any", "13.0", "344", ".87", "0.0"]
     search = [line.split() for line in report.splitlines() if line.startswith("search*")][1]
     assert search[1:4] == ["100", "1?", "void"]
     coding = [line for line in report.splitlines() if line.startswith("coding")][1]
     assert "fits/cut off" in coding
-    assert lines["stated runs, rho .5"].split()[-5:-1] == ["1", "of", "4", ".088"]
-    assert "Task correlation from which all rows hold at once" in report
+    assert lines["stated runs, rho 0"].split()[-7:] == ["1", "of", "4", "1", "of", "4", ".151"]
     assert "`new` minus `old`, 4 rows" in report and "?: runs not stated, 1 assumed." in report
-    assert "2 of 4 rows differ at p .05, 1 after Holm; that all of them improve is not established" in " ".join(
-        report.split()
-    )
+    words = " ".join(report.split())
+    assert "better on all 4 tasks like these (T2): not established; 1 of 4 rows are above 0 everywhere" in words
+    assert "all-rows p = .050 to .179, needed .025; would need rho .90" in words
+    assert "these very tasks (T1): established; 4 of 4 rows are above 0 everywhere" in words
+    assert "mean of these 4 +10.5 [+6.0, +14.9]; above 0: established (in 12 of 12)" in words
+    assert "on par within 3 mean of these 4 not established (smallest margin that holds: 15.2)" in words
 
 
 @pytest.mark.slow
@@ -78,7 +80,14 @@ def test_everything_is_written_and_again_the_same(example, tmp_path):
     assert names >= {"report.txt", "forest_published.svg", "fragility.svg", "tipping.svg", "grim.svg", "rows.csv",
                      "scenarios.csv", "turning.csv", "tipping.csv", "digits.csv", "estimates.csv",
                      "fragility_map.csv", "tipping_steps.csv"}  # fmt: skip
-    assert (folder / "report.txt").read_text(encoding="utf-8").strip() == text(example)
+    assert (folder / "report.txt").read_text(encoding="utf-8").strip() == text(example, SESOI)
+    assert names >= {
+        "answers_cells.csv",
+        "answers_means.csv",
+        "answers_rows.csv",
+        "answers_turning_rows.csv",
+        "prints.csv",
+    }
     scenarios = pd.read_csv(folder / "scenarios.csv")
     assert scenarios["iut_p"].to_numpy() == pytest.approx(example.audit.scenarios["iut_p"].to_numpy())
     before = {path.name: path.read_bytes() for path in written}
@@ -88,23 +97,12 @@ def test_everything_is_written_and_again_the_same(example, tmp_path):
 
 def test_figures_show_the_arms_and_all_rows(example):
     drawn = figures(example.audit, SESOI)
-    assert list(drawn) == ["forest_published", "fragility", "tipping", "grim"]
+    assert list(drawn) == ["forest_published", "fragility", "grim", "tipping"]
     strip = " ".join(text.get_text() for text in drawn["grim"].axes[0].texts)
     assert "old  61.33" in strip and "new  64.86" in strip
     assert [axes.get_title(loc="left") for axes in drawn["fragility"].axes[:4]] == [
         "terminal", "coding", "search*", "office",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("lines", [
-    ("a,x,50,100,1", "a,y,50,100,1"), ("a,x,0,100,1", "a,y,50,100,1"), ("a,x,100,1,1", "a,y,0.50%,1,1"),
-    ("a,x,50.123456,1319,12", "a,y,40.00,1319,12"),
-    (f"{'very long name ' * 4},x,50,100,1", f"{'very long name ' * 4},y,60,100,1"),
-])  # fmt: skip
-def test_unusual_tables_are_audited_without_a_warning(make_table, lines, tmp_path):
-    audited = of(make_table(*lines))
-    assert max(map(len, text(audited).splitlines())) <= 100
-    assert len(audit.write(audited, SESOI, tmp_path / "out")) > 10
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -123,12 +121,73 @@ def test_command_prints_the_report_and_names_the_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [[], ["x.csv", "new"], ["none.csv"], [EXAMPLE, "new", "other"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["x.csv", "new"], ["none.csv"], [EXAMPLE, "new", "other"], [EXAMPLE, "none.csv"], ["--", "a", "b"]],
+)
 def test_wrong_call_is_one_line_exit_code_2_and_nothing_written(tmp_path, arguments):
     done = main(arguments, tmp_path)
     assert done.returncode == 2
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error (")
+    assert "treatment control" in done.stderr or "none.csv" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments, tables, arms", [
+    (["a.csv"], ["a.csv"], []),
+    (["a.txt", "new", "old"], ["a.txt"], ["new", "old"]),
+    (["a.csv", "b.CSV", "c.csv"], ["a.csv", "b.CSV", "c.csv"], []),
+    (["a.csv", "b.csv", "new", "old"], ["a.csv", "b.csv"], ["new", "old"]),
+    (["a.txt", "b.txt", "--", "new.csv", "old.csv"], ["a.txt", "b.txt"], ["new.csv", "old.csv"]),
+    (["a.csv b.csv", "new", "old"], ["a.csv", "b.csv"], ["new", "old"]),  # make TABLE="a.csv b.csv"
+    (["a.csv c.csv"], ["a.csv", "c.csv"], []),  # the one that is missing is named when it is read
+    (["my table.csv"], ["my table.csv"], []),
+    (["'my table.csv' a.csv"], ["my table.csv", "a.csv"], []),
+    (["it's.csv"], ["it's.csv"], []),
+])  # fmt: skip
+def test_tables_and_arms_are_told_apart(tmp_path, monkeypatch, arguments, tables, arms):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv", "my table.csv"):
+        (tmp_path / name).touch()
+    assert audit.request(arguments) == (tuple(map(Path, tables)), tuple(arms))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["a.csv", "new"], "order treatment control.*got 1 table and 1 of 2 arms"),
+    (["a.csv", "b.csv", "new", "old", "third"], "got 2 tables and 3 of 2 arms"),
+    (["a.csv", "--", "new"], "got 1 table and 1 of 2 arms"),
+    (["a.csv", "a.csv"], "`a.csv` is given twice"),
+])  # fmt: skip
+def test_a_call_that_is_ambiguous_is_refused(arguments, message):
+    with pytest.raises(AnalysisError, match=message):
+        audit.request(arguments)
+
+
+def test_folders_of_several_tables_are_distinct():
+    paths = [Path("one/t.csv"), Path("two/t.csv"), Path("two/t.tsv"), Path("my table (v2).csv"), Path("数.csv")]
+    assert audit.folder_names(paths) == ["t", "two-t", "two-t-2", "my-table-v2", "table"]
+
+
+@pytest.mark.slow
+def test_several_tables_are_audited_or_none_and_summed_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.csv").write_bytes(EXAMPLE.read_bytes())
+    (tmp_path / "two.csv").write_text(f"{HEAD}\na,old,50.0,100,1\na,new,90.0,100,1\n")
+    (tmp_path / "bad.csv").write_text(f"{HEAD}\na,old,50.0,100,1\na,other,90.0,100,1\n")
+    with pytest.raises(EvidenceError, match=r"bad\.csv, column `arm`: no arm `new`; there are `old`, `other`"):
+        audit.main(["one.csv", "two.csv", "bad.csv", "new", "old"])
+    assert not (tmp_path / "outputs").exists() and capsys.readouterr().out == ""
+    audit.main(["one.csv two.csv", "new", "old"])
+    out = capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "outputs/audit").iterdir()} == {"one", "two"}
+    assert out.splitlines()[-2:] == [
+        "one.csv: `new` minus `old`: improvement on all 4 not established; mean of these is established as above 0",
+        "two.csv: `new` minus `old`: improvement on the row established",
+    ]
+
+
+def test_help_names_the_order_of_the_arms():
+    assert "the two arms, in the order\ntreatment control" in audit.__doc__
 
 
 def test_names_of_rows_are_drawn_as_text_and_characters_without_a_glyph_are_named(tmp_path, monkeypatch, capsys):

@@ -1,12 +1,17 @@
 """Appends per second, and seconds and memory to resume a run and to read its score table; each in a process of its own.
 
+The process that appends kills itself before it leaves the writer, so the run is resumed as after any SIGKILL; once more
+without *.scan, as in a copy that lacks them.
+
 Run: python tests/performance/bench_store.py [n_episodes [folder]], such as 1000000. The folder, by default the one for
 temporary files, needs 1.6 kB per episode, which are removed at the end. Text is of 1.8 kB per episode, in eight messages.
 """
 
 import json
+import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,8 +41,8 @@ from replication.records import Call
 N_TASKS, CHUNK = 1000, 5000
 STAGES = {
     "append": "append episodes and scores",
-    "resume": "scan to resume",
-    "all": "scan to resume, every line",
+    "resume": "resume after SIGKILL",
+    "all": "resume without *.scan",
     "missing": "list what is missing",
     "table": "score table",
     "texts": "read 20,000 trajectories",
@@ -78,8 +83,8 @@ def chunk(
         yield episode, make_score(episode, rng.random(), n_correct=i % 7)
 
 
-def append(store: Store, n: int) -> float:
-    """Append all episodes; the seconds to make them are not counted."""
+def append(store: Store, n: int) -> None:
+    """Append all episodes and end by SIGKILL; the seconds to make them are not counted."""
     rng, tasks = random.Random(0), make_tasks(N_TASKS)
     known, made_s, started = texts(rng), 0.0, time.perf_counter()
     with store.writer(make_spec(), LABELS, ENGINE, tasks) as writer:
@@ -89,7 +94,9 @@ def append(store: Store, n: int) -> float:
             made_s += time.perf_counter() - making
             for episode, score in items:
                 writer.append(episode, score)
-    return time.perf_counter() - started - made_s
+        writer.flush()
+        report(time.perf_counter() - started - made_s)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def resume(store: Store, n: int) -> float:
@@ -100,7 +107,7 @@ def resume(store: Store, n: int) -> float:
 
 
 def read_all(store: Store, n: int) -> float:
-    """Resume as after a writer that was killed: there is no scan of its lines."""
+    """Resume without a scan of the lines."""
     for path in store.root.glob("*/*.scan"):
         path.rename(path.with_suffix(".kept"))
     seconds = resume(store, n)
@@ -132,11 +139,18 @@ def read_texts(store: Store, n: int) -> float:
 RUN = dict(zip(STAGES, (append, resume, read_all, missing, table, read_texts), strict=True))
 
 
+def report(wall_s: float) -> None:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"wall_s": wall_s, "cpu_s": time.process_time(), "peak_mb": peak_mb}), flush=True)
+
+
 def main(n: int, folder: str | None) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix="bench-store-") as root:
         for stage, title in STAGES.items():
             command = [sys.executable, __file__, "--stage", stage, str(n), root]
-            found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            done = subprocess.run(command, stdout=subprocess.PIPE)
+            assert done.returncode == (-signal.SIGKILL if stage == "append" else 0)
+            found = json.loads(done.stdout)
             print(
                 f"{title:<28} {found['wall_s']:7.2f} s wall {found['cpu_s']:7.2f} s CPU, process included "
                 f"{n / found['wall_s']:10,.0f} episodes/s {found['peak_mb']:5.0f} MB"
@@ -148,8 +162,6 @@ def main(n: int, folder: str | None) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--stage"]:
         stage, n, root = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
-        wall_s = RUN[stage](Store(root), n)
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"wall_s": wall_s, "cpu_s": time.process_time(), "peak_mb": peak_mb}))
+        report(RUN[stage](Store(root), n))
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000, sys.argv[2] if len(sys.argv) > 2 else None)

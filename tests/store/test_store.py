@@ -167,6 +167,8 @@ def test_a_missing_trajectory_and_an_unknown_run_are_named(store):
 
 def test_a_damaged_trajectory_names_the_episode_and_the_line_to_delete(store):
     spec, tasks = make_spec(), make_tasks(2)
+    for n in (1, 2):  # a block each
+        play(store, spec, tasks[:n])
     play(store, spec, tasks)
     flip(file_of(store, spec, "trajectories.bin"), 20)
     with pytest.raises(
@@ -178,7 +180,7 @@ def test_a_damaged_trajectory_names_the_episode_and_the_line_to_delete(store):
     with pytest.raises(StoreError, match="or missing"):
         store.trajectory(spec.run_id, tasks[1].id, 0)
     assert len(store.score_table()) == 2
-    with pytest.raises(StoreError, match=r"ends at byte 0, .* points beyond it from line 1 on"):
+    with pytest.raises(StoreError, match=r"ends at byte 0, .* points beyond what can be read of it from line 1 on"):
         play(store, spec, tasks)
 
 
@@ -543,11 +545,12 @@ def test_a_partial_last_line_is_dropped_at_any_byte_and_the_run_resumes(store):
     for cut in range(1, len(lines[2]) + 1, 20):
         file_of(store, spec, "episodes.jsonl").write_bytes(contents["episodes.jsonl"][:-cut])
         file_of(store, spec, "scores.jsonl").write_bytes(b"".join(contents["scores.jsonl"].splitlines(True)[:2]))
-        file_of(store, spec, "trajectories.bin").write_bytes(contents["trajectories.bin"] + b"half a frame")
+        file_of(store, spec, "trajectories.bin").write_bytes(contents["trajectories.bin"] + b"half a block")
         assert len(store.score_table()) == 2  # a reader leaves the tail where it is
         assert play(store, spec, tasks) == 1
         assert_same(store.score_table(), undisturbed)
-        assert sizes(store, spec)[2] == len(contents["trajectories.bin"])
+        assert b"half a block" not in file_of(store, spec, "trajectories.bin").read_bytes()
+        assert len(list(store.episodes(spec.run_id, trajectories=True))) == 3
     for cut in range(1, len(contents["scores.jsonl"].splitlines(True)[2]) + 1, 20):
         file_of(store, spec, "scores.jsonl").write_bytes(contents["scores.jsonl"][:-cut])
         assert play(store, spec, tasks) == 0
@@ -758,15 +761,21 @@ def limit(n_bytes):
 """
 
 
-@pytest.mark.parametrize("name, text", [("episodes.jsonl", "''"), ("trajectories.bin", "random.randbytes(2000).hex()")])
-def test_a_full_disk_is_one_clear_error_and_the_same_command_resumes(store, tmp_path, name, text):
+@pytest.mark.parametrize(
+    "name, n_bytes, text",
+    [
+        ("episodes.jsonl", 12_345, "''"), ("trajectories.raw", 12_345, "random.randbytes(2000).hex()"),
+        ("trajectories.bin", 34_567, "random.randbytes(2000).hex()"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_one_clear_error_and_the_same_command_resumes(store, tmp_path, name, n_bytes, text):
     # a limit on the file's size fails like a full disk: first a short write, then an error
     spec, tasks = make_spec(), make_tasks(60)
     script = (
         FULL
         + f"""
 tasks = make_tasks(60)
-limit(12_345)
+limit({n_bytes})
 n = 0
 try:
     with store.writer(spec, LABELS, ENGINE, tasks) as writer:

@@ -1,6 +1,8 @@
 """Reading a CSV table column by column, with an error that names row and column of the first invalid cell."""
 
 import datetime
+import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,19 +32,28 @@ def name_of(source: Path | TextTable) -> str:
 
 
 def read_text(path: Path) -> TextTable:
-    """Read a CSV file without converting its cells; a byte order mark and spaces around column names are dropped."""
+    """Read a CSV file without converting its cells.
+
+    A byte order mark, spaces around column names and empty rows are dropped. The index counts the rows of the file from 0
+    after the header, empty ones included, so that errors name the line.
+    """
     try:
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
+        lead = len(text) - len(text.lstrip("\r\n"))
+        cells = pd.read_csv(io.StringIO(text[lead:]), dtype=str, keep_default_na=False, skip_blank_lines=False)
     except (OSError, ValueError) as error:  # the parser's errors and a wrong encoding are ValueErrors
         reason = str(error).rpartition("C error: ")[2]
         raise EvidenceError(f"{path} cannot be read as a CSV table: {reason}") from error
-    if len(cells.columns) == 1 and ";" in cells.columns[0]:
-        raise EvidenceError(
-            f"{path.name}: columns are separated by semicolons; save it with commas, and decimals with points."
-        )
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(cells.columns) == 1 and separator in cells.columns[0]:
+            raise EvidenceError(
+                f"{path.name}: columns are separated by {name}; save it with commas, and decimals with points."
+            )
     if not isinstance(cells.index, pd.RangeIndex):
         raise EvidenceError(f"{path.name}: rows have more fields than the header has columns; quote texts with commas.")
-    return TextTable(path.name, cells.rename(columns=str.strip))
+    cells.index += text[:lead].count("\n")
+    filled = cells.ne("").any(axis=1)
+    return TextTable(path.name, cells[filled].rename(columns=str.strip))
 
 
 def read(source: Path | TextTable, key: list[str], columns: Mapping[str, Convert]) -> pd.DataFrame:
@@ -54,7 +65,9 @@ def read(source: Path | TextTable, key: list[str], columns: Mapping[str, Convert
     check_columns(name, cells, required=tuple(columns))
     if cells.empty:
         raise EvidenceError(f"{name}: the table has no rows.")
-    table = pd.DataFrame({column: _converted(name, cells[column], columns[column]) for column in columns})
+    table = pd.DataFrame(
+        {column: _converted(name, cells[column], columns[column]) for column in columns}, index=cells.index
+    )
     repeated = table.duplicated(key)
     if repeated.any():
         raise EvidenceError(
@@ -79,17 +92,17 @@ def check_columns(
 
 def _converted(name: str, column: "pd.Series[str]", convert: Convert) -> list[Any]:
     values = []
-    for line, cell in enumerate(column, start=2):
+    for at, cell in column.items():
         try:
             values.append(convert(cell.strip()))
         except ValueError as error:
-            raise EvidenceError(f"{name}, row {line}, column `{column.name}`: {error}; got {cell!r}.") from None
+            raise EvidenceError(f"{name}, row {at + 2}, column `{column.name}`: {error}; got {cell!r}.") from None
     return values
 
 
 def line_of(wrong: "pd.Series[bool]") -> int:
     """Return the line of the file with the first row marked as wrong."""
-    return int(wrong.to_numpy().argmax()) + 2
+    return int(wrong.index[wrong.to_numpy().argmax()]) + 2
 
 
 def text(cell: str) -> str:
@@ -144,7 +157,9 @@ def count(cell: str) -> int:
 def percent(cell: str) -> str:
     """Return the printed digits; a value between 0 and 1 is taken for a fraction unless it has a percent sign."""
     bare = cell.removesuffix("%").strip()
-    number = positive(bare) if bare not in ("0", "0.0", "0.00") else 0.0
+    number = 0.0 if re.fullmatch(r"0+(\.0*)?|\.0+", bare) else positive(bare)
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", bare):
+        raise ValueError("must be written in digits with a decimal point, as printed")
     if 0 < number < 1 and bare == cell:
         raise ValueError("must be a percentage, this looks like a fraction (below one percent, write the sign: 0.50%)")
     if number > 100:

@@ -9,8 +9,9 @@ from replication import settings
 from replication.analyse.planning.precision import Components, is_trained, n_runs_compared
 from replication.analyse.rules import power
 from replication.analyse.rules.data import StudyData
+from replication.analyse.rules.registry import RULES
 from replication.analyse.rules.rows import originals_of
-from replication.analyse.rules.shared import published_effects
+from replication.analyse.rules.shared import published_effects, unpublished
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.errors import AnalysisError
 from replication.records import Claim, Estimate, Json
@@ -49,8 +50,11 @@ def _reach(cfg: settings.Root, claim: Claim, published: StudyData, components: C
         return Reach(claim.id, None, None, f"cannot be tested: {has} {kind}{'s' * (has != 1)}, the claim needs {least}")
     if n_runs_compared(cfg) < 2 or not is_trained(cfg):
         return Reach(claim.id, None, None, "cannot be tested: T3 needs at least 2 training runs per arm")
-    if claim.made_by == "press" or claim.rule not in (*OF_MEANS, "on_all_benchmarks", "replicates_rows"):
-        return Reach(claim.id, None, None, "no published effects to assume")
+    power_of = RULES[claim.rule].power
+    if missing := power_of if isinstance(power_of, str) else unpublished(claim, published):
+        return Reach(claim.id, None, None, f"no power: {missing}")
+    if claim.rule == "on_all_scaffolds":
+        return Reach(claim.id, None, None, "known after the run: it hangs on how alike the scaffolds' answers are")
     try:
         found = _probabilities(cfg, claim, published, components)
     except AnalysisError as error:
@@ -65,7 +69,13 @@ def _probabilities(cfg: settings.Root, claim: Claim, published: StudyData, compo
     seed = cfg.analysis.simulation_seed
     if claim.rule in OF_MEANS:
         effect = float(np.mean(published_effects(claim, published, names)))
-        return power.probabilities(power.mean_decision(alpha, sesoi), [effect], [_mean(cfg, components)], 0.0, seed)
+        return power.probabilities(
+            power.mean_decision(alpha, sesoi), [effect], [_mean(cfg, components)], 0.0, seed, planned=True
+        )
+    if claim.rule == "on_all_scales":  # scales have training runs of their own
+        effects = [float(np.mean(published_effects(claim, published, names)))] * len(cfg.scales)
+        means = [_mean(cfg, components)] * len(cfg.scales)
+        return power.probabilities(power.groups_decision(alpha, sesoi), effects, means, 0.0, seed, planned=True)
     if claim.rule == "replicates_rows":
         names = [name for name in names if name in claim.parameters["beside"]]
         if not names:
@@ -76,7 +86,9 @@ def _probabilities(cfg: settings.Root, claim: Claim, published: StudyData, compo
     estimates = [_single(cfg, components, name) for name in names]
     of_all = [_single(cfg, components, name) for name in sorted(components.by_benchmark)]
     covariance = power.common_variance(of_all, _mean(cfg, components))
-    return power.probabilities(decision, published_effects(claim, published, names), estimates, covariance, seed)
+    return power.probabilities(
+        decision, published_effects(claim, published, names), estimates, covariance, seed, planned=True
+    )
 
 
 def _tasks(cfg: settings.Root, components: Components, name: str) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from replication.analyse.rules import power
 from replication.analyse.rules.data import RuleResult, StudyData
 from replication.analyse.rules.shared import (
+    compared,
     grouped,
     mean_of,
     named,
@@ -59,6 +60,25 @@ def on_all_scaffolds(claim: Claim, data: StudyData, target: Target, policy: Unsc
             "per_scaffold": named(groups, estimates),
         },
     )  # fmt: skip
+
+
+def scaffolds_power(
+    claim: Claim, data: StudyData, target: Target, policy: Unscored, result: RuleResult
+) -> dict[str, Json]:
+    """Probability of each outcome of `on_all_scaffolds`, were the mean of the published effects true under every scaffold.
+
+    Scaffolds share tasks and training runs: their covariance is what their mean implies.
+    """
+    level = 1 - claim.parameters["alpha"]
+    groups = grouped(claim, data, "scaffold", at_least=2)
+    estimates = {
+        kind: [mean_of(list(g.values()), kind, level, policy) for g in groups.values()] for kind in ("T2", target)
+    }
+    mean = mean_of(list(compared(claim, data).pairs.values()), target, level, policy)
+    effects = [float(np.mean(published_effects(claim, data, g))) for g in groups.values()]
+    decision = power.scaffolds_decision(claim.parameters["alpha"], estimates["T2"])
+    covariance = power.common_variance(estimates[target], mean)
+    return power.probabilities(decision, effects, estimates[target], covariance, data.settings.simulation_seed)
 
 
 def on_all_scales(claim: Claim, data: StudyData, target: Target, policy: Unscored) -> RuleResult:

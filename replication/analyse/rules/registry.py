@@ -24,8 +24,8 @@ class DecisionRule:
     """On published pairs of models, where the claim names their leaderboards; None: as `published`."""
     original: Callable[[Claim, StudyData], Estimate] | None = None
     """The published side of the comparison, where it is one number."""
-    power: Power | None = None
-    """Probability of each outcome on collected scores, were the published effects true; None where none is published."""
+    power: Power | str = ""
+    """Probability of each outcome on collected scores, were the published effects true; or why none can be computed."""
     published_targets: tuple[Target, ...] = ("T2", "T3")
     per_scale: bool = True
     """True if the claim makes sense at one scale alone."""
@@ -72,6 +72,7 @@ RULES: Mapping[str, DecisionRule] = {
     ),
     "on_all_scaffolds": DecisionRule(
         parameters=("alpha",), published=not_published(published.needs_scaffolds), collected=groups.on_all_scaffolds,
+        power=groups.scaffolds_power,
     ),
     "on_all_scales": DecisionRule(
         parameters=("alpha", "sesoi"), published=not_published(published.needs_scales),
@@ -80,6 +81,7 @@ RULES: Mapping[str, DecisionRule] = {
     ),
     "cheaper": DecisionRule(
         parameters=("alpha",), published=not_published(published.needs_costs), collected=cost.cheaper,
+        power="no cost of a solved task was published",
     ),
     "literature_mean": DecisionRule(
         parameters=("alpha", "sesoi", "unstated_tasks"), published=literature.literature_mean,

@@ -58,6 +58,14 @@ def published_mean(claim: Claim, data: StudyData, icc: float | None = None, rho:
     )  # fmt: skip
 
 
+def unpublished(claim: Claim, data: StudyData) -> str:
+    """Say that no effect of the claim's arms was published, so that none can be assumed; empty if one was."""
+    if set(published_arms(claim)) <= set(data.published.scores["arm"]) and not data.public:
+        return ""
+    treatment, control = compared_arms(claim, data)
+    return f"no effect of `{treatment}` over `{control}` was published"
+
+
 def published_effects(claim: Claim, data: StudyData, names: Iterable[str]) -> list[float]:
     """Return the printed difference of the row that each environment stands beside; the mean of all where it has none."""
     audit = audit_of(claim, data)

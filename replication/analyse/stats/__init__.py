@@ -1,8 +1,7 @@
 """Statistics as functions of arrays: they return an `Estimate` or a named tuple and read no files, tables or settings.
 
-    estimates/    one mean, difference or ratio with its interval: paired differences for T1, T2, T3; clustered means;
-                  pass@k; pass counts; sign flips; the Bayesian paired difference
-    resampling/   weights that resample all columns together
+    estimates/    one mean, difference or ratio with its interval: paired differences for T1, T2, T3; pass
+                  counts; sign flips; the Bayesian paired difference
     families/     several benchmarks, scales or hypotheses: random effects, trends, multiplicity, qualitative interaction
     two_studies/  an original against its replication: the criteria, and the tests behind them
     design/       power, variance components, the cheapest design, stopping rules

@@ -23,8 +23,12 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+FEW_DRAWS = 400
+"""With fewer effective draws a Bayesian interval is too noisy to be shown."""
+
+
 class Bayes(NamedTuple):
-    """The Bayesian paired interval; NaN where scores are not pass or fail, or tasks are many."""
+    """The Bayesian paired interval; NaN where scores are not pass or fail, tasks are many, or draws are few."""
 
     low: float = np.nan
     high: float = np.nan
@@ -102,5 +106,7 @@ def _bayes(pair: Complete, t: Estimate, rng: np.random.Generator) -> Bayes:
     b, a = (arm.sum(axis=(0, 1)).astype(int) for arm in arms)
     trials_b, trials_a = (arm.shape[0] * arm.shape[1] for arm in arms)
     posterior = paired_posterior_trials(a, b, trials_a, trials_b, rng=rng, level=t.level)
+    if posterior.ess < FEW_DRAWS:
+        return Bayes()
     width = compare_widths(posterior, t)
     return Bayes(posterior.low, posterior.high, width.ratio, width.differs)

@@ -6,6 +6,7 @@ from typing import Any
 from replication import processes, settings
 from replication.collect.launch.line import logged
 from replication.collect.launch.manifest import Line, Manifest
+from replication.collect.parallel import gpus_of_job
 from replication.errors import LaunchError
 
 
@@ -31,16 +32,18 @@ def run(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> None:
             f"correct `launcher.address`."
         ) from error
     try:
-        _require_room(ray, asked)
+        _require_room(ray, asked, max((gpus_of_job(cfg, line.checkpoint) for line in lines), default=0))
         task = ray.remote(
-            num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=asked.retries,
+            num_cpus=asked.cpus, max_retries=asked.retries,
             **({"memory": asked.memory_gib << 30} if asked.memory_gib else {}),
         )(processes.run_stage)  # fmt: skip
         waiting = list(lines)
         going: list[Any] = []
         while waiting or going:
             while waiting and (not asked.parallel or len(going) < asked.parallel):
-                going.append(task.remote(logged(manifest, waiting.pop(0))))
+                line = waiting.pop(0)
+                sized = task.options(num_gpus=gpus_of_job(cfg, line.checkpoint))
+                going.append(sized.remote(logged(manifest, line)))
             ended, going = ray.wait(going)
             _check(ray, ended)
     finally:
@@ -48,14 +51,14 @@ def run(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> None:
             ray.shutdown()
 
 
-def _require_room(ray: Any, asked: settings.Launcher) -> None:
+def _require_room(ray: Any, asked: settings.Launcher, gpus: int) -> None:
     """Raise LaunchError if no machine could ever run a job; Ray would wait for one without a word."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(m.get("CPU", 0) >= asked.cpus and m.get("GPU", 0) >= asked.gpus for m in machines):
+    if not any(m.get("CPU", 0) >= asked.cpus and m.get("GPU", 0) >= gpus for m in machines):
         has = "; ".join(f"{m.get('CPU', 0):g} CPUs and {m.get('GPU', 0):g} GPUs" for m in machines) or "none"
         raise LaunchError(
-            f"a job asks for {asked.cpus} CPUs and {asked.gpus} GPUs, and no machine of Ray has them; they have {has}. "
-            f"Lower `launcher.cpus` or `launcher.gpus`."
+            f"a job asks for {asked.cpus} CPUs and {gpus} GPUs, and no machine of Ray has them; they have {has}. "
+            f"Lower `launcher.cpus` or `launcher.gpus`, or leave large checkpoints out with `serve.only`."
         )
 
 

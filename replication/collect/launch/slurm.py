@@ -1,4 +1,4 @@
-"""Submit lines of a manifest as one array job of SLURM, and read its queue.
+"""Submit lines of a manifest as array jobs of SLURM, and read its queue.
 
 sbatch itself, not Hydra's launcher for it: nothing has to live on the login node until the last job ends, the exit code
 of a line becomes the state of its job, and a requeued job is the same command, which resumes.
@@ -17,6 +17,7 @@ from replication import settings
 from replication.collect.launch import manifest as manifests
 from replication.collect.launch.line import command
 from replication.collect.launch.manifest import Line, Manifest, Waiting
+from replication.collect.parallel import gpus_of_job
 from replication.errors import LaunchError
 from replication.files import write_text
 
@@ -27,20 +28,30 @@ REQUEUES = "REPLICATION_REQUEUES"
 _WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SUSPENDED", "RUNNING", "COMPLETING")
 
 
-def submit(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> str:
-    """Submit these lines as an array job and return its id."""
-    out = _call([*_sbatch(cfg.launcher, manifest, lines), "/dev/stdin"], _script(cfg.launcher, manifest))
-    job = out.strip().partition(";")[0]  # `id;cluster`
-    write_text(manifest.folder / JOBS, "\n".join([*_jobs(manifest.folder), job, ""]))
-    return job
+def submit(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> list[str]:
+    """Submit these lines, an array job for each number of GPUs, and return the ids; all are submitted, or none is."""
+    by_gpus: dict[int, list[Line]] = {}
+    for line in lines:
+        by_gpus.setdefault(gpus_of_job(cfg, line.checkpoint), []).append(line)
+    jobs: list[str] = []
+    try:
+        for gpus, own in sorted(by_gpus.items(), reverse=True):
+            arguments = [*_sbatch(cfg.launcher, manifest, own, gpus), "/dev/stdin"]
+            jobs.append(_call(arguments, _script(cfg.launcher, manifest)).strip().partition(";")[0])  # `id;cluster`
+    except LaunchError:
+        if jobs:
+            _call(["scancel", *jobs])
+        raise
+    write_text(manifest.folder / JOBS, "\n".join([*_jobs(manifest.folder), *jobs, ""]))
+    return jobs
 
 
-def _sbatch(asked: settings.Launcher, manifest: Manifest, lines: Sequence[Line]) -> list[str]:
+def _sbatch(asked: settings.Launcher, manifest: Manifest, lines: Sequence[Line], gpus: int) -> list[str]:
     log = manifest.folder.absolute() / "line-%a" / manifests.LOG
     limit = f"%{asked.parallel}" if asked.parallel else ""
     chosen = {
         "job-name": manifest.folder.name, "array": ",".join(str(line.line) for line in lines) + limit, "output": str(log),
-        "open-mode": "append", "cpus-per-task": asked.cpus, "gres": f"gpu:{asked.gpus}" if asked.gpus else None,
+        "open-mode": "append", "cpus-per-task": asked.cpus, "gres": f"gpu:{gpus}" if gpus else None,
         "mem": f"{asked.memory_gib}G" if asked.memory_gib else None, "time": asked.time_min, "partition": asked.partition,
         "signal": "B:USR1@60",  # a minute before the time limit; some sites send it before they preempt a job, too
     }  # fmt: skip

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class StepResult(NamedTuple):
     """Loss and costs of one training step, for both objectives."""
 
-    loss: "torch.Tensor"
-    """A number on the model's device, without gradient: reading it waits for a GPU."""
+    loss: "torch.Tensor | None"
+    """A number on the model's device, without gradient: reading it waits for a GPU. None where no token of the batch is in
+    the loss: there is no gradient, and the step changes weights by weight decay and earlier steps only."""
     n_tokens: int
     """Tokens in the forward and backward pass, without padding."""
     flops: float

@@ -98,7 +98,7 @@ class Trained(NamedTuple):
     joules: float | None
     """None without a meter, or where it was not this run's alone."""
     curve: list[dict[str, Json]]
-    """One row per step: step, phase, n_tokens, loss, lr, wall_s, reward."""
+    """One row per step: step, phase, n_tokens, loss, lr, wall_s, reward. `loss` is None where no token was in the loss."""
     documents: Sequence[Mapping[str, Mapping[str, int]]]
     """For each phase; see `documents.Counts`."""
 

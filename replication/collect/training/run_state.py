@@ -13,7 +13,7 @@ from replication.collect.training.curricula import Curriculum, Trained, Training
 from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.written_out import WrittenOut
-from replication.records import stable_seed
+from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,8 @@ class RunState:
         self.model, self.tokenizer, self.curriculum = model, tokenizer, curriculum
         self.n_tokens, self.n_sampled_tokens, self.flops, self.wall_s = before[:4]
         self.joules, self.curve, self.documents = before.joules, list(before.curve), list(before.documents)
-        self.losses: list[torch.Tensor] = []
-        """Of the last rows of the curve, where they are not yet written."""
+        self.unread: list[tuple[dict[str, Json], torch.Tensor]] = []
+        """Last rows of the curve with their losses, which are not yet written into them."""
         self.shown: float | None = None
         """Loss of the latest step, if it was read: on a GPU every step would wait for it."""
         self.energy, self.metered = energy, energy()
@@ -161,19 +161,22 @@ class RunState:
                 "reward": None if step.reward is None else round(step.reward, 6),
             }
         )  # fmt: skip
-        self.losses.append(step.loss)
-        self.shown = self._read_losses() if step.loss.device.type == "cpu" or len(self.losses) == UNREAD else None
+        self.shown = None
+        if step.loss is not None:
+            self.unread.append((self.curve[-1], step.loss))
+            if step.loss.device.type == "cpu" or len(self.unread) == UNREAD:
+                self.shown = self._read_losses()
 
     def _read_losses(self) -> float | None:
         """Write the losses of the latest steps into the curve and return the last; waits for a GPU to compute them."""
         import torch
 
-        if not self.losses:
+        if not self.unread:
             return None
-        losses = torch.stack(self.losses).tolist()
-        for row, loss in zip(self.curve[-len(losses) :], losses, strict=True):
+        losses: list[float] = torch.stack([loss for _, loss in self.unread]).tolist()
+        for (row, _), loss in zip(self.unread, losses, strict=True):
             row["loss"] = round(loss, 6)
-        self.losses = []
+        self.unread = []
         return losses[-1]
 
     def trained(self) -> Trained:

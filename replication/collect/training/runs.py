@@ -284,7 +284,7 @@ def _completed(folder: Path) -> curricula.Start:
     record = read_record(folder / RECORD, TrainingRecord, remedy="Run `make train`.", error=TrainingError)
     with (folder / CURVE).open(newline="", encoding="utf-8") as file:
         curve = [
-            {"phase": row["phase"]} | {key: json.loads(row[key] or "null") for key in COLUMNS if key != "phase"}
+            {"phase": row["phase"]} | {key: _number(row[key]) for key in COLUMNS if key != "phase"}
             for row in csv.DictReader(file)
         ]
     trained = curricula.Trained(
@@ -293,6 +293,11 @@ def _completed(folder: Path) -> curricula.Start:
         documents=record.documents or [{}] * len(record.phases),  # an older version did not count
     )  # fmt: skip
     return curricula.Start(len(record.phases), trained)
+
+
+def _number(cell: str) -> Json:
+    """Return a number of a curve; `nan` was the loss of a batch without a token in the loss in an earlier version."""
+    return None if cell in ("", "nan") else json.loads(cell)
 
 
 def _meter(device: str) -> Callable[[], float | None]:

@@ -299,8 +299,11 @@ class Slot:
             yield self.result(self._stack.step([batch])[0], batch)
 
     def result(self, loss: "torch.Tensor", batch: "supervised.Batch") -> StepResult:
-        """Return the costs of a step."""
-        return StepResult(loss=loss, n_tokens=batch.n_tokens, flops=supervised.step_flops(self._counter, batch))
+        """Return the costs of a step; a loss without a token is 0 in a stack, and missing here."""
+        return StepResult(
+            loss=loss if len(supervised.targets(batch).ids) else None, n_tokens=batch.n_tokens,
+            flops=supervised.step_flops(self._counter, batch),
+        )  # fmt: skip
 
     def rates(self) -> tuple[float, float]:
         """Return the learning rates of Muon and AdamW."""

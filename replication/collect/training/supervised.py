@@ -170,7 +170,9 @@ def learn(
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = _loss(model, inputs, (in_loss[0], in_loss[1]), ids)
         update(loss)
-        yield StepResult(loss=loss.detach(), n_tokens=batch.n_tokens, flops=step_flops(counter, batch))
+        yield StepResult(
+            loss=loss.detach() if len(ids) else None, n_tokens=batch.n_tokens, flops=step_flops(counter, batch)
+        )
 
 
 class Targets(NamedTuple):

@@ -42,7 +42,10 @@ class WrittenOut:
             places = supervised.targets(batch)
             loss = self._qwen3.loss(Inputs(*map(torch.from_numpy, (batch.inputs[:, :-1], *places))))
             self._update()
-            yield StepResult(loss=loss, n_tokens=batch.n_tokens, flops=supervised.step_flops(self._counter, batch))
+            yield StepResult(
+                loss=loss if len(places.ids) else None, n_tokens=batch.n_tokens,
+                flops=supervised.step_flops(self._counter, batch),
+            )  # fmt: skip
 
     def _update(self) -> None:
         gradients = self._qwen3.gradients.flat

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from replication.publish.figures.style import BLACK, WIDTH, styled
-from replication.text import bare, plain, shortened, signed
+from replication.text import bare, labels, plain, signed
 
 EDGES = (0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 1.0)
 """Ends of the bands of p; the darker, the smaller p."""
@@ -51,6 +51,7 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, point: tuple[float, float], al
                 },
             ).flat
         )  # fmt: skip
+        names = labels(list(rows["name"]), 18)
         for i, (axes, row) in enumerate(zip(panels, rows.itertuples(), strict=False)):
             table = cells[cells["benchmark"] == row.benchmark]
             p = table.pivot_table(index="icc", columns="rho", values="p_two_sided")
@@ -66,9 +67,7 @@ def draw(cells: pd.DataFrame, rows: pd.DataFrame, point: tuple[float, float], al
             axes.tick_params(labelsize=7.5, length=2.5, labelleft=i % n_columns == 0)
             # the last panel of a column carries the labels of its axis
             axes.tick_params(labelbottom=i + n_columns >= len(rows))
-            axes.set_title(
-                shortened(row.name, 20) + "*" * bool(row.upper_bound), loc="left", fontsize=8, fontweight="bold", pad=13
-            )
+            axes.set_title(names[i] + "*" * bool(row.upper_bound), loc="left", fontsize=8, fontweight="bold", pad=13)
             axes.annotate(_facts(row, table["delta"].iloc[0]), (0, 1), (0, 3), xycoords="axes fraction",
                           textcoords="offset points", fontsize=7, color="#444444", va="bottom")  # fmt: skip
         for axes in panels[len(rows) :]:

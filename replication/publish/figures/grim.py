@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from replication.publish.figures.style import BLACK, COLOURS, WIDTH, styled
-from replication.text import probability, shortened
+from replication.text import labels, probability
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rounded": ("a whole count rounds to the digits", {"facecolor": COLOURS[0], "edgecolor": BLACK}),
@@ -59,9 +59,9 @@ def draw(
         if columns:
             axes.annotate("runs", (FIRST - 0.7, -2.6), ha="right", va="center", fontsize=8, color=DARK)
         y = -3.7
-        for row in rows.itertuples():
+        for row, label in zip(rows.itertuples(), labels(list(rows["name"]), 24), strict=True):
             star = "" if row.score_type == "binary" else "*"
-            axes.annotate(shortened(row.name, 24) + star, (0.3, y), fontsize=8, fontweight="bold", va="center")
+            axes.annotate(label + star, (0.3, y), fontsize=8, fontweight="bold", va="center")
             if star:
                 axes.annotate(
                     _void(row.score_type), (FIRST - BOX / 2, y), fontsize=7.5, va="center", color=DARK, gid="void"
@@ -89,9 +89,9 @@ def _row(
         f"{row.k} run{'s' * (row.k > 1)} stated" if row.runs_stated else "runs not stated"
     )
     axes.annotate(facts, (0.3, y - 0.95), fontsize=7.5, va="center", color=DARK)
-    for i, (arm, name) in enumerate(zip("ab", arms, strict=True)):
+    for i, (arm, name) in enumerate(zip("ab", labels(arms, 11), strict=True)):
         of_arm = cells[cells["arm"] == arm]
-        text = f"{shortened(name, 11)}  {of_arm['printed'].iloc[0]}"
+        text = f"{name}  {of_arm['printed'].iloc[0]}"
         axes.annotate(text, (FIRST - 0.7, y - i), ha="right", va="center", fontsize=8)
         for cell in of_arm.itertuples():
             _box(axes, x[cell.k], y - i, _kind(cell), row.benchmark)

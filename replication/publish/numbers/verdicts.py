@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from replication.publish.summary import paragraphs
 from replication.publish.verdict_tables import blocks, missing, outcome, power, target
 from replication.records import Json, Verdict
 from replication.text import points
@@ -18,10 +19,11 @@ OUTCOMES = (
 
 
 def verdicts(all_verdicts: Sequence[Verdict]) -> dict[str, Json]:
-    """Count the outcomes, and list claims and verdicts by study."""
+    """Count the outcomes, word them plainly, and list claims and verdicts by study."""
     return {
         "outcomes": {name: sum(v.outcome == name for v in all_verdicts) for name in OUTCOMES}
         | {"all": len(all_verdicts)},
+        "plain_words": [paragraph._asdict() for paragraph in paragraphs(all_verdicts)],
         "claims": claims(all_verdicts),
         "verdicts": [
             {"study": block.study, "scope": block.scope, "rows": [verdict_row(v) for v in block.verdicts]}

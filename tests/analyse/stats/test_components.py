@@ -27,8 +27,6 @@ def planted(rng, n_runs, n_trials, n_tasks, *, task=1.0, run=1.0, both=1.0, tria
 
 def test_shrout_and_fleiss_example():
     # oracle icc-and-variance-components: Shrout & Fleiss 1979, Table 4; components by lme4
-    found = components.intraclass(SHROUT_FLEISS)
-    assert found == pytest.approx([0.16574177, 0.28976378, 0.71484071, 0.44279713, 0.62005055, 0.90931554], rel=1e-5)
     parts = components.crossed(np.array(SHROUT_FLEISS).T[:, None, :])
     assert list(parts) == ["task", "training_run", "task x training_run"]
     assert [part.value for part in parts.values()] == pytest.approx([2.5555556, 5.2444444, 1.0194444], rel=1e-5)
@@ -146,25 +144,12 @@ def test_a_negative_component_is_reported_as_zero_and_flagged():
 def test_equal_scores_have_no_variance_and_no_undefined_interval():
     for part in components.crossed_arms(np.full((2, 3, 2, 4), 0.7)).values():
         assert (part.value, part.low, part.high, part.negative) == (0.0, 0.0, 0.0, False)
-    assert all(math.isnan(icc) for icc in components.intraclass(np.ones((3, 3))))
 
 
 def test_axes_of_length_one_drop_out():
     scores = planted(np.random.default_rng(4), 1, 3, 5)[0]
     assert list(components.crossed(scores)) == ["task", "trial"]
     assert list(components.crossed(scores[:, :1])) == ["task"]
-    one_way = components.crossed(scores)
-    assert components.intraclass(scores[0].T).icc_11 == pytest.approx(
-        one_way["task"].moment / (one_way["task"].moment + one_way["trial"].moment)
-    )
-
-
-def test_intraclass_of_identical_runs_is_one_and_shifts_cost_agreement_only():
-    column = np.array([[0.1], [0.5], [0.9]])
-    assert components.intraclass(np.tile(column, 4)) == pytest.approx([1.0] * 6)
-    shifted = components.intraclass(column + np.array([0.0, 0.2]))
-    assert shifted.icc_31 == pytest.approx(1.0) and shifted.icc_21 < 1
-    assert components.intraclass(column + np.array([0.0, 0.2])).icc_3k == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +162,6 @@ def test_intraclass_of_identical_runs_is_one_and_shifts_cost_agreement_only():
         (lambda: components.crossed(np.ones((2, 2, 2)), level=1.0), "`level`"),
         (lambda: components.decompose(np.ones((2, 2)), ["a", "a"]), "each named once"),
         (lambda: components.decompose(np.ones((2, 2)), ["a", "b"], nested={"a": ["c"]}), "`nested`"),
-        (lambda: components.intraclass([[1.0, 2.0]]), "at least 2 tasks"),
-        (lambda: components.intraclass([[1.0, math.inf], [1.0, 2.0]]), "missing or infinite"),
     ],
 )
 def test_scores_without_components_are_refused(call, match):

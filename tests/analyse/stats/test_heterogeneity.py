@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from replication.analyse.stats.families.heterogeneity import gail_simon
+from replication.analyse.stats.families.heterogeneity import gail_simon, interaction_p
 from replication.errors import AnalysisError
 
 
@@ -15,6 +15,7 @@ def test_gail_simon_agrees_with_the_formula_of_the_paper():
     assert test.q_minus == pytest.approx(1.7777777778, rel=1e-8)
     assert test.q == test.q_minus
     assert test.p == pytest.approx(0.300048353558, rel=1e-8)
+    assert interaction_p([test.q, 0.0], 4) == pytest.approx([test.p, 1 - 2**-3])
     critical = {2: 2.7055434541, 3: 4.2305991778, 4: 5.4345301305, 5: 6.4978851609, 7: 8.4069847481}
     for k, q in critical.items():
         assert gail_simon([q**0.5, -9, *[0] * (k - 2)], np.ones(k)).p == pytest.approx(0.05, rel=1e-8)

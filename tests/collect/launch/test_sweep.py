@@ -125,7 +125,7 @@ def test_time_left_is_that_of_the_lines_that_ended_well(small):
 def test_the_array_job_asks_for_what_conf_states(small):
     cfg = composed([*small, "launcher=slurm", "launcher.partition=gpu", "launcher.parallel=3", "launcher.memory_gib=9"])
     manifest = planned(small)
-    options = slurm._sbatch(cfg.launcher, manifest, manifest.lines)
+    options = slurm._sbatch(cfg.launcher, manifest, manifest.lines, cfg.launcher.gpus)
     expected = [
         "--array=0,1%3",
         "--gres=gpu:1",
@@ -138,6 +138,68 @@ def test_the_array_job_asks_for_what_conf_states(small):
     assert set(expected) <= set(options)
     script = slurm._script(cfg.launcher, manifest)
     assert script.startswith("#!/bin/sh\n") and f'{manifest.path} "$SLURM_ARRAY_TASK_ID"' in script
+
+
+PRETENDED = """#!/bin/sh
+# Notes how it was called, and answers as the command of SLURM of this name; sbatch fails for what FAILS names.
+echo "$(basename "$0") $*" >> "$NOTES"
+case "$*" in *"$FAILS"*) echo "sbatch: error: Batch job submission failed" >&2; exit 1 ;; esac
+wc -l < "$NOTES"
+"""
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """Put programs with the names of SLURM's before all others; returns the calls that they noted."""
+    for name in ("sbatch", "scancel"):
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(PRETENDED)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("FAILS", "nothing that is there")
+    return lambda: (tmp_path / "notes").read_text().splitlines()
+
+
+def released(tmp_path, *more):
+    return ["study=released", f"paths.results={tmp_path}/results", "launcher=slurm", *more]
+
+
+def test_each_checkpoint_gets_the_gpus_that_its_engine_needs_in_an_array_of_its_size(tmp_path, notes):
+    cfg, manifest = (made(released(tmp_path)) for made in (composed, planned))
+    manifests.write(manifest)
+    jobs = slurm.submit(cfg, manifest, manifest.lines)
+    needed = {line.line: cfg.models[line.checkpoint].tensor_parallel_size or 1 for line in manifest.lines}
+    sizes = sorted(set(needed.values()), reverse=True)
+    assert len(sizes) > 2 and jobs == [str(1 + at) for at in range(len(sizes))]
+    for call, size in zip(notes(), sizes, strict=True):
+        lines = ",".join(str(line) for line, gpus in needed.items() if gpus == size)
+        assert f"--gres=gpu:{size} " in call and f"--array={lines} " in call
+    assert slurm._jobs(manifest.folder) == jobs
+
+
+@pytest.mark.parametrize(("more", "sizes"), [(["launcher.gpus=8"], {8}), (["launcher.gpus=0"], {None}), (
+    ["launcher.gpus=2"], {2, 4}
+)])  # fmt: skip
+def test_the_gpus_of_the_launcher_are_the_least_and_none_are_asked_for_where_options_name_them(
+    tmp_path, notes, more, sizes
+):
+    cfg, manifest = (made(released(tmp_path, *more)) for made in (composed, planned))
+    manifests.write(manifest)
+    slurm.submit(cfg, manifest, manifest.lines)
+    asked = {next((part for part in call.split() if part.startswith("--gres")), None) for call in notes()}
+    assert asked == {size and f"--gres=gpu:{size}" for size in sizes}
+
+
+def test_where_one_array_is_refused_none_is_submitted(tmp_path, notes, monkeypatch):
+    cfg, manifest = (made(released(tmp_path)) for made in (composed, planned))
+    manifests.write(manifest)
+    monkeypatch.setenv("FAILS", "gres=gpu:1")
+    with pytest.raises(LaunchError, match="nothing was submitted"):
+        slurm.submit(cfg, manifest, manifest.lines)
+    *submitted, _, cancelled = notes()
+    assert cancelled == f"scancel {' '.join(str(1 + at) for at in range(len(submitted)))}" and submitted
+    assert slurm._jobs(manifest.folder) == []
 
 
 def test_a_machine_without_slurm_or_ray_is_told_what_to_do(small, tmp_path, monkeypatch):

@@ -134,6 +134,16 @@ def test_a_run_without_a_batch_keeps_its_weights(device):
     assert torch.equal(stack.weights.flat[0], before[0]) and not torch.equal(stack.weights.flat[1], before[1])
 
 
+def test_a_batch_without_a_token_in_the_loss_has_neither_loss_nor_gradient():
+    stack = stacked.Stack([model(seed, "cpu") for seed in range(2)], 0.1, 1.0, "float32")
+    silent, other = batch([30]), batch([40])
+    silent.labels[:] = supervised.IGNORED
+    losses = stack.step([silent, other])
+    results = [slot.result(loss, one) for slot, loss, one in zip(stack.slots, losses, (silent, other), strict=True)]
+    assert results[0].loss is None and float(results[1].loss) > 0
+    assert not stack.gradients.flat[0].any() and stack.gradients.flat[1].any()
+
+
 # training runs
 
 

@@ -237,6 +237,41 @@ def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_th
     assert [row["step"] for row in resumed.curve] == list(range(len(steps) + 1)) and whole.n_tokens > 0
 
 
+def partly_silent(seed, block):
+    """Return documents of which every second has no token in the loss."""
+    documents = corpora.named("general", ())(seed, block)[:64]
+    return [dataclasses.replace(d, in_loss=d.in_loss if i % 2 else ()) for i, d in enumerate(documents)]
+
+
+@pytest.mark.parametrize("implementation", ["transformers", "written_out"])
+def test_loss_of_a_step_without_a_token_in_the_loss_is_missing_and_it_has_no_gradient(base, tmp_path, implementation):
+    model, tokenizer, seen = organism.load_model(base), organism.load_tokenizer(base), []
+    recipe = dataclasses.replace(RECIPE, batch_tokens=32, implementation=implementation, weight_decay=0.0)
+
+    def train(corpus, n_tokens):
+        phase = curricula.Phase(name="episodes", corpus=corpus, n_tokens=n_tokens, lr=0.01)
+        curriculum = curricula.Curriculum(phases=[phase], recipe=recipe, training_seed=0)
+        return loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=seen.append)
+
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    silent = train(lambda *at: partly_silent(*at)[::2], 2_000)
+    assert len(silent.curve) > 1 and {row["loss"] for row in silent.curve} == {None} and seen == []
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+    mixed = train(partly_silent, 12_000)
+    losses = [row["loss"] for row in mixed.curve]
+    assert len(seen) == len(losses) - losses.count(None) > 1 < losses.count(None)
+    assert all(0 < loss < 10 for loss in losses if loss is not None)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    runs._write_curve(tmp_path / runs.CURVE, mixed)
+    cells = [row["loss"] for row in csv.DictReader((tmp_path / runs.CURVE).read_text().splitlines())]
+    assert [runs._number(cell) for cell in cells] == losses and cells.count("") == losses.count(None)
+
+
+def test_nan_in_the_curve_of_an_older_version_is_read_as_missing():
+    assert [runs._number(cell) for cell in ("nan", "", "1.5", "7")] == [None, None, 1.5, 7]
+
+
 def test_state_of_an_older_version_is_not_continued(tmp_path):
     loop._save_state(tmp_path / "state.pt", {"version": run_state.STATE_VERSION - 1})
     assert loop._load_state(tmp_path / "state.pt") is None

@@ -38,17 +38,6 @@ class Component(NamedTuple):
         return self.moment < 0
 
 
-class Intraclass(NamedTuple):
-    """The six intraclass correlations of Shrout & Fleiss (1979): of a single rating and of the mean of k."""
-
-    icc_11: float
-    icc_21: float
-    icc_31: float
-    icc_1k: float
-    icc_2k: float
-    icc_3k: float
-
-
 class _Source(NamedTuple):
     """Sum of squares of one source of variation."""
 
@@ -124,32 +113,6 @@ def crossed_arms(scores: ArrayLike, *, level: float = 0.95) -> dict[str, Compone
         array, ("arm", "training_run", "trial", "task"),
         nested={"training_run": ("arm",), "trial": ("arm", "training_run", "task")}, level=level,
     )  # fmt: skip
-
-
-def intraclass(scores: ArrayLike) -> Intraclass:
-    """Compute ICC(1,1), (2,1), (3,1), (1,k), (2,k), (3,k) from mean squares (Shrout & Fleiss 1979).
-
-    scores : (n_tasks, k), a row per task (target), a column per run (rater); at least two of each. NaN where all scores
-    are equal.
-    """
-    array = _axes(scores, 2, "(n_tasks, k)")
-    n, k = array.shape
-    if n < 2 or k < 2:
-        raise AnalysisError(f"an intraclass correlation needs at least 2 tasks and 2 runs; got {n} and {k}.")
-    _check_finite(array)
-    total = _sum_of_squares(array, [0, 1])
-    targets = _sum_of_squares(array, [0]) / (n - 1)
-    raters = _sum_of_squares(array, [1]) / (k - 1)
-    error = total / ((n - 1) * (k - 1))
-    within = (_sum_of_squares(array, [1]) + total) / (n * (k - 1))
-    return Intraclass(
-        _ratio(targets - within, targets + (k - 1) * within),
-        _ratio(targets - error, targets + (k - 1) * error + k * (raters - error) / n),
-        _ratio(targets - error, targets + (k - 1) * error),
-        _ratio(targets - within, targets),
-        _ratio(targets - error, targets + (raters - error) / n),
-        _ratio(targets - error, targets),
-    )
 
 
 def _axes(scores: ArrayLike, n: int, shape: str) -> NDArray[np.float64]:
@@ -239,7 +202,3 @@ def _pooled(weights: NDArray[np.float64], squares: NDArray[np.float64], dfs: NDA
 
 def _chi2(df: float, q: float) -> float:
     return float(special.chdtri(df, 1 - q))
-
-
-def _ratio(over: float, under: float) -> float:
-    return over / under if under != 0 else math.nan

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from replication.analyse.stats.distributions import t_ppf
 from replication.analyse.stats.estimates.intervals import t_estimate
 from replication.analyse.stats.estimates.run_variance import (
+    OwnRuns,
+    TotalVariance,
+    add_pooled_runs,
     add_run_variance,
-    pooled_components,
     run_component,
-    spreads_more,
 )
 from replication.errors import AnalysisError
 from replication.records import Estimate, Target
@@ -141,7 +141,8 @@ def mean_paired_difference(
 
     beside : all benchmarks of the comparison, where `pairs` is one of them. Its T3 then takes tau^2 (and the noise that is
     subtracted) as the average over all, with the df of a crossed design (run, run x benchmark): with three runs, one
-    benchmark alone tells too little. Where its own runs spread more (`spreads_more`), the wider interval is taken.
+    benchmark alone tells too little. Where its own runs spread more (`spreads_more`), the wider interval is taken; where
+    its own tau comes out 0, the wider of that and of one with tau^2 from the others alone, times `AGREEING`.
     rare : add two tasks of difference 1 and -1 to the variance of T2 and T3 (Bonett & Price 2012) where fewer than
     `FEW_TASKS` tasks tell the arms apart, as with scores near 0 or 1: conservative.
 
@@ -172,8 +173,8 @@ def mean_paired_difference(
         variance, df = _sum([part.tasks / n**2 for part in parts], [part.tasks_df for part in parts])
         method = "paired by task, t"
     if target == "T3":
-        total = _with_runs(_Variance(variance, df), parts, [_parts(pair, unscored) for pair in beside], level)
-        variance, df = total.value, total.df
+        total = _with_runs(_Variance(variance, df), parts, pairs[0], beside, unscored, level)
+        variance, df = float(total.value), float(total.df)
         method = _t3_method(pairs, pooled=n == 1 and len(beside) > 1)
     return t_estimate(
         value,
@@ -189,19 +190,19 @@ def mean_paired_difference(
     )
 
 
-def _with_runs(tasks: _Variance, parts: Sequence[_Parts], beside: Sequence[_Parts], level: float) -> _Variance:
-    """Add the variance between runs: of the mean over `parts`, or of one benchmark pooled over those beside it."""
+def _with_runs(
+    tasks: _Variance, parts: Sequence[_Parts], itself: Pair, beside: Sequence[Pair], unscored: Unscored, level: float
+) -> TotalVariance:
+    """Add the variance between runs: of the mean over `parts`, or of the benchmark `itself` pooled over those beside it."""
     n, noise = len(parts), sum(part.run_noise for part in parts)
     own = [run_component(arm.mean(axis=1)) for arm in _run_table(parts)]
-    alone = _Variance(*map(float, add_run_variance(tasks.value, tasks.df, own, noise / n**2)))
     if n > 1 or len(beside) < 2:
-        return alone
-    runs = [component for arm in _run_table(beside) for component in pooled_components(arm)]
-    noise = sum(part.run_noise for part in beside) / len(beside)
-    pooled = _Variance(*map(float, add_run_variance(tasks.value, tasks.df, runs, noise)))
-    if not spreads_more(own, runs):
-        return pooled
-    return max(alone, pooled, key=lambda total: t_ppf((1 + level) / 2, total.df) * total.value**0.5)
+        return add_run_variance(tasks.value, tasks.df, own, noise / n**2)
+    all_parts = [_parts(pair, unscored) for pair in beside]
+    return add_pooled_runs(
+        tasks.value, tasks.df, OwnRuns(own, noise), _run_table(all_parts), [part.run_noise for part in all_parts],
+        others=[pair is not itself for pair in beside], level=level,
+    )  # fmt: skip
 
 
 def _t3_method(pairs: Sequence[Pair], pooled: bool) -> str:

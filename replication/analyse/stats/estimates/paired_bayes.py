@@ -37,10 +37,8 @@ class PairedPosterior(NamedTuple):
     high: float
     """Limits of the equal-tailed interval."""
     level: float
-    p_b_greater: float
-    """Posterior probability that theta_B > theta_A."""
     ess: float
-    """Effective number of draws, (sum w)^2/sum w^2. Below some 400 the limits are noisy: take more draws."""
+    """Effective number of draws, (sum w)^2/sum w^2. Below some 400 the limits are noisy."""
     n_tasks: int
 
 
@@ -199,7 +197,6 @@ def _summary(
         low=float(low),
         high=float(high),
         level=level,
-        p_b_greater=float(weight[difference > 0].sum()),
         ess=float(1 / (weight**2).sum()),
         n_tasks=n_tasks,
     )

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from replication.analyse.stats import checks
@@ -32,6 +32,12 @@ def gail_simon(d: ArrayLike, s: ArrayLike) -> GailSimon:
     checks.positive(s=s)
     z2 = (d / s) ** 2
     q_plus, q_minus = float(z2[d > 0].sum()), float(z2[d < 0].sum())
-    q, h = min(q_plus, q_minus), np.arange(1, d.size)
-    p = float(special.binom(d.size - 1, h) @ chi2_sf(q, h)) / 2 ** (d.size - 1)
-    return GailSimon(q_plus, q_minus, q, p)
+    q = min(q_plus, q_minus)
+    return GailSimon(q_plus, q_minus, q, float(interaction_p(q, d.size)))
+
+
+def interaction_p(q: ArrayLike, n_groups: int) -> NDArray[np.float64]:
+    """Compute the p-value of Gail and Simon's statistic; elementwise over `q`."""
+    h = np.arange(1, n_groups)
+    tails = chi2_sf(np.asarray(q, float)[..., None], h)
+    return np.asarray((special.binom(n_groups - 1, h) * tails).sum(axis=-1) / 2 ** (n_groups - 1))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from replication.analyse.stats.distributions import chi2_sf, normal_isf, normal_sf
+from replication.analyse.stats.distributions import chi2_sf, normal_sf
 from replication.errors import AnalysisError
 
 
@@ -64,18 +64,19 @@ def fisher(p: ArrayLike) -> Combined:
     return Combined(statistic, float(chi2_sf(statistic, 2 * p.size)))
 
 
-def stouffer(p: ArrayLike, weights: ArrayLike | None = None) -> Combined:
-    """Test that at least one null hypothesis is false: sum w z / sqrt(sum w^2), independent one-sided p (Stouffer 1949).
+def stouffer(z: ArrayLike, weights: ArrayLike | None = None) -> Combined:
+    """Test that at least one null hypothesis is false: sum w z / sqrt(sum w^2), independent (Stouffer 1949).
 
-    weights : (n,), for example 1/SE; None means equal weights. The statistic is that z.
+    z : (n,), normal quantiles of one-sided p-values; exact where a p would round to 0 or 1. weights : (n,), for example
+        1/SE; None means equal weights.
     """
-    p = _checked(p)
-    weights = np.ones(p.size) if weights is None else np.asarray(weights, float)
-    if weights.shape != p.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+    z = np.asarray(z, float)
+    weights = np.ones(z.size) if weights is None else np.asarray(weights, float)
+    if weights.shape != z.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise AnalysisError(
             f"`weights` must be one number of at least 0 per p-value, not all 0; got {weights.tolist()}."
         )
-    z = normal_isf(p)[weights > 0]
+    z = z[weights > 0]
     if np.isposinf(z).any() and np.isneginf(z).any():
         raise AnalysisError(
             "Stouffer's z is undefined for p-values of exactly 0 and exactly 1 together, infinities of both signs."

@@ -26,6 +26,26 @@ def reml_tau2(y: Array, se: Array, x: Array | None = None) -> float:
     return decreasing_root(score, 0.0, high)
 
 
+def reml_tau2_of_many(y: Array, se: Array, n_steps: int = 50) -> Array:
+    """Estimate tau^2 about their mean for many sets of values, (n_sets, n), with the same errors (n,), by bisection."""
+
+    def score(tau2: Array) -> Array:
+        w = 1 / (se**2 + tau2[:, None])
+        total = w.sum(axis=1)
+        mean = (w * y).sum(axis=1) / total
+        squares = (w**2 * (y - mean[:, None]) ** 2).sum(axis=1)
+        return np.asarray(squares - total + (w**2).sum(axis=1) / total)
+
+    low, high = np.zeros(len(y)), y.var(axis=1) + float((se**2).max())
+    while (above := score(high) > 0).any():
+        high = np.where(above, 2 * high, high)
+    for _ in range(n_steps):
+        middle = (low + high) / 2
+        above = score(middle) > 0
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.where(score(np.zeros(len(y))) > 0, low, 0.0)
+
+
 def _score_of_mean(y: Array, se: Array) -> Callable[[float], float]:
     def score(tau2: float) -> float:
         w = 1 / (se**2 + tau2)

@@ -37,7 +37,6 @@ class Trend(NamedTuple):
     """(2, 2) of intercept and slope."""
     tau: float
     """SD of the true gaps about the line."""
-    n_scales: int
     smallest: float
     """log10 parameters."""
     largest: float
@@ -61,8 +60,6 @@ class TrendTest(NamedTuple):
     p_one_sided: float
     """Of "not rising with scale"."""
     p_two_sided: float
-    n_arrangements: int
-    """Orders enumerated; the one-sided p is at least 1 over it."""
 
 
 def scale_trend(
@@ -107,7 +104,7 @@ def scale_trend(
     return Trend(
         slope=float(slope), se=error, df=float(df), low=float(slope) - half, high=float(slope) + half, level=level,
         p_one_sided=float(t_sf(t, df)), p_two_sided=2 * float(t_sf(abs(t), df)), intercept=float(intercept),
-        covariance=np.asarray(covariance, float), tau=math.sqrt(tau2), n_scales=np.unique(x).size,
+        covariance=np.asarray(covariance, float), tau=math.sqrt(tau2),
         smallest=float(x.min()), largest=float(x.max()),
     )  # fmt: skip
 
@@ -155,7 +152,7 @@ def permuted_order(log_parameters: ArrayLike, gaps: ArrayLike, weights: ArrayLik
     slopes = (w * centred * y).sum(axis=1) / (w * centred**2).sum(axis=1)
     observed, slack = float(slopes[0]), 1e-12 * max(1.0, float(np.abs(slopes).max()))
     up, down = float((slopes >= observed - slack).mean()), float((slopes <= observed + slack).mean())
-    return TrendTest(observed, up, min(1.0, 2 * min(up, down)), slopes.size)
+    return TrendTest(observed, up, min(1.0, 2 * min(up, down)))
 
 
 def _scales(log_parameters: ArrayLike, gaps: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

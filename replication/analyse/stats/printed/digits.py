@@ -34,6 +34,7 @@ def digits(rows: pd.DataFrame, ks: Iterable[int]) -> pd.DataFrame:
 def rounded_runs(rows: pd.DataFrame, ks: Iterable[int], decimals: Sequence[int] = (1, 2)) -> pd.DataFrame:
     """Test each pass/fail score as a mean of k runs that were rounded first, to each number of `decimals`.
 
+    Numbers whose digits any count fits (n_tasks of at least 10^(decimals + 2)) are left out.
     Columns: benchmark, name, arm, printed, k, run_decimals, possible, spread_tasks, spread_points (smallest that will do).
     """
     ks = list(ks)
@@ -43,6 +44,7 @@ def rounded_runs(rows: pd.DataFrame, ks: Iterable[int], decimals: Sequence[int] 
             | grim.mean_of_rounded_runs(printed, row.n_tasks, k, run_decimals=d)._asdict()
             for row in rows.itertuples(index=False)
             for arm, printed in (("a", row.printed_a), ("b", row.printed_b))
+            if row.n_tasks < 10 ** (_decimals(printed) + 2)
             for k in ks
             for d in decimals
         ]

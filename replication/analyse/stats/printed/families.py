@@ -154,7 +154,7 @@ def scenarios(rows: pd.DataFrame, settings: Sequence[Scenario], *, alpha: float 
 def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
     """Combine independent differences `delta` with standard errors `se`, both (n_rows,), at least 2, all se above 0.
 
-    `stouffer` and `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
+    `stouffer`, `fisher` of one-sided p, `dersimonian_laird`, and the empirical-Bayes posterior: theta_i given the mean
     mu is N(mu + b (delta_i - mu), b se_i^2), b = tau^2/(tau^2 + se_i^2), mu normal around the pooled mean; P(all > 0)
     integrates over mu.
     """
@@ -172,7 +172,7 @@ def pool(delta: ArrayLike, se: ArrayLike) -> Pooled:
     else:
         all_positive = float(normal_cdf(classic.mean / classic.se))
     return Pooled(
-        stouffer_p=float(stouffer(p).p),
+        stouffer_p=float(stouffer(delta / se).p),
         fisher_p=float(fisher(p).p),
         mean=classic.mean,
         se=classic.se,

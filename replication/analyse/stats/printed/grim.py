@@ -3,11 +3,13 @@
 Printed numbers are passed as strings, so that their decimals count; nothing is computed in floating point except the
 chance levels. Limits: a score that any real number can reach (a continuous rubric, F1) leaves only its range to test, and
 a percentage says nothing once n k g reaches 10^(D + 2).
+
+Printed SDs are taken as those of the k runs (GRIMMER: Anaya 2016, Allard 2018), printed differences as points.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -38,18 +40,25 @@ class SmallerDenominators(NamedTuple):
 
 
 def totals(
-    printed: str, n: int, k: int = 1, *, grain: int = 1, rounding: Rounding = "half_up", scale: int = 100
+    printed: str,
+    n: int,
+    k: int = 1,
+    *,
+    grain: int = 1,
+    rounding: Rounding = "half_up",
+    scale: int = 100,
+    most: int = 1000,
 ) -> tuple[int, ...]:
     """List the whole totals T in [0, n k grain] for which scale T/(n k grain) prints as `printed`.
 
     printed : average over k runs of n tasks, a percentage unless `scale` is 1. grain : credit steps per task (1 for
-    pass/fail). Empty: the number cannot come from that design under that rounding.
+    pass/fail). most : the first so many are listed. Empty: the number cannot come from that design under that rounding.
     """
     value, decimals = _parse(printed)
     _check_counts(n=n, k=k, grain=grain)
     size = n * k * grain
     low, high = _total_range(value, scale * 10**decimals, size, rounding)
-    return tuple(range(max(low, 0), min(high, size) + 1))
+    return tuple(range(max(low, 0), min(high, size, max(low, 0) + most - 1) + 1))
 
 
 def chance_of_fit(n: int, k: int = 1, *, decimals: int = 2, grain: int = 1) -> float:
@@ -137,6 +146,94 @@ def weighted_mean_is_consistent(parts: Sequence[str], weights: Sequence[str], pr
         sum(w * s[0] for w, s in zip(shares, spans, strict=True)) <= high
         and sum(w * s[1] for w, s in zip(shares, spans, strict=True)) >= low
     )
+
+
+def difference_fits(printed: str, printed_a: str, printed_b: str, n: int | None, k: int = 1) -> bool:
+    """Test a printed difference b - a, in points, against the printed scores; n None where these have no whole counts.
+
+    With n it must be that of two whole totals that print as the scores, rounded; without, that of two numbers that do.
+    """
+    value, decimals = _parse(printed)
+    if n is None:
+        (low_a, high_a), (low_b, high_b), (low, high) = map(_span, (printed_a, printed_b, printed))
+        return low_b - high_a <= high and high_b - low_a >= low
+    _check_counts(n=n, k=k)
+    ends = []
+    for score in (printed_a, printed_b):
+        of_score, digits = _parse(score)
+        first, last = _total_range(of_score, 100 * 10**digits, n * k, "either_half")
+        ends.append((max(first, 0), min(last, n * k)))
+    (first_a, last_a), (first_b, last_b) = ends
+    low_total, high_total = _total_range(value, 100 * 10**decimals, n * k, "either_half")
+    fits = first_a <= last_a and first_b <= last_b
+    return fits and max(low_total, first_b - last_a) <= min(high_total, last_b - first_a)
+
+
+def deviation_fits(printed: str, mean: str, n: int, k: int) -> bool:
+    """Test a printed SD between k runs of n pass/fail tasks, in points, against the printed mean of the runs.
+
+    True where k whole numbers of passes exist whose mean prints as `mean` and whose SD, with k - 1 or k in its denominator,
+    prints as `printed`, halves rounded either way. Beyond `EXACT_RUNS` runs, and for three or more whose squared distances
+    from their mean sum to over `EXACT_SPREAD`, only range and parity of the sum of squares are tested, which nearly decide.
+    """
+    value, decimals = _parse(printed)
+    _check_counts(n=n, k=k)
+    if k < 2 or value < 0:
+        raise AnalysisError(f"an SD between runs needs at least 2 runs and is at least 0; got {printed} of k={k}.")
+    unit = Fraction(n, 100 * 2 * 10**decimals)  # half a unit of the last digit, in tasks
+    low, high = (max(2 * value - 1, 0) * unit) ** 2, ((2 * value + 1) * unit) ** 2
+    for total in totals(mean, n, k, rounding="either_half"):
+        for freedom in (k - 1, k):
+            centre = Fraction(total**2, k)
+            first, last = math.ceil(low * freedom + centre), math.floor(high * freedom + centre)
+            last = min(last, total // n * n**2 + (total % n) ** 2)  # as many runs as possible at n or at 0
+            if any(_runs_exist(total, squares, k, n) for squares in _squares(total, first, last, k)):
+                return True
+    return False
+
+
+EXACT_RUNS = 10
+"""Runs up to which `deviation_fits` searches for the runs themselves."""
+EXACT_SPREAD = 100_000
+
+
+def _squares(total: int, first: int, last: int, k: int) -> Iterable[int]:
+    """List the sums of squares from first to last that k whole numbers with this sum can have, by parity."""
+    if k > 2:
+        return range(first + (first - total) % 2, last + 1, 2)
+    # Two runs that differ by a gap have the sum of squares (total^2 + gap^2)/2.
+    low, high = (math.isqrt(max(2 * end - total**2, 0)) for end in (first - 1, last))
+    gaps = range(low + (low - total) % 2, high + 1, 2)
+    return (squares for gap in gaps if (squares := (total**2 + gap**2) // 2) >= first)
+
+
+def _runs_exist(total: int, squares: int, k: int, n: int) -> bool:
+    """Search k whole numbers in [0, n] with this sum and a sum of squares of its parity."""
+    if k * squares < total**2:
+        return False
+    base = total // k
+    rest, spread = total - base * k, squares - 2 * base * total + base**2 * k
+    if k > EXACT_RUNS or (k > 2 and spread > EXACT_SPREAD):
+        return True
+    failed: set[tuple[int, int, int]] = set()
+
+    def exists(left: int, total: int, squares: int) -> bool:
+        if left * squares < total**2 or (left, total, squares) in failed:
+            return False
+        if left == 2:
+            gap = math.isqrt(2 * squares - total**2)
+            ends = (total - gap) // 2, (total + gap) // 2
+            return (
+                sum(e**2 for e in ends) == squares and sum(ends) == total and -base <= ends[0] and ends[1] <= n - base
+            )
+        reach = math.isqrt(squares)
+        tried = sorted(range(max(-reach, -base), min(reach, n - base) + 1), key=abs, reverse=True)
+        if any(exists(left - 1, total - e, squares - e**2) for e in tried):
+            return True
+        failed.add((left, total, squares))
+        return False
+
+    return exists(k, rest, spread)
 
 
 def _span(printed: str) -> tuple[Fraction, Fraction]:

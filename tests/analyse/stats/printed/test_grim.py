@@ -128,6 +128,47 @@ def test_weighted_mean_of_printed_parts():
     assert not grim.weighted_mean_is_consistent(parts, weights, "62.27")
 
 
+@pytest.mark.parametrize(("n", "k", "decimals"), [(7, 3, 1), (9, 2, 1), (5, 4, 1), (13, 2, 2)])
+def test_deviation_between_runs_against_all_combinations(n, k, decimals):
+    halves = ("half_up", "half_down")
+    real = set()
+    for runs in combinations_with_replacement(range(n + 1), k):
+        means = {printed(Fraction(100 * sum(runs), n * k), decimals, half) for half in halves}
+        squares = Fraction(sum(x * x for x in runs)) - Fraction(sum(runs) ** 2, k)
+        for freedom in (k - 1, k):
+            variance = squares / freedom * Fraction(100, n) ** 2
+            sd = Fraction((Decimal(variance.numerator) / Decimal(variance.denominator)).sqrt())
+            real |= set(product(means, {printed(sd, decimals, half) for half in halves}))
+    tried = [f"{s / 10**decimals:.{decimals}f}" for s in range(0, 60 * 10**decimals, 1 if decimals == 1 else 7)]
+    for mean in sorted({mean for mean, _ in real})[:10]:
+        fits = {sd for sd in tried if grim.deviation_fits(sd, mean, n, k)}
+        assert fits == {sd for m, sd in real if m == mean} & set(tried)
+
+
+def test_deviation_of_runs_that_exist_fits_and_of_no_runs_does_not():
+    # 50, 52 and 57 of 100: mean 53.0, SD 3.61 (n - 1) or 2.94; 3.7 needs a sum of squares between those of whole runs.
+    runs = np.array([50, 52, 57])
+    assert grim.deviation_fits(f"{runs.std(ddof=1):.2f}", "53.00", 100, 3)
+    assert grim.deviation_fits(f"{runs.std():.2f}", "53.00", 100, 3)
+    assert not grim.deviation_fits("3.70", "53.00", 100, 3)
+    assert grim.deviation_fits("0.0", "50.0", 10, 4) and not grim.deviation_fits("0.0", "52.5", 10, 4)
+    assert not grim.deviation_fits("60.0", "50.0", 100, 8)  # half at 0 and half at 100 is the widest, 53.5
+    assert grim.deviation_fits("53.5", "50.0", 100, 8)
+
+
+def test_printed_difference_needs_two_totals_that_print_as_the_scores():
+    # 160 and 185 of 400: 40.00, 46.25, difference 6.25, printed with one decimal as 6.2 or 6.3.
+    assert [grim.difference_fits(d, "40.00", "46.25", 80, 5) for d in ("6.25", "6.3", "6.2", "6.4")] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert grim.difference_fits("-6.25", "46.25", "40.00", 80, 5)
+    # 33.3 and 66.7 are 1 and 2 of 3, so 33.3 is right and 33.4, the difference of the digits, is not.
+    assert grim.difference_fits("33.3", "33.3", "66.7", 3) and not grim.difference_fits("33.4", "33.3", "66.7", 3)
+    assert grim.difference_fits("33.4", "33.3", "66.7", None)  # any value in between is possible
+    assert not grim.difference_fits("33.6", "33.3", "66.7", None)
+    assert not grim.difference_fits("10.0", "25.8", "35.8", 300, 1)  # 25.8 is no whole count of 300
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
