@@ -72,7 +72,11 @@ def check(target: Target) -> None:
             f"`{target.key}.url` is null, so there is no endpoint that serves `{target.model}`. Name an OpenAI-compatible "
             f"one, and its key by `{target.key}.key_env`; or put graded results into the folder."
         )
-    body = {"model": target.service.served or target.model, "messages": [{"role": "user", "content": "Hi"}]}
+    body: dict[str, Json] = {
+        "model": target.service.served or target.model,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    body["max_tokens"] = 16  # a judge that thinks would take its time
     headers = {"Content-Type": "application/json", **_authorization(target)}
     request = urllib.request.Request(_url(target), data=json.dumps(body).encode(), headers=headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({})) if _is_local(target) else None

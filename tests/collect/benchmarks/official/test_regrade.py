@@ -213,3 +213,39 @@ def test_another_judge_is_another_run_and_the_default_one_keeps_its_id(tmp_path)
             for options in ({}, {"judge": default}, {"judge": "other"})
         ]
         assert versions[:2] == ["v", "v"] and versions[2].startswith("v+")
+
+
+def test_scores_of_two_judges_are_two_runs_in_the_store_and_none_is_overwritten(tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from replication import settings
+    from replication.commands import ingest
+    from replication.store import Store
+
+    old = traces(tmp_path / "old", "t0", config=CONFIG.replace("model_id: first", "model_id: gemini-3-flash-preview"))
+    with ChatEndpoint(judge(1.0), model="j") as server:
+        place = f"url: '{server.endpoint().url}', served: j, outputs: {old}, sandbox: none"
+        launch = f"venv: {sys.prefix}, checkout: {HERE / 'fake_claw_eval'}, container: none"
+        settings.register()
+        overrides = [
+            "study=reanalysis", "study.name=x", "study.kind=released", f"paths.results={tmp_path}/results",
+            "+model@models.general=qwen3_0_6b", f"models.general.revision={'c0ffee0000' * 4}", "sampling.temperature=1.0",
+            "engine=endpoint", "engine.options.urls=['http://127.0.0.1:9/v1']",
+            *(f"+ingest@ingest.{name}=claw_eval" for name in ("first", "second")),
+            *(f"ingest.{name}.{key}" for name, folder in (("first", old), ("second", tmp_path / "new"))
+              for key in ("model=general", "n_tasks=1", "n_trials=2", f"folder={folder}", "max_unscored=0.5")),
+            f"+ingest.second.options={{judge: second, judging: {{{place}}}, launch: {{{launch}}}}}",
+        ]  # fmt: skip
+        with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+            cfg = settings.checked(compose("config", overrides=overrides))
+        ingest.main(cfg)
+        ingest.main(cfg)
+    store = Store(tmp_path / "results" / "store")
+    table = store.score_table().dropna(subset=["value"])
+    values = {
+        (grader.split(",judge ")[1].split(",")[0], value)
+        for grader, value in zip(table["grader"], table["value"], strict=True)
+    }
+    assert values == {("gemini-3-flash-preview", 0.0), ("second", 1.0)} and table["run_id"].nunique() == 2
+    versions = {store.manifest(run_id).spec.benchmark_version for run_id in store.runs()}
+    assert "9365e1a" in versions and len(versions) == 2
