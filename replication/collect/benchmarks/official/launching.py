@@ -30,6 +30,8 @@ WIRE = "wire.json"
 AUTO = "auto"
 """Instead of a virtual environment: the one of this package's lock file, installed at the first use."""
 CONTAINERS = ("docker", "podman", "apptainer", "none")
+ASKED = {"docker": "info", "podman": "info", "apptainer": "version"}
+"""What tells whether an engine can run containers; a client without its daemon is a program on PATH as well."""
 PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR", "SSL_CERT_FILE")
 """Variables that a harness sees besides those that its adapter and `launch.keys` name."""
 TAIL = 1500
@@ -97,6 +99,19 @@ def check(options: Launch, containers: Sequence[str], name: str, recipe: venvs.R
             f"{name} runs with there is {', '.join(there) or 'none'}. Install one, or run the tool elsewhere and put its "
             f"results into the folder of the entry, with `options.launch.venv` null."
         )
+    if options.container != "none" and not _answers(options.container):
+        raise HarnessError(
+            f"`{options.container} {ASKED[options.container]}` fails: the daemon does not run, "
+            f"or this user may not use it. Start it, or choose another of {', '.join(containers)} in `options.launch.container`."
+        )
+
+
+def _answers(engine: str) -> bool:
+    try:
+        done = subprocess.run([engine, ASKED[engine]], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def state(folder: Path) -> Literal["not_ours", "started", "ended"]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from chat_endpoint import ChatEndpoint
@@ -71,7 +72,7 @@ def swe_agent(body):
 
 
 @installed(swe_bench.RECIPE)
-@pytest.mark.skipif(bool(shutil.which("docker")), reason="grading would start containers")
+@pytest.mark.skipif(Path("/var/run/docker.sock").exists(), reason="grading would start containers")
 def test_mini_swe_agent_submits_a_patch_and_grading_without_docker_is_an_error_and_no_score(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "place").mkdir()
@@ -87,7 +88,7 @@ def test_mini_swe_agent_submits_a_patch_and_grading_without_docker_is_an_error_a
         }
         harness, run = official.load("swe_bench", options), harness_run(tmp_path / "run", n_tasks=1, top_p=0.95)
         harness.prepare(run)
-        with pytest.raises(HarnessError, match=r"`swebench` ended with code 1; its log .* docker"):
+        with pytest.raises(HarnessError, match=r"(?s)`swebench` ended with code 1; .*DockerException"):
             harness.launch(run)
     preds = json.loads((tmp_path / "run" / "attempt_0" / "preds.json").read_text())
     assert preds["demo__demo-1"]["model_patch"].startswith("diff --git a/m.py")

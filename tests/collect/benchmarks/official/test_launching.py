@@ -108,6 +108,14 @@ def test_what_is_not_there_is_named_before_anything_runs(tmp_path, venv, launch,
     assert not (tmp_path / "run").exists()
 
 
+def test_container_engine_whose_daemon_does_not_run_is_named_before_anything_runs(tmp_path, venv):
+    put(tmp_path / "bin" / "docker", "#!/bin/sh\nexit 1\n").chmod(0o755)
+    with pytest.raises(HarnessError, match="`docker info` fails: the daemon does not run"):
+        loaded(venv, container="docker").prepare(harness_run(tmp_path / "run"))
+    put(tmp_path / "bin" / "docker", "#!/bin/sh\n")
+    loaded(venv, container="docker").prepare(harness_run(tmp_path / "run"))
+
+
 def test_unknown_option_is_a_clear_error():
     with pytest.raises(ConfigError, match=r"no key `ingest.x.options.jugde`; .* Did you mean `judge`"):
         official.load("widesearch", {"jugde": "x"}, "ingest.x.options")
