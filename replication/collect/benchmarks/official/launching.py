@@ -101,8 +101,8 @@ def check(options: Launch, containers: Sequence[str], name: str, recipe: venvs.R
         )
     if options.container != "none" and not _answers(options.container):
         raise HarnessError(
-            f"`{options.container} {ASKED[options.container]}` fails: the daemon does not run, "
-            f"or this user may not use it. Start it, or choose another of {', '.join(containers)} in `options.launch.container`."
+            f"`{options.container} {ASKED[options.container]}` fails: the daemon does not run, or this user may not use it. "
+            f"Start it, or choose another of {', '.join(containers)} in `options.launch.container`."
         )
 
 
