@@ -11,7 +11,7 @@ from replication.analyse import reanalysis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
-from replication.analyse.tables.arms import shared_phases
+from replication.analyse.tables.arms import arm_means, shared_phases
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A frozen study that is shown beside another one, by its verdicts and means only."""
+
+    frozen: Frozen
+    means: pd.DataFrame
+    """As of `Tables.means`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """Everything that is printed or drawn of a study."""
 
     data: StudyData
     verdicts: list[Verdict]
-    """Of the published numbers first, then of the study."""
+    """Of the published numbers first, then of the study, then of those beside it."""
     tables: Tables
     reanalysis: reanalysis.Reanalysis
     frozen: Frozen | None
@@ -36,6 +45,8 @@ class Results:
     """None for a reanalysis."""
     sesoi: float
     """Smallest effect of interest, a fraction."""
+    beside: Sequence[Beside] = ()
+    """Further studies."""
 
     @property
     def shown(self) -> pd.DataFrame | None:
@@ -50,17 +61,27 @@ class Results:
 
 
 def analyse(
-    study: str, kind: str, claims: Sequence[Claim], settings: AnalysisSettings, frozen: Frozen | None
+    study: str,
+    kind: str,
+    claims: Sequence[Claim],
+    settings: AnalysisSettings,
+    frozen: Frozen | None,
+    beside: Sequence[Frozen] = (),
 ) -> Results:
     """Decide every claim on the published numbers and on the frozen study, and compute every table.
 
-    frozen : None for a study that reads published numbers only.
+    frozen : None for a study that reads published numbers only. beside : other studies, whose verdicts are added.
     """
     published = reanalysis.study_data(claims, settings)
     data, verdicts = published, decide(claims, published)
     if frozen is not None:
         data = _collected(published, study, kind, frozen)
         verdicts = verdicts + decide(claims, data)
+    shown = []
+    for other in beside:
+        own = _collected(published, other.about.study, other.about.kind, other)
+        verdicts = verdicts + decide(claims, own)
+        shown.append(Beside(frozen=other, means=arm_means(own.scores)))
     tables = tabulate(claims, data)
     secondary = None
     if frozen is not None:
@@ -72,7 +93,7 @@ def analyse(
     return Results(
         data=data, verdicts=verdicts, tables=tables, frozen=frozen, secondary=secondary,
         reanalysis=reanalysis.analyse(tables.audit, published.published.scores, settings, published.literature),
-        sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
+        beside=shown, sesoi=next(claim.parameters["sesoi"] for claim in claims if "sesoi" in claim.parameters),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from replication.publish.glyphs import missing_characters
 from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
 from replication.records import Verdict, to_json
+from replication.store import fingerprint
 from replication.store.locking import locked
 
 SOURCES = settings.CONF.parent / "paper"
@@ -35,13 +37,23 @@ class Built(NamedTuple):
     outputs: list[Path]
 
 
-def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, analysis: settings.Analysis) -> Built:
+def build(
+    study: str,
+    kind: str,
+    *,
+    results: Path,
+    paper: Path,
+    claims: Path,
+    analysis: settings.Analysis,
+    beside: Sequence[str] = (),
+) -> Built:
     """Freeze a study, analyse it and typeset the paper.
 
     study, kind : name and kind of the study.
     results : holds studies/<study>.json and store/; not needed where the study is frozen already.
     paper : holds paper.typ; data/, figures/ and paper.pdf are written there.
     claims : folder of claim files. analysis : values of conf/analysis.
+    beside : other studies, frozen in the same folder, that are shown too.
     """
     from replication.analyse.analysis_settings import from_conf
     from replication.analyse.claims import load_claims
@@ -61,7 +73,8 @@ def build(study: str, kind: str, *, results: Path, paper: Path, claims: Path, an
                 f"study `{study}` was collected as of kind `{frozen.about.kind}`, and conf/ states `{kind}`. Correct "
                 f"`study.kind`, or write the index again with `python -m replication gather study={study}`."
             )
-    study_results = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen)
+    others = [read_frozen(name, data) for name in beside]
+    study_results = analyse(study, kind, load_claims(claims), from_conf(analysis), frozen, others)
     verdicts = write_json(data / "verdicts.json", [to_json(v) for v in study_results.verdicts], digits=DIGITS)
     tables = write_tables(study_results, data)
     figures = draw(study_results, paper / "figures")
@@ -84,14 +97,19 @@ def _build_if_changed(cfg: settings.Root, paper: Path) -> None:
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
     study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}
-    configured = {**study, "analysis": dataclasses.asdict(cfg.analysis)}
+    shown = settings.paper_folder(cfg.paths, cfg.paths.readme_study) == paper
+    beside = [name for name in cfg.paths.also_shown if name != cfg.study.name] if shown else []
+    data = {name: fingerprint.hash_files(sorted((paper / "data" / name).glob("*"))) for name in beside}
+    configured = {**study, "analysis": dataclasses.asdict(cfg.analysis), "beside": data}
     inputs = stamp.inputs(paper, settings=configured, claims=claims, study=cfg.study.name, results=results)
     outputs = stamp.unchanged_outputs(paper, inputs)
     if outputs:
         verdicts = read_verdicts(paper / "data/verdicts.json")
         print(f"nothing has changed since the last build of {paper}; it is not built again\n")
     else:
-        verdicts, outputs = build(**study, results=results, paper=paper, claims=claims, analysis=cfg.analysis)
+        verdicts, outputs = build(
+            **study, results=results, paper=paper, claims=claims, analysis=cfg.analysis, beside=beside
+        )
         outputs = list(dict.fromkeys([*outputs, *sorted((paper / "data" / cfg.study.name).glob("*"))]))
         stamp.write(paper, inputs, outputs)
     print(terminal(verdicts, outputs))

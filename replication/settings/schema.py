@@ -533,6 +533,7 @@ class Paths:
         None
     )  # of the paper and the frozen data; null: paper/ for `readme_study`, else outputs/<study>
     readme_study: str = named()  # the study that README and the tracked files under paper/ show
+    also_shown: list[str] = named(list, distinct=True)  # frozen studies in paper/data that they show beside it
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from replication import __version__
-from replication.publish.numbers.collected import collected
+from replication.publish.numbers.collected import beside, collected
 from replication.publish.numbers.literature import literature
 from replication.publish.numbers.observed import observed
 from replication.publish.numbers.published import published
@@ -44,6 +44,7 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
         **verdicts(results.verdicts),
         "published": published(results),
         "collected": collected(results, figures),
+        "beside": [beside(other) for other in results.beside],
         "reanalysis": reanalysis(results.reanalysis, settings) | {"figures": sorted(figures)},
         "observed": observed(results.reanalysis.observed, results.reanalysis.audit),
         "literature": literature(results.reanalysis.literature),

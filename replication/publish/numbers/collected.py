@@ -21,7 +21,7 @@ NO_SCORE = "no score"
 if TYPE_CHECKING:
     import pandas as pd
 
-    from replication.analyse.results import Results
+    from replication.analyse.results import Beside, Results
     from replication.analyse.secondary import ProbeCorrelation, SecondaryAnalyses
     from replication.store.frozen import Frozen
 
@@ -68,6 +68,17 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
         "probe": _probe(frozen, secondary, scales),
         "manifest": [[key, value] for key, value in sorted(_flat(about.engine).items())],
     }
+
+
+def beside(other: Beside) -> dict[str, Json]:
+    """Return the numbers of a study that is shown beside the paper's own."""
+    frozen, about = other.frozen, other.frozen.about
+    by_size = frozen.scores.drop_duplicates("scale").sort_values("params_b", kind="stable")
+    public = not len(training_runs(frozen.scores))
+    return {
+        **_counts(frozen), "study": about.study, "scope": about.scope, "deviations": list(about.deviations),
+        "public": _public(frozen.scores), "means": _means(other.means, list(by_size["scale"]), public=public),
+    }  # fmt: skip
 
 
 def _counts(frozen: Frozen) -> dict[str, Json]:

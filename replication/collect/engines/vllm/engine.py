@@ -7,6 +7,7 @@ chunked prefill (so chunking is off), and reload_weights leaves the packed copy 
 
 import datetime
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -120,6 +121,7 @@ class VllmEngine:
                 f"vLLM cannot be imported ({error}). Run `make install`; it has wheels for Linux x86_64 and aarch64 only."
             ) from error
         self._check_threads()
+        logging.getLogger("vllm.renderers.hf").addFilter(_is_no_template_of_its_guess)
         model = checkpoint.model
         try:
             arguments = {
@@ -244,6 +246,11 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
         self._stepper = self._llm = self._tokenizer = self._checkpoint = self._chat = self._generation = None
         gc.collect()
+
+
+def _is_no_template_of_its_guess(record: logging.LogRecord) -> bool:
+    """Drop vLLM's report, with a traceback, that it cannot guess the format of contents; `Chat` finds it by trying."""
+    return "Error when parsing AST of Jinja template" not in record.getMessage()
 
 
 def _date(text: str) -> datetime.date:
