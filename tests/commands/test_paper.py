@@ -374,7 +374,7 @@ def test_study_without_some_scores_still_has_a_paper_that_says_what_is_missing(
     reason = {
         "one run unscored": "`agent_sft` has no score on `calling` at scale `tiny` with scaffold `compact` in 1 of its 3",
         "nothing scored": "has no score on `calling` at scale `tiny` with scaffold `compact` in 3 of its 3 checkpoints",
-        "one task": "T2 needs at least 2 tasks per benchmark; got 1 of `calling`",
+        "one task": "T3 needs at least 2 tasks per benchmark; got 1 of `calling`",
         "one arm, one benchmark": "arm `lwm_then_sft` was not run; the study has agent_sft.",
     }[case]
     assert {verdict.outcome for verdict in ours} == {"not_testable"} and reason in ours[0].reason
