@@ -57,7 +57,8 @@ forest.draw_published(read_csv(DATA / "published.csv", TEXT), SESOI)
 for study in STUDIES:
     frozen = read_frozen(study, DATA)
     display(frozen.scores.head(), frozen.training)
-    display(curves.draw(frozen.curves), compute.draw(frozen.training))
+    if len(frozen.training):
+        display(curves.draw(frozen.curves), compute.draw(frozen.training))
 
 # %% [markdown]
 # ## Estimates of the study built last

@@ -236,7 +236,10 @@ def test_signal_to_replicate_ends_the_stage_and_its_workers(tmp_path):
 @pytest.mark.parametrize("command", ["paper", "plan"])
 def test_signal_while_a_command_starts_is_no_traceback(command, tmp_path):
     running = Command("-m", "replication", command, "study=reanalysis", f"paths.paper={tmp_path}/paper")
-    time.sleep(1.0)
+    maps, deadline = Path(f"/proc/{running.process.pid}/maps"), time.monotonic() + 60
+    while "numpy" not in maps.read_text():  # it imports, and has not begun to work
+        assert running.process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
     code, output = running.end(signal.SIGTERM)
     assert code == 143 and output.endswith("interrupted; the same command resumes\n") and "Traceback" not in output
 
