@@ -43,8 +43,8 @@ class Draws:
     """Simulated estimates of several groups (benchmarks, scales, scaffolds), with their standard errors.
 
     value, se : (n_draws, n_groups). Values are normal around the assumed effects with the covariance of the study: training
-    runs move all groups together. Variances are chi-square with the study's degrees of freedom, and as all groups share
-    the training runs behind them, one draw serves all.
+    runs move all groups together. Variances are chi-square with the study's degrees of freedom, correlated between groups
+    as those of normal samples are: by the square of the values' correlation.
     """
 
     def __init__(
@@ -56,9 +56,8 @@ class Draws:
         common = np.sqrt(covariance) * rng.standard_normal((N_DRAWS, 1))
         own = np.sqrt(se**2 - covariance) * rng.standard_normal((N_DRAWS, len(se)))
         self.value = effects + common + own
-        df = float(self.df.min())
-        spread = np.ones((N_DRAWS, 1)) if np.isinf(df) else rng.chisquare(df, (N_DRAWS, 1)) / df
-        self.se = se * np.sqrt(spread)
+        shares = np.sqrt(covariance / se**2) if covariance else np.zeros(len(se))
+        self.se = se * np.sqrt(_relative_variances(shares, float(self.df.min()), rng))
 
     def above(self, shift: float | Floats = 0.0) -> Floats:
         """One-sided p-values of "not above `shift`"."""
@@ -71,6 +70,24 @@ class Draws:
     def equivalent(self, sesoi: float) -> Floats:
         """p-values of "at least `sesoi` away from 0"."""
         return np.maximum(self.above(-sesoi), self.below(sesoi))
+
+
+MANY_DF = 30.0
+"""Degrees of freedom from which a variance hardly varies, so that it does not matter how variances are correlated."""
+
+
+def _relative_variances(shares: Floats, df: float, rng: np.random.Generator) -> Floats:
+    """Draw sample variances over their expectations, (n_draws, n_groups) or (n_draws, 1) for all groups.
+
+    shares : (n_groups,), correlation of each group's values with the part that all groups have in common.
+    """
+    if np.isinf(df):
+        return np.ones((N_DRAWS, 1))
+    if len(shares) == 1 or df > MANY_DF:
+        return rng.chisquare(df, (N_DRAWS, 1)) / df
+    n = max(1, round(df))
+    common, own = rng.standard_normal((N_DRAWS, n, 1)), rng.standard_normal((N_DRAWS, n, len(shares)))
+    return np.asarray(((shares * common + np.sqrt(1 - shares**2) * own) ** 2).mean(axis=1))
 
 
 def common_variance(estimates: Sequence[Estimate], mean: Estimate) -> float:

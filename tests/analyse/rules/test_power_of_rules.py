@@ -47,6 +47,14 @@ def test_prediction_limits_of_simulated_studies_are_those_of_the_random_effects(
         assert low[i] == pytest.approx(fit.prediction_low, abs=1e-9)
 
 
+@pytest.mark.parametrize("shared", [0.0, 0.6, 1.0])
+def test_sample_variances_are_correlated_by_the_square_of_the_values_correlation(shared):
+    found = power._relative_variances(np.sqrt([shared, shared]), 6.0, np.random.default_rng(0))
+    assert found.mean(axis=0) == pytest.approx(1, abs=0.03)
+    assert found.var(axis=0) == pytest.approx(2 / 6, abs=0.04)  # of a chi-square over its degrees of freedom
+    assert np.corrcoef(found.T)[0, 1] == pytest.approx(shared**2, abs=0.05)
+
+
 def test_precision_of_few_runs_is_not_taken_as_measured():
     how = {"level": 0.95, "method": "", "n_tasks": 9, "n_trials": 1, "n_training_runs": 3}
     lucky = power.likely_precision(t_estimate(0.0, 0.02, 500.0, target="T3", **how))
