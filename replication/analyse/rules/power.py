@@ -85,7 +85,7 @@ def _relative_variances(shares: Floats, df: float, rng: np.random.Generator) -> 
         return np.ones((N_DRAWS, 1))
     if len(shares) == 1 or df > MANY_DF:
         return rng.chisquare(df, (N_DRAWS, 1)) / df
-    n = max(1, round(df))
+    n = max(1, int(df + 0.5))
     common, own = rng.standard_normal((N_DRAWS, n, 1)), rng.standard_normal((N_DRAWS, n, len(shares)))
     return np.asarray(((shares * common + np.sqrt(1 - shares**2) * own) ** 2).mean(axis=1))
 
