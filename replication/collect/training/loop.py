@@ -4,7 +4,7 @@ import functools
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,15 +70,16 @@ def train(
 
 def train_stack(
     jobs: Sequence[Job],
+    finished: Callable[[int, Trained], None],
     report: Callable[[int, Progress], None] = lambda number, progress: None,
     ahead: "Ahead | None" = None,
-) -> Iterator[tuple[int, Trained]]:
-    """Train models of one shape side by side in one stack; yields number and costs of each as it is trained.
+) -> None:
+    """Train models of one shape side by side in one stack.
 
     Every run has its own texts, rates and number of steps, and its own state file; all phases are supervised. Seconds of
     a step are divided among the runs that take it.
 
-    ahead : makes their texts.
+    finished : is given number and costs of each run as soon as its model is trained. ahead : makes their texts.
     """
     stack = _stack([job.model for job in jobs], jobs[0].curriculum.recipe)
     courses = [_Course(job, lambda: None, slot) for job, slot in zip(jobs, stack.slots, strict=True)]
@@ -87,9 +88,9 @@ def train_stack(
     try:
         while left:
             for number in [number for number in sorted(left) if courses[number].is_done]:
-                left.remove(number)
                 jobs[number].model.eval()
-                yield number, courses[number].run.trained()
+                finished(number, courses[number].run.trained())
+                left.remove(number)
             if not left:
                 return
             with processes.signals_deferred():

@@ -6,47 +6,15 @@ computes only the tokens that predict a token in the loss. Loss and gradients ar
 but for rounding, which a test checks; it has no dropout, no biases and tied embeddings, as every organism.
 """
 
-import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from replication.collect.training import parameters
+from replication.collect.training.parameters import Layer
 from replication.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from transformers import Qwen3ForCausalLM
-
-
-class Layer(NamedTuple):
-    """Parameters of a layer, or their gradients; matrices are (outputs, inputs)."""
-
-    q: "torch.Tensor"
-    kv: "torch.Tensor"
-    """Keys, then values."""
-    out: "torch.Tensor"
-    gate_up: "torch.Tensor"
-    """Gate, then up."""
-    down: "torch.Tensor"
-    norms: "torch.Tensor"
-    """(2, hidden): before attention, before the MLP."""
-    head_norms: "torch.Tensor"
-    """(2, head_dim): of queries, of keys."""
-
-
-class Parameters(NamedTuple):
-    """All parameters, or their gradients, as views of one tensor."""
-
-    flat: "torch.Tensor"
-    others: "torch.Tensor"
-    """First part of `flat`: embeddings and norms."""
-    embeddings: "torch.Tensor"
-    """(vocabulary, hidden), also the head."""
-    norm: "torch.Tensor"
-    """(hidden,), before the head."""
-    layers: "list[Layer]"
-    stacks: "list[torch.Tensor]"
-    """Matrices of one shape, (n_matrices, outputs, inputs), which are the rest of `flat`."""
 
 
 class Inputs(NamedTuple):
@@ -120,7 +88,7 @@ class Qwen3:
         self._model, self._eps, self._head_dim = model, config.rms_norm_eps, config.head_dim
         self._heads = config.num_attention_heads
         self._kv_heads = config.num_key_value_heads or self._heads
-        self.weights, self.gradients = _parameters(model), _parameters(model)
+        self.weights, self.gradients = (parameters.of_flat(parameters.empty(config), config) for _ in range(2))
         positions = torch.arange(config.max_position_embeddings)[None]
         cos, sin = model.model.rotary_emb(torch.zeros(1), positions)
         half = self._head_dim // 2
@@ -130,12 +98,12 @@ class Qwen3:
 
     def read(self) -> None:
         """Copy the weights of the transformers model."""
-        for parameter, view in _pairs(self._model, self.weights):
+        for parameter, view in parameters.pairs(self._model, self.weights):
             view.copy_(parameter.detach())
 
     def write(self) -> None:
         """Copy the weights to the transformers model."""
-        for parameter, view in _pairs(self._model, self.weights):
+        for parameter, view in parameters.pairs(self._model, self.weights):
             parameter.detach().copy_(view)
 
     def loss(self, batch: Inputs) -> "torch.Tensor":
@@ -315,44 +283,3 @@ def _collect(placed: "torch.Tensor", queries: _Queries) -> "torch.Tensor":
     """Return what `_place` arranged to (n_queries, heads, head_dim)."""
     heads = placed.flatten(0, 1)
     return heads if queries.slots is None else heads.index_select(0, queries.slots)
-
-
-def _parameters(model: "Qwen3ForCausalLM") -> Parameters:
-    import torch
-
-    c = model.config
-    n, width = c.num_hidden_layers, c.hidden_size
-    heads = c.num_attention_heads
-    q, kv = heads * c.head_dim, (c.num_key_value_heads or heads) * c.head_dim
-    others: list[tuple[int, ...]] = [(c.vocab_size, width), (width,), (n, 2, width), (n, 2, c.head_dim)]
-    matrices: list[tuple[int, ...]] = [(n, q, width), (2 * n, kv, width), (n, width, q)]
-    matrices += [(2 * n, c.intermediate_size, width), (n, width, c.intermediate_size)]
-    sizes = [int(np.prod(shape)) for shape in others + matrices]
-    flat = torch.zeros(sum(sizes))
-    ends = list(itertools.accumulate(sizes))
-    views = [
-        flat[end - size : end].view(shape) for end, size, shape in zip(ends, sizes, others + matrices, strict=True)
-    ]
-    embeddings, norm, norms, head_norms = views[:4]
-    stacks = views[4:]
-    # Matrices that one product computes lie one below the other.
-    joined = [stack.view(n, -1, stack.shape[-1]) for stack in stacks]
-    layers = [Layer(*parts) for parts in zip(*joined, norms, head_norms, strict=True)]
-    return Parameters(flat, flat[: ends[3]], embeddings, norm, layers, stacks)
-
-
-def _pairs(model: "Qwen3ForCausalLM", ours: Parameters) -> "list[tuple[torch.Tensor, torch.Tensor]]":
-    """Return each parameter of a transformers model with its view."""
-    pairs = [(model.model.embed_tokens.weight, ours.embeddings), (model.model.norm.weight, ours.norm)]
-    for theirs, layer in zip(model.model.layers, ours.layers, strict=True):
-        attention, mlp = theirs.self_attn, theirs.mlp
-        keys, values = layer.kv.chunk(2)
-        gate, up = layer.gate_up.chunk(2)
-        pairs += [
-            (attention.q_proj.weight, layer.q), (attention.k_proj.weight, keys), (attention.v_proj.weight, values),
-            (attention.o_proj.weight, layer.out), (mlp.gate_proj.weight, gate), (mlp.up_proj.weight, up),
-            (mlp.down_proj.weight, layer.down), (theirs.input_layernorm.weight, layer.norms[0]),
-            (theirs.post_attention_layernorm.weight, layer.norms[1]),
-            (attention.q_norm.weight, layer.head_norms[0]), (attention.k_norm.weight, layer.head_norms[1]),
-        ]  # fmt: skip
-    return pairs

@@ -191,10 +191,12 @@ def execute_stack(
     def report_of(number: int, progress: curricula.Progress) -> None:
         report(items[number][0], progress)
 
+    def save(number: int, trained: curricula.Trained) -> None:
+        run, folder, _ = items[number]
+        _saved(run, folder, jobs[number], trained)
+
     with processes_for_texts(n_processes) as ahead:
-        for number, trained in loop.train_stack(jobs, report_of, ahead):
-            run, folder, _ = items[number]
-            _saved(run, folder, jobs[number], trained)
+        loop.train_stack(jobs, save, report_of, ahead)
 
 
 def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:

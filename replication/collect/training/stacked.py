@@ -6,14 +6,14 @@ batch (a CUDA graph) and replayed. Documents are packed into rows of few widths,
 its own texts, rates, clipping and optimizers: the stack changes nothing but the order of sums within a product.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from replication.collect.training import muon, packing, supervised
+from replication.collect.training import muon, packing, parameters, supervised
 from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.parameters import Layer
 
 if TYPE_CHECKING:
     import torch
@@ -23,57 +23,16 @@ BETAS, EPS = (0.9, 0.95), 1e-8
 """Of AdamW."""
 
 
-class _Layer(NamedTuple):
-    """Parameters of one layer of every run; matrices are (n_runs, outputs, inputs)."""
-
-    q: "torch.Tensor"
-    kv: "torch.Tensor"
-    out: "torch.Tensor"
-    gate_up: "torch.Tensor"
-    down: "torch.Tensor"
-    norms: "torch.Tensor"
-    """(n_runs, 2, hidden)."""
-    head_norms: "torch.Tensor"
-    """(n_runs, 2, head_dim)."""
-
-
-class Parameters:
+class _Stacked:
     """All parameters of the runs, or their gradients or momenta, as views of one tensor."""
 
     def __init__(self, config: Any, n_runs: int, device: "torch.device") -> None:
-        import torch
-
-        n, width, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-        q, kv = heads * config.head_dim, (config.num_key_value_heads or heads) * config.head_dim
-        shapes: list[tuple[int, ...]] = [(config.vocab_size, width), (width,), (n, 2, width), (n, 2, config.head_dim)]
-        shapes += [(n, q, width), (2 * n, kv, width), (n, width, q)]
-        shapes += [(2 * n, config.intermediate_size, width), (n, width, config.intermediate_size)]
-        ends = list(itertools.accumulate(int(np.prod(shape)) for shape in shapes))
-        self.flat = torch.zeros(n_runs, ends[-1], device=device)
-        self.others = self.flat[:, : ends[3]]
+        self.flat = parameters.empty(config, n_runs, device=device)
+        self.others = parameters.others(self.flat, config)
         """Embeddings and norms, (n_runs, n_numbers)."""
-        self.views = [
-            self.flat[:, end - int(np.prod(shape)) : end].view(n_runs, *shape)
-            for end, shape in zip(ends, shapes, strict=True)
-        ]
-        self.stacks = self.views[4:]
+        self.views = parameters.views(self.flat, config)
+        self.stacks = self.views[len(parameters.shapes(config).others) :]
         """Matrices of one shape, (n_runs, n_matrices, outputs, inputs)."""
-
-    def of_model(self, run: int, model: "Qwen3ForCausalLM") -> "list[tuple[torch.Tensor, torch.Tensor]]":
-        """Return each parameter of a transformers model with its view in this run."""
-        embeddings, norm, norms, head_norms, q, kv, out, gate_up, down = (view[run] for view in self.views)
-        pairs = [(model.model.embed_tokens.weight, embeddings), (model.model.norm.weight, norm)]
-        for i, theirs in enumerate(model.model.layers):
-            attention, mlp = theirs.self_attn, theirs.mlp
-            pairs += [
-                (attention.q_proj.weight, q[i]), (attention.k_proj.weight, kv[2 * i]),
-                (attention.v_proj.weight, kv[2 * i + 1]), (attention.o_proj.weight, out[i]),
-                (mlp.gate_proj.weight, gate_up[2 * i]),
-                (mlp.up_proj.weight, gate_up[2 * i + 1]), (mlp.down_proj.weight, down[i]),
-                (theirs.input_layernorm.weight, norms[i, 0]), (theirs.post_attention_layernorm.weight, norms[i, 1]),
-                (attention.q_norm.weight, head_norms[i, 0]), (attention.k_norm.weight, head_norms[i, 1]),
-            ]  # fmt: skip
-        return pairs
 
 
 class Stack:
@@ -84,8 +43,8 @@ class Stack:
 
         self.device, self.config = models[0].device, models[0].config
         n = len(models)
-        self.weights, self.gradients = (Parameters(self.config, n, self.device) for _ in range(2))
-        self._momenta = Parameters(self.config, n, self.device)
+        self.weights, self.gradients = (_Stacked(self.config, n, self.device) for _ in range(2))
+        self._momenta = _Stacked(self.config, n, self.device)
         """Of Muon in `stacks`, of AdamW in `others`."""
         self._squares = torch.zeros_like(self.weights.others)
         self._n_steps = torch.zeros(n, 1, device=self.device)
@@ -117,6 +76,13 @@ class Stack:
         self._compute_gradients(torch.from_numpy(arrays))
         self._update()
         return self._losses.clone()
+
+    def pairs(
+        self, run: int, model: "Qwen3ForCausalLM", gradients: bool = False
+    ) -> "list[tuple[torch.Tensor, torch.Tensor]]":
+        """Return each parameter of a transformers model with its weight, or its gradient, in this run."""
+        own = self.gradients if gradients else self.weights
+        return parameters.pairs(model, parameters.of_flat(own.flat[run], self.config))
 
     def _replay(
         self, shape: tuple[int, int], arrays: np.ndarray, rates: "torch.Tensor", takes: "torch.Tensor"
@@ -177,7 +143,10 @@ class Stack:
         self, views: "list[torch.Tensor]", ids: "torch.Tensor", labels: "torch.Tensor", places: "torch.Tensor",
         documents: "torch.Tensor",
     ) -> "torch.Tensor":  # fmt: skip
-        """Return the mean cross-entropy of each run, (n_runs,); all inputs are (n_runs, n_rows, width)."""
+        """Return the mean cross-entropy of each run, (n_runs,).
+
+        views : as `parameters.views`; layers have a leading dimension of runs. The rest: (n_runs, n_rows, width).
+        """
         import torch
 
         n_runs, width = len(ids), ids.shape[-1]
@@ -194,7 +163,7 @@ class Stack:
         causal = torch.ones(width, width, dtype=torch.bool, device=ids.device).tril()
         sees = ((documents[..., :, None] == documents[..., None, :]) & causal).flatten(0, 1)[:, None]
         for layer in layers:
-            x = self._layer(x, _Layer(*layer), cos, sin, sees)
+            x = self._layer(x, Layer(*layer), cos, sin, sees)
         logits = self._product(self._norm(x, norm[:, None]), embeddings).float()
         flat = labels.flatten()
         each = torch.nn.functional.cross_entropy(
@@ -204,7 +173,7 @@ class Stack:
         return each.view(n_runs, -1).sum(1) / counts.clamp(min=1)
 
     def _layer(
-        self, x: "torch.Tensor", w: _Layer, cos: "torch.Tensor", sin: "torch.Tensor", sees: "torch.Tensor"
+        self, x: "torch.Tensor", w: Layer, cos: "torch.Tensor", sin: "torch.Tensor", sees: "torch.Tensor"
     ) -> "torch.Tensor":
         import torch
 
@@ -285,12 +254,12 @@ class Slot:
 
     def read(self) -> None:
         """Copy the weights of the transformers model."""
-        for parameter, view in self._stack.weights.of_model(self._number, self._model):
+        for parameter, view in self._stack.pairs(self._number, self._model):
             view.copy_(parameter.detach())
 
     def write(self) -> None:
         """Copy the weights to the transformers model."""
-        for parameter, view in self._stack.weights.of_model(self._number, self._model):
+        for parameter, view in self._stack.pairs(self._number, self._model):
             parameter.detach().copy_(view)
 
     def learn(self, stream: "Iterable[supervised.Batch]") -> Iterator[StepResult]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training import RECIPE, SHAPE, arm_run, base_run
 
-from replication.collect.training import qwen3, run_state, runs, supervised, written_out
+from replication.collect.training import parameters, qwen3, run_state, runs, supervised, written_out
 from replication.collect.training.organism import make_model, make_tokenizer
 from replication.errors import ConfigError
 
@@ -63,7 +63,7 @@ def test_loss_and_every_gradient_are_those_of_transformers(name, lengths):
     ours = qwen3.Qwen3(model)
     for _ in range(2):  # gradients are overwritten, not added
         assert float(ours.loss(given)) == pytest.approx(theirs.item(), rel=1e-5)
-    pairs = qwen3._pairs(model, ours.gradients)
+    pairs = parameters.pairs(model, ours.gradients)
     assert {id(parameter) for parameter, _ in pairs} == {id(parameter) for parameter in model.parameters()}
     for parameter, gradient in pairs:
         atol = 1e-4 * float(parameter.grad.abs().max()) + 1e-7  # a token that sees only itself has none for its query

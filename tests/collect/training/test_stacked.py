@@ -89,7 +89,7 @@ def test_losses_and_gradients_are_those_of_transformers_for_each_run(device, pre
             loss = supervised._loss(own, inputs, (rows, columns), ids)
         loss.backward()
         assert float(stack._losses[run]) == pytest.approx(float(loss.detach()), rel=tolerance / 10)
-        for parameter, gradient in stack.gradients.of_model(run, own):
+        for parameter, gradient in stack.pairs(run, own, gradients=True):
             assert float((parameter.grad - gradient).norm()) <= tolerance * float(parameter.grad.norm())
 
 
@@ -214,6 +214,23 @@ def test_a_stack_that_was_interrupted_ends_as_an_undisturbed_one(base, tmp_path,
     for first, second in zip(curves(whole), curves(cut), strict=True):
         assert [row[:2] for row in first] == [row[:2] for row in second]
         assert [row[2] for row in first] == pytest.approx([row[2] for row in second], rel=tolerance)
+
+
+def test_an_interruption_while_a_run_is_saved_keeps_the_states_of_all(base, tmp_path, monkeypatch):  # noqa: F811
+    together = three_runs(base)
+    items = [(run, tmp_path / str(at), None) for at, run in enumerate(together)]
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(runs, "_saved", interrupt)
+        runs.execute_stack(items, lambda run, progress: None)
+    assert all((folder / f"state-{run.identity}.pt").exists() for run, folder, _ in items)
+    steps = []
+    runs.execute_stack(items, lambda run, progress: steps.append(run.arm))
+    assert steps and "short" not in steps  # the one that had ended is only saved
+    assert all(runs.read_finished(run, folder) for run, folder, _ in items)
 
 
 def test_runs_of_one_shape_share_stacks_in_the_order_of_seeds_and_those_with_reinforcement_do_not(base):  # noqa: F811
