@@ -48,7 +48,7 @@ def load_facts(source: Path | TextTable = FOLDER / "outcome_facts.csv") -> pd.Da
     benchmark, statistic : what was derived of what; one of STATISTICS
     arm_a, arm_b : the arms, empty where the row is about several
     relation : of the arms, one of RELATIONS
-    n_values : arms or pairs that the row is about; value is their median, if there is no pooled one
+    n_values : number of arms or pairs; value is the median over them, or a pooled estimate where `note` says so
     n_tasks, trials : tasks, and trials of each
     value, low, high : the number; limits says what low and high are: a 95 % interval (bootstrap over tasks, or as the
         estimator says), the range over the n_values, or none

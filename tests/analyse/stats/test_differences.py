@@ -259,3 +259,12 @@ def test_interval_has_nominal_coverage(target, n_runs):
         covered += estimate.low <= 0.1 <= estimate.high
     # binomial SD of the share: 0.9 points; T3 is slightly conservative by design
     assert 0.92 <= covered / n_studies <= (0.985 if target == "T3" else 0.98)
+
+
+def test_error_of_clustered_items_is_that_of_a_regression_with_clusters():
+    # oracle clustered-standard-error: statsmodels 0.15.0 OLS with cov_type='cluster' and its correction; the control is 0
+    groups = [[1, 1, 0, 1], [0, 0, 1], [1, 1], [0, 0, 0, 1, 0], [1, 0, 1]]
+    scores = np.concatenate(groups)
+    clusters = np.repeat(np.arange(5), [len(group) for group in groups])
+    estimate = paired_difference(scores, np.zeros(17), target="T2", clusters=clusters)
+    assert (estimate.value, estimate.se) == pytest.approx((0.5294117647058824, 0.1454728236), rel=1e-9)

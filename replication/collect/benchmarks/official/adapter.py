@@ -102,7 +102,7 @@ class Adapter:
             )
         if self.outputs is not None and not Path(self.outputs).is_dir():
             raise HarnessError(
-                f"`options.judging.outputs` is `{self.outputs}`, and there is no such folder. Name the folder of the run "
+                f"`options.judging.outputs` is `{self.outputs}`, which does not exist. Name the folder of the run "
                 f"whose answers are to be judged again, or leave it out to play them."
             )
         launching.check(self.launch_options, () if self.outputs else self.needs.containers, self.name, self.recipe)

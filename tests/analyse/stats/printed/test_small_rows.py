@@ -146,3 +146,19 @@ def test_turning_point_is_where_the_interval_leaves_zero():
     assert evaluate(row, icc=0.7, rho=point).low[0] > 0 >= evaluate(row, icc=0.7, rho=point - 0.002).low[0]
     assert small_rows.turning_point(table((0.0, 0.9, 40, 1)), icc=0.5) == 0
     assert math.isnan(small_rows.turning_point(table((0.2, 0.8, 5, 1)), icc=0.5))
+
+
+def test_limits_of_one_proportion_are_the_published_ones():
+    # oracle wilson-interval: Newcombe 1998 (single proportion)
+    x, n = np.array([81, 15, 0, 1]), np.array([263, 148, 20, 29])
+    ends = small_rows._wilson(x / n, n, 0.95)
+    assert ends.low == pytest.approx([0.2553, 0.0624, 0, 0.0061], abs=6e-5)
+    assert ends.high == pytest.approx([0.3662, 0.1605, 0.1611, 0.1718], abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("b", "a", "p"), [(26, 14, 0.080690467752), (40, 14, 0.000535435502857), (25, 12, 0.0470310274)]
+)
+def test_mid_p_of_discordant_pairs_lies_half_an_outcome_below_the_exact_p(b, a, p):
+    # oracle discordant-pairs: exact two-sided p-values, binom.test of R 4.2.2
+    assert 2 * float(mid_p(b, a)) + stats.binom.pmf(b, b + a, 0.5) == pytest.approx(p, rel=1e-7)

@@ -163,9 +163,9 @@ def test_what_is_missing_is_named_before_anything_is_judged(tmp_path):
     with ChatEndpoint(judge(1.0), model="j") as server:
         fake, run = HERE / "fake_claw_eval", harness_run(tmp_path / "new", n_tasks=1, n_trials=2)
         for options, message in (
-            ({"judging": {"outputs": "/none"}}, "there is no such folder. Name the folder of the run"),
+            ({"judging": {"outputs": "/none"}}, "which does not exist. Name the folder of the run"),
             ({"judging": {"url": None}}, "`options.judging.url` is null"),
-            ({"judging": {"outputs": str(run.folder)}}, "there is no such folder"),
+            ({"judging": {"outputs": str(run.folder)}}, "which does not exist"),
             ({}, "no `config.yaml` in"),
         ):
             with pytest.raises(HarnessError, match=message):
