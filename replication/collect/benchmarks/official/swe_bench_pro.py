@@ -110,7 +110,7 @@ def _row(
     empty = entry is not None and not _patch(entry).strip()
     status, value, error = end.status, None if passed is None else float(passed), end.error
     if status in ("engine_error", "infra_error"):
-        pass
+        pass  # the run failed before the grader could judge anything
     elif broken is not None:
         status, error = "infra_error", broken
     elif empty:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replication.errors import HarnessError
+from replication.masking import mask_text
 from replication.store.locking import locked
 
 LOCKS = Path(__file__).resolve().parents[4] / "requirements" / "harness"
@@ -117,7 +118,7 @@ def _install(recipe: Recipe, log: Path) -> None:
         with log.open("ab") as file:
             code = subprocess.run(step, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
         if code:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+            tail = mask_text(log.read_text(encoding="utf-8", errors="replace")[-TAIL:])
             raise HarnessError(
                 f"`{' '.join(step[:4])} ...` ended with code {code}, so harness `{recipe.name}` is not installed. Check the "
                 f"network and the Python version, then run the same command again. `{log}` ends with:\n{tail}"

@@ -305,6 +305,20 @@ def test_an_installation_sees_the_settings_of_pip_and_no_key(tmp_path, monkeypat
     assert not any("planted" in env.values() or "PYTHONPATH" in env for env in seen)
 
 
+def test_the_error_of_an_installation_shows_no_password_of_an_address(tmp_path, monkeypatch):
+    monkeypatch.setattr(venvs, "LOCKS", tmp_path)
+    (tmp_path / "none.lock").write_text("")
+
+    def run(step, *, stdout, **_):
+        stdout.write(b"could not fetch https://me:planted@mirror.example/simple/x\n")
+        return subprocess.CompletedProcess(step, 1)
+
+    monkeypatch.setattr(venvs.subprocess, "run", run)
+    with pytest.raises(HarnessError, match="mirror.example/simple/x") as raised:
+        venvs.ensure(venvs.Recipe(name="none", version="1", module="json"))
+    assert "planted" not in str(raised.value)
+
+
 def works(kind) -> bool:
     try:
         return sandbox.choose(kind) == kind
