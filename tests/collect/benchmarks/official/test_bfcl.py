@@ -314,7 +314,7 @@ def test_the_error_of_an_installation_shows_no_password_of_an_address(tmp_path, 
         return subprocess.CompletedProcess(step, 1)
 
     monkeypatch.setattr(venvs.subprocess, "run", run)
-    with pytest.raises(HarnessError, match="mirror.example/simple/x") as raised:
+    with pytest.raises(HarnessError, match=r"mirror\.example/simple/x") as raised:
         venvs.ensure(venvs.Recipe(name="none", version="1", module="json"))
     assert "planted" not in str(raised.value)
 
