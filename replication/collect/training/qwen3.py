@@ -73,6 +73,32 @@ class _Pass(NamedTuple):
     product: "torch.Tensor"
 
 
+class Tokens(NamedTuple):
+    """Tokens of a pass, flat, and what they see."""
+
+    ids: "torch.Tensor"
+    """(n_tokens,)."""
+    cos: "torch.Tensor"
+    """(n_tokens, 1, head_dim), of their positions; so is `sin`."""
+    sin: "torch.Tensor"
+    n_documents: int
+    """All of the same number of tokens, padding included."""
+    every: _Queries
+    """What the layers compute but the last."""
+    last: _Queries
+    """What the last layer computes."""
+
+
+class Forward(NamedTuple):
+    """A forward pass, for its logits and for the backward pass."""
+
+    tokens: Tokens
+    passes: list[_Pass]
+    """Of each layer."""
+    normed: _Normed
+    """(n_queries, hidden), of the last layer."""
+
+
 class Qwen3:
     """Parameters of a model and their gradients, and the passes that compute these."""
 
@@ -85,15 +111,16 @@ class Qwen3:
                 f"`training.implementation` is `written_out`, which computes on a CPU; got device {model.device}. Use "
                 f"`training.implementation=transformers`, or `training.device=cpu`."
             )
-        self._model, self._eps, self._head_dim = model, config.rms_norm_eps, config.head_dim
-        self._heads = config.num_attention_heads
-        self._kv_heads = config.num_key_value_heads or self._heads
+        self._model, self.eps, self.head_dim = model, config.rms_norm_eps, config.head_dim
+        self._pad = config.pad_token_id
+        self.heads = config.num_attention_heads
+        self.kv_heads = config.num_key_value_heads or self.heads
         self.weights, self.gradients = (parameters.of_flat(parameters.empty(config), config) for _ in range(2))
         positions = torch.arange(config.max_position_embeddings)[None]
         cos, sin = model.model.rotary_emb(torch.zeros(1), positions)
-        half = self._head_dim // 2
+        half = self.head_dim // 2
         # rotate_half(x) * sin is the halves of x exchanged, times a sine whose first half is negated.
-        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=1)
+        self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=1)
         self.read()
 
     def read(self) -> None:
@@ -114,54 +141,78 @@ class Qwen3:
             self.gradients.flat.zero_()
             return torch.tensor(torch.nan)
         with torch.no_grad():
-            n_documents, n_positions = batch.ids.shape
-            cos, sin = (
-                table[:n_positions, None].repeat(n_documents, 1, 1) for table in (self._cos, self._sin)
-            )  # (n_tokens, 1, head_dim)
-            ids, weights = batch.ids.reshape(-1), self.weights
-            x = weights.embeddings.index_select(0, ids)
-            passes = []
-            every, last = _Queries(None), _queries(batch)
-            for layer in weights.layers:
-                x, made = self._forward(x, layer, last if layer is weights.layers[-1] else every, n_documents, cos, sin)
-                passes.append(made)
-            normed = _norm(x, weights.norm, self._eps)
-            logps = torch.log_softmax(normed.output @ weights.embeddings.T, dim=-1)
+            made = self.forward(self.documents(batch))
+            logps = torch.log_softmax(self.logits(made), dim=-1)
             loss = torch.nn.functional.nll_loss(logps, batch.targets)
             # The gradient of the logits: probabilities, less 1 at the target.
             d_logits = logps.exp_()
             d_logits[torch.arange(len(batch.targets)), batch.targets] -= 1
             d_logits /= len(batch.targets)
-            torch.mm(d_logits.T, normed.output, out=self.gradients.embeddings)
-            d_normed = _norm_backward(d_logits @ weights.embeddings, normed, weights.norm, self.gradients.norm)
-            dx = d_normed.mul_(normed.scale)
-            for layer, gradients, made in zip(
-                reversed(weights.layers), reversed(self.gradients.layers), reversed(passes), strict=True
-            ):
-                dx = self._backward(dx, layer, gradients, made, cos, sin)
-            self.gradients.embeddings.index_add_(0, ids, dx)
+            self.backward(d_logits, made)
             return loss
 
-    def _forward(
-        self, x: "torch.Tensor", w: Layer, queries: _Queries, n_documents: int, cos: "torch.Tensor", sin: "torch.Tensor"
-    ) -> "tuple[torch.Tensor, _Pass]":
+    def documents(self, batch: Inputs) -> Tokens:
+        """Return documents that start at position 0 under a causal mask."""
+        n_documents, n_positions = batch.ids.shape
+        cos, sin = (table[:n_positions, None].repeat(n_documents, 1, 1) for table in (self.cos, self.sin))
+        return Tokens(batch.ids.reshape(-1), cos, sin, n_documents, _Queries(None), _queries(batch))
+
+    def masked(
+        self, ids: "torch.Tensor", cos: "torch.Tensor", sin: "torch.Tensor", mask: "torch.Tensor", at: "torch.Tensor"
+    ) -> Tokens:
+        """Return documents under a mask, (n_documents, 1, n_positions, n_positions). at : tokens in the last layer."""
+        n_documents, n_positions = mask.shape[0], mask.shape[-1]
+        slots, shape = _slots(at // n_positions, n_documents)
+        seen = mask.new_zeros(shape[0] * shape[1], n_positions).index_copy_(0, slots, mask.flatten(0, 2)[at])
+        last = _Queries(at, slots, shape, seen.view(n_documents, 1, -1, n_positions))
+        return Tokens(ids, cos, sin, n_documents, _Queries(None, mask=mask), last)
+
+    def forward(self, tokens: Tokens) -> Forward:
+        """Compute the tokens through all layers; in the last one, only those in `tokens.last`."""
+        x, weights, passes = self.weights.embeddings.index_select(0, tokens.ids), self.weights, []
+        for layer in weights.layers:
+            x, made = self._forward(x, layer, tokens.last if layer is weights.layers[-1] else tokens.every, tokens)
+            passes.append(made)
+        return Forward(tokens, passes, _norm(x, weights.norm, self.eps))
+
+    def logits(self, made: Forward) -> "torch.Tensor":
+        """Return the logits of the tokens in `last`, (n_queries, vocabulary)."""
+        return made.normed.output @ self.weights.embeddings.T
+
+    def backward(self, d_logits: "torch.Tensor", made: Forward) -> None:
+        """Overwrite `gradients` by those that follow from the gradient of the logits."""
         import torch
 
-        first = _norm(x, w.norms[0], self._eps)
+        tokens, weights, normed = made.tokens, self.weights, made.normed
+        torch.mm(d_logits.T, normed.output, out=self.gradients.embeddings)
+        d_normed = _norm_backward(d_logits @ weights.embeddings, normed, weights.norm, self.gradients.norm)
+        dx = d_normed.mul_(normed.scale)
+        for layer, gradients, part in zip(
+            reversed(weights.layers), reversed(self.gradients.layers), reversed(made.passes), strict=True
+        ):
+            dx = self._backward(dx, layer, gradients, part, tokens)
+        padding = self.gradients.embeddings[self._pad]
+        of_head = padding.clone()
+        self.gradients.embeddings.index_add_(0, tokens.ids, dx)
+        padding.copy_(of_head)  # as torch.nn.Embedding: an input of padding, which can be sampled, has no gradient
+
+    def _forward(self, x: "torch.Tensor", w: Layer, queries: _Queries, tokens: Tokens) -> "tuple[torch.Tensor, _Pass]":
+        import torch
+
+        cos, sin, n_documents = tokens.cos, tokens.sin, tokens.n_documents
+        first = _norm(x, w.norms[0], self.eps)
         selected = queries.of(first.output)
         q, q_unit = self._rotated(selected @ w.q.T, w.head_norms[0], queries.of(cos), queries.of(sin))
         k, v = (first.output @ w.kv.T).unflatten(1, (2, -1)).unbind(1)
         k, k_unit = self._rotated(k, w.head_norms[1], cos, sin)
-        keys, values = (
-            part.reshape(n_documents, -1, self._kv_heads, self._head_dim).transpose(1, 2) for part in (k, v)
-        )
+        keys, values = (part.reshape(n_documents, -1, self.kv_heads, self.head_dim).transpose(1, 2) for part in (k, v))
         placed = _place(q, queries, n_documents).transpose(1, 2)
         result, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             placed, keys, values, 0.0, queries.mask is None, attn_mask=queries.mask
         )
         attended = _collect(result.transpose(1, 2), queries).flatten(1)
         middle = torch.addmm(queries.of(x), attended, w.out.T)
-        second = _norm(middle, w.norms[1], self._eps)
+        second = _norm(middle, w.norms[1], self.eps)
         gate_up = second.output @ w.gate_up.T
         raw, up = gate_up.chunk(2, dim=1)
         gate = torch.nn.functional.silu(raw)
@@ -172,13 +223,11 @@ class Qwen3:
         )  # fmt: skip
         return torch.addmm(middle, product, w.down.T), made
 
-    def _backward(
-        self, dx: "torch.Tensor", w: Layer, g: Layer, made: _Pass, cos: "torch.Tensor", sin: "torch.Tensor"
-    ) -> "torch.Tensor":
+    def _backward(self, dx: "torch.Tensor", w: Layer, g: Layer, made: _Pass, tokens: Tokens) -> "torch.Tensor":
         """Write the gradients of a layer and turn the gradient of its output into that of its input."""
         import torch
 
-        queries = made.queries
+        queries, cos, sin = made.queries, tokens.cos, tokens.sin
         torch.mm(dx.T, made.product, out=g.down)
         d_product = dx @ w.down
         raw, up = made.gate_up.chunk(2, dim=1)
@@ -192,7 +241,7 @@ class Qwen3:
         torch.mm(dx.T, made.attended, out=g.out)
         placed, keys, values, result, sums = made.attention
         n_documents = len(keys)
-        d_result = _place((dx @ w.out).unflatten(1, (self._heads, -1)), queries, n_documents).transpose(1, 2)
+        d_result = _place((dx @ w.out).unflatten(1, (self.heads, -1)), queries, n_documents).transpose(1, 2)
         dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             d_result, placed, keys, values, result, sums, 0.0, queries.mask is None, attn_mask=queries.mask
         )
@@ -215,7 +264,7 @@ class Qwen3:
         self, x: "torch.Tensor", weight: "torch.Tensor", cos: "torch.Tensor", sin: "torch.Tensor"
     ) -> "tuple[torch.Tensor, _Normed]":
         """Normalise each head and rotate it by its position: (n_tokens, heads, head_dim)."""
-        normed = _norm(x.unflatten(1, (-1, self._head_dim)), weight, self._eps)
+        normed = _norm(x.unflatten(1, (-1, self.head_dim)), weight, self.eps)
         output = normed.output
         return (output * cos).addcmul_(_exchanged(output), sin), normed
 
@@ -236,6 +285,11 @@ def _norm(x: "torch.Tensor", weight: "torch.Tensor", eps: float) -> _Normed:
     scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     unit = x * scale
     return _Normed(unit * weight, unit, scale)
+
+
+def scaled(x: "torch.Tensor", weight: "torch.Tensor", eps: float) -> "torch.Tensor":
+    """Normalise the last dimension, without what a backward pass needs."""
+    return _norm(x, weight, eps).output
 
 
 def _norm_backward(
@@ -260,23 +314,37 @@ def _queries(batch: Inputs) -> _Queries:
     import torch
 
     n_documents, n_positions = batch.ids.shape
-    counts = torch.bincount(batch.rows, minlength=n_documents)
-    width = int(counts.max())
-    places = torch.arange(len(batch.rows)) - (counts.cumsum(0) - counts)[batch.rows]
-    slots = batch.rows * width + places
-    seen = torch.zeros(n_documents * width, dtype=torch.long).index_copy_(0, slots, batch.columns)
+    slots, shape = _slots(batch.rows, n_documents)
+    seen = torch.zeros(shape[0] * shape[1], dtype=torch.long).index_copy_(0, slots, batch.columns)
     hidden = torch.arange(n_positions) > seen[:, None]
-    mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf).view(n_documents, 1, width, n_positions)
-    return _Queries(batch.rows * n_positions + batch.columns, slots, (n_documents, width), mask)
+    mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf).view(n_documents, 1, -1, n_positions)
+    return _Queries(batch.rows * n_positions + batch.columns, slots, shape, mask)
+
+
+def _slots(rows: "torch.Tensor", n_documents: int) -> "tuple[torch.Tensor, tuple[int, int]]":
+    """Number the tokens of each document, and return their places among documents of the same number of tokens.
+
+    rows : (n_tokens,), document of each, ascending.
+    """
+    import torch
+
+    counts = torch.bincount(rows, minlength=n_documents)
+    width = int(counts.max())
+    places = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+    return rows * width + places, (n_documents, width)
+
+
+def rows_of_slots(heads: "torch.Tensor", slots: "torch.Tensor", shape: tuple[int, int]) -> "torch.Tensor":
+    """Arrange (n, heads, head_dim) in rows, (*shape, heads, head_dim), with zeros between them."""
+    placed = heads.new_zeros(shape[0] * shape[1], *heads.shape[1:])
+    return placed.index_copy_(0, slots, heads).unflatten(0, shape)
 
 
 def _place(heads: "torch.Tensor", queries: _Queries, n_documents: int) -> "torch.Tensor":
     """Arrange (n_queries, heads, head_dim) by document: (n_documents, n_per_document, heads, head_dim)."""
     if queries.slots is None:
         return heads.unflatten(0, (n_documents, -1))
-    n_documents, width = queries.shape
-    placed = heads.new_zeros(n_documents * width, *heads.shape[1:])
-    return placed.index_copy_(0, queries.slots, heads).unflatten(0, queries.shape)
+    return rows_of_slots(heads, queries.slots, queries.shape)
 
 
 def _collect(placed: "torch.Tensor", queries: _Queries) -> "torch.Tensor":

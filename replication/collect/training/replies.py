@@ -52,9 +52,9 @@ def draw(
     device, config, pad = model.device, model.config, model.config.pad_token_id
     assert pad is not None  # `organism.make_model` sets it.
     n, width = len(prompts), max(len(prompt) for prompt in prompts)
-    inputs, ends = _padded(prompts, width, pad), torch.tensor([len(prompt) for prompt in prompts], device=device)
+    inputs, ends = padded(prompts, width, pad), torch.tensor([len(prompt) for prompt in prompts], device=device)
     uniforms = torch.rand((n, group_size, max_new_tokens), generator=generator).to(device)
-    mask = _group_mask(ends, width, group_size, max_new_tokens)
+    mask = group_mask(ends, width, group_size, max_new_tokens)
     tokens = torch.full((n, group_size, max_new_tokens), pad, device=device)
     logps = torch.zeros((n, group_size, max_new_tokens), device=device)
     lengths = torch.zeros((n, group_size), dtype=torch.long, device=device)
@@ -69,7 +69,7 @@ def draw(
         hidden = hidden[rows, ends - 1][:, None].expand(-1, group_size, -1)
         for step in range(max_new_tokens):
             logp = torch.log_softmax(model.lm_head(hidden) / (temperature or 1.0), dim=-1)
-            chosen = _choose(logp, uniforms[rows, :, step]) if temperature else logp.argmax(dim=-1)
+            chosen = choose(logp, uniforms[rows, :, step]) if temperature else logp.argmax(dim=-1)
             tokens[rows, :, step] = torch.where(running, chosen, pad)
             logps[rows, :, step] = torch.where(running, logp.gather(-1, chosen[..., None])[..., 0], 0.0)
             lengths[rows] += running
@@ -97,7 +97,8 @@ def _n_left(unfinished: "torch.Tensor", step: int) -> int:
     return len(unfinished) if unfinished.is_cuda and step % UNREAD else int(unfinished.sum())
 
 
-def _padded(prompts: Sequence[np.ndarray], width: int, pad: int) -> "torch.Tensor":
+def padded(prompts: Sequence[np.ndarray], width: int, pad: int) -> "torch.Tensor":
+    """Return the prompts with padding on the right, (n_prompts, width)."""
     import torch
 
     inputs = torch.full((len(prompts), width), pad)
@@ -106,7 +107,7 @@ def _padded(prompts: Sequence[np.ndarray], width: int, pad: int) -> "torch.Tenso
     return inputs
 
 
-def _group_mask(ends: "torch.Tensor", width: int, group_size: int, max_new_tokens: int) -> "torch.Tensor":
+def group_mask(ends: "torch.Tensor", width: int, group_size: int, max_new_tokens: int) -> "torch.Tensor":
     """Let each reply attend to its prompt and itself: (n_prompts, 1, group_size, width + group_size x max_new_tokens).
 
     Keys are the padded prompt, then one token of each reply per step.
@@ -118,7 +119,7 @@ def _group_mask(ends: "torch.Tensor", width: int, group_size: int, max_new_token
     return torch.cat((prompt[:, None, None].expand(-1, 1, group_size, -1), own.expand(len(ends), 1, -1, -1)), dim=-1)
 
 
-def _choose(logp: "torch.Tensor", uniforms: "torch.Tensor") -> "torch.Tensor":
+def choose(logp: "torch.Tensor", uniforms: "torch.Tensor") -> "torch.Tensor":
     """Sample tokens by inverting the cumulative distribution; a token of probability 0 is never chosen (`right`).
 
     logp : (..., n_vocabulary). uniforms : (...).

@@ -13,7 +13,7 @@ sampling must agree with those of training better than that.
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -115,28 +115,57 @@ def prompts(
             yield usable[at : at + settings.n_prompts]
 
 
+class Policy(Protocol):
+    """A model that samples replies and learns from them."""
+
+    model: "Qwen3ForCausalLM"
+
+    def draw(self, prompts: Sequence[np.ndarray], settings: RlSettings, seed: int) -> Replies:
+        """Sample a group of replies to each prompt."""
+
+    def learn(self, rows: "Rows", advantage: np.ndarray, settings: RlSettings) -> "torch.Tensor":
+        """Take an optimizer step on these groups; returns the loss before it."""
+
+
+@dataclass
+class TransformersPolicy:
+    """A policy by transformers' modules and autograd."""
+
+    model: "Qwen3ForCausalLM"
+    reference: "Qwen3ForCausalLM"
+    """The model of the KL term."""
+    update: Callable[["torch.Tensor"], None]
+    """Performs an optimizer step on a loss."""
+
+    def draw(self, prompts: Sequence[np.ndarray], settings: RlSettings, seed: int) -> Replies:
+        """Sample a group of replies to each prompt."""
+        import torch
+
+        return draw(
+            self.model, prompts, group_size=settings.group_size, max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature, generator=torch.Generator().manual_seed(seed),
+        )  # fmt: skip
+
+    def learn(self, rows: "Rows", advantage: np.ndarray, settings: RlSettings) -> "torch.Tensor":
+        """Take an optimizer step on these groups; returns the loss before it."""
+        loss = _loss(self.model, self.reference, rows, advantage, settings)
+        self.update(loss)
+        return loss.detach()
+
+
 def learn(
-    model: "Qwen3ForCausalLM",
-    reference: "Qwen3ForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
-    batches: Iterable[tuple[int, list[Prompt]]],
+    policy: Policy, tokenizer: "PreTrainedTokenizerFast", batches: Iterable[tuple[int, list[Prompt]]],
     settings: RlSettings,
-    update: Callable[["torch.Tensor"], None],
-) -> Iterator[StepResult]:
+) -> Iterator[StepResult]:  # fmt: skip
     """Train on each batch of prompts in turn, `n_minibatches` optimizer steps per batch; yields its loss and costs.
 
-    reference : the model of the KL term. batches : (seed of the replies, prompts).
-    update : performs an optimizer step on a loss.
+    batches : (seed of the replies, prompts).
     """
     import torch
 
-    counter = flop_counter(model)
+    counter = flop_counter(policy.model)
     for seed, batch in batches:
-        replies = draw(
-            model, [prompt.ids for prompt in batch], group_size=settings.group_size,
-            max_new_tokens=settings.max_new_tokens, temperature=settings.temperature,
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
+        replies = policy.draw([prompt.ids for prompt in batch], settings, seed)
         rewards = _rewards(batch, replies, tokenizer, settings.exact_weight)
         advantage = advantages(rewards)
         flops = sum(_forward_flops(counter, prompt, n) for prompt, n in zip(batch, replies.lengths, strict=True))
@@ -144,14 +173,12 @@ def learn(
         losses, n_tokens = [], 0
         for first in range(min(settings.n_minibatches, len(unequal))):
             groups = unequal[first :: settings.n_minibatches]
-            rows = _pack([batch[i] for i in groups], Replies(*(x[groups] for x in replies)), model)
-            loss = _loss(model, reference, rows, advantage[groups], settings)
-            update(loss)
-            losses.append(loss.detach())
+            rows = _pack([batch[i] for i in groups], Replies(*(x[groups] for x in replies)), policy.model)
+            losses.append(policy.learn(rows, advantage[groups], settings))
             n_tokens += rows.n_tokens
             # One forward pass of the reference model, one of the model, and its backward pass, which costs two.
             flops += 4 * sum(_forward_flops(counter, batch[i], replies.lengths[i]) for i in groups)
-        loss = torch.stack(losses).double().mean() if losses else torch.zeros((), device=model.device)
+        loss = torch.stack(losses).double().mean() if losses else torch.zeros((), device=policy.model.device)
         yield StepResult(
             loss=loss, n_tokens=n_tokens, flops=flops,
             n_sampled_tokens=int(replies.lengths.sum()), reward=float(rewards.mean()),
@@ -222,7 +249,7 @@ def _mean_by_reply(values: "torch.Tensor", reply: "torch.Tensor", n_replies: int
     return sums / reply.bincount(minlength=n_replies)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Groups as rows: the prompt, then its replies one after the other, each without its last token."""
 
     inputs: "torch.Tensor"
@@ -245,7 +272,7 @@ class _Rows(NamedTuple):
     """Without padding."""
 
 
-def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") -> _Rows:
+def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") -> Rows:
     import torch
 
     group_size = replies.lengths.shape[1]
@@ -275,7 +302,7 @@ def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") 
     def tensor(array: np.ndarray) -> "torch.Tensor":
         return torch.from_numpy(array).to(model.device)
 
-    return _Rows(
+    return Rows(
         inputs=tensor(inputs), positions=tensor(positions), mask=tensor(mask[:, None]),
         row=tensor(np.concatenate(row)), source=tensor(np.concatenate(source)), target=tensor(np.concatenate(target)),
         old=tensor(np.concatenate(old)), reply=tensor(np.concatenate(reply)), n_tokens=sum(widths),
@@ -285,7 +312,7 @@ def _pack(batch: Sequence[Prompt], replies: Replies, model: "Qwen3ForCausalLM") 
 def _loss(
     model: "Qwen3ForCausalLM",
     reference: "Qwen3ForCausalLM",
-    rows: _Rows,
+    rows: Rows,
     advantage: np.ndarray,
     settings: RlSettings,
 ) -> "torch.Tensor":
@@ -300,7 +327,7 @@ def _loss(
     return surrogate + settings.kl_weight * kl_loss(logps, reference_logps, rows.reply, len(weights))
 
 
-def _logps(model: "Qwen3ForCausalLM", rows: _Rows, temperature: float) -> "torch.Tensor":
+def _logps(model: "Qwen3ForCausalLM", rows: Rows, temperature: float) -> "torch.Tensor":
     """Return the log-probabilities of the whole vocabulary at each reply token, (n_reply_tokens, n_vocabulary)."""
     import torch
 

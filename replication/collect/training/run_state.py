@@ -60,8 +60,8 @@ class RunState:
         self.documents.append(self.counts)
         recipe = self.curriculum.recipe
         self.fast: WrittenOut | Slot | None = None
-        """What takes the steps of a supervised phase in place of transformers."""
-        if self.phase.rl is None and recipe.implementation == "written_out":
+        """What takes the steps in place of transformers."""
+        if recipe.implementation == "written_out":
             self.fast = WrittenOut(self.model, recipe.weight_decay, recipe.clip)
         elif self.phase.rl is None and self._slot is not None:
             self.fast = self._slot.anew()
@@ -135,7 +135,12 @@ class RunState:
             (stable_seed("replies", seed, self.number, n), batch)
             for n, batch in itertools.islice(prompts, self.n_steps, None)
         )
-        return rl.learn(self.model, self.reference, self.tokenizer, seeded, phase.rl, self._update)
+        policy: rl.Policy = (
+            self.fast.policy(self.reference)
+            if isinstance(self.fast, WrittenOut)
+            else rl.TransformersPolicy(self.model, self.reference, self._update)
+        )
+        return rl.learn(policy, self.tokenizer, seeded, phase.rl)
 
     def take(self, steps: Iterator[StepResult], rate: float) -> None:
         """Make a step at this rate and record it."""

@@ -1,9 +1,9 @@
-"""Supervised steps with Qwen3 written out: its passes, clipping, Muon on stacks, and AdamW on one tensor."""
+"""Training steps with Qwen3 written out: its passes, clipping, Muon on stacks, and AdamW on one tensor."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from replication.collect.training import supervised
+from replication.collect.training import supervised, written_out_rl
 from replication.collect.training.costs import StepResult, flop_counter
 from replication.collect.training.muon import StackedMuon
 from replication.collect.training.qwen3 import Inputs, Qwen3
@@ -24,7 +24,7 @@ class WrittenOut:
         # glibc keeps freed blocks up to the size of the largest mapped one that was freed: without this, each step would
         # map and clear its larger arrays anew.
         torch.empty(KEPT_BYTES, dtype=torch.uint8)
-        self._qwen3, self._clip = Qwen3(model), clip
+        self._model, self._qwen3, self._clip = model, Qwen3(model), clip
         self._counter = flop_counter(model)
         weights, gradients = self._qwen3.weights, self._qwen3.gradients
         self.read, self.write = self._qwen3.read, self._qwen3.write
@@ -46,6 +46,10 @@ class WrittenOut:
                 loss=loss if len(places.ids) else None, n_tokens=batch.n_tokens,
                 flops=supervised.step_flops(self._counter, batch),
             )  # fmt: skip
+
+    def policy(self, reference: "Qwen3ForCausalLM") -> written_out_rl.Policy:
+        """Return what takes the steps of reinforcement learning. reference : the model of the KL term."""
+        return written_out_rl.Policy(self._model, self._qwen3, reference, self._update)
 
     def _update(self) -> None:
         gradients = self._qwen3.gradients.flat

@@ -16,7 +16,7 @@ from replication.collect.training.corpora import Prediction
 from replication.collect.training.costs import flop_counter
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import make_model, make_tokenizer
-from replication.collect.training.replies import Replies, _choose, draw
+from replication.collect.training.replies import Replies, choose, draw
 from replication.errors import ConfigError, TrainingError
 from replication.records import Message, stable_hash
 
@@ -180,7 +180,7 @@ def test_tokens_are_sampled_at_the_rates_of_the_model(model):
 def test_token_of_probability_zero_is_never_sampled():
     logp = torch.log(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]))
     uniforms = torch.tensor([0.0, 0.4999, 0.5, 0.75, 1 - 2**-24])
-    assert _choose(logp.expand(5, -1), uniforms).tolist() == [1, 1, 3, 3, 3]
+    assert choose(logp.expand(5, -1), uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
 # rows: groups in the form that the update reads
@@ -263,7 +263,7 @@ def test_step_with_equal_rewards_in_every_group_updates_nothing_and_costs_the_sa
 
     model = make_model(SHAPE, tokenizer, 0)
     batches = enumerate(rl.prompts(predicting("zzz"), "p", SETTINGS, 512, tokenizer, 0))
-    step = next(rl.learn(model, copy.deepcopy(model), tokenizer, batches, SETTINGS, update))
+    step = next(rl.learn(rl.TransformersPolicy(model, copy.deepcopy(model), update), tokenizer, batches, SETTINGS))
     assert (float(step.loss), step.reward, step.n_tokens) == (0.0, 0.0, 0)
     assert step.n_sampled_tokens > 0 and step.flops > 0
 
@@ -358,7 +358,8 @@ def test_step_counts_one_pass_for_all_replies_and_four_for_those_it_learns_from(
     live = rewards.std(axis=1) > 0
     assert 0 < live.sum() < len(batch)
 
-    step = next(rl.learn(model, copy.deepcopy(model), tokenizer, [(5, batch)], SETTINGS, lambda loss: None))
+    policy = rl.TransformersPolicy(model, copy.deepcopy(model), lambda loss: None)
+    step = next(rl.learn(policy, tokenizer, [(5, batch)], SETTINGS))
     assert step.flops == sum(each) + 4 * np.sum(each, where=live)
     assert step.n_tokens == np.sum(fed, where=live)
     assert step.n_sampled_tokens == replies.lengths.sum() and step.reward == rewards.mean()
