@@ -3,11 +3,13 @@
 Steps of supervised training with the batches of conf/training/cpu.yaml: with Qwen3 written out, with transformers, and with
 transformers and torch.optim.Muon, which orthogonalises one matrix after the other, as the first version did; in turn, the
 best of three rounds each. The floor is the time of the products alone: three per weight matrix and step in float32, and
-those of Muon in stacks. Written out, the last layer does fewer products than the floor has. `<` marks a gain below the
-minimum.
+those of Muon in stacks. Written out, the last layer does fewer products than the floor has. Row `rl`: steps of reinforcement
+learning from a tuned base, at the one scale where the default study has any. Row `study`: that study as a whole, by its
+arms' tokens. `<` marks a gain below the minimum.
 Run: python tests/performance/bench_training.py [n_steps]
 """
 
+import copy
 import itertools
 import os
 import sys
@@ -18,10 +20,29 @@ from pathlib import Path
 import torch
 
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, curricula, loop, muon, organism, run_state, supervised, written_out
+from replication.collect.training import (
+    corpora,
+    costs,
+    curricula,
+    loop,
+    muon,
+    organism,
+    rl,
+    run_state,
+    supervised,
+    written_out,
+)
 
-MIN_GAIN = {"xs": 1.6, "s": 1.3}
+MIN_GAIN = {"xs": 1.7, "s": 1.4, "xs rl": 1.5, "study": 1.5}
 """Of all tokens per CPU second, over the first version."""
+STUDY = {"xs": 1_280_000, "s": 790_000, "xs rl": 220_000}
+"""Tokens of compute budget that one training seed of the default study trains, phases that arms share counted once."""
+N_RL_STEPS = 6
+BENCHMARKS = tuple((name, (1,)) for name in suite.NAMES)
+RL = rl.RlSettings(
+    n_prompts=16, group_size=8, n_minibatches=2, temperature=1.0, max_new_tokens=64, clip_low=0.2, clip_high=0.267,
+    kl_weight=0.02, exact_weight=0.5,
+)  # fmt: skip
 RATE = 0.0005
 BASES = Path(loop.__file__).parent / "bases"
 RECIPE = curricula.TrainingConfig(
@@ -50,10 +71,21 @@ def written(scale: str, batches: list[supervised.Batch]) -> Callable[[], None]:
 
 def training(scale: str, batches: list[supervised.Batch], one_by_one: bool) -> Callable[[], None]:
     model = organism.load_model(BASES / scale).train()
+    update = updates(model, one_by_one)
+
+    def work() -> None:
+        for step in supervised.learn(model, batches, RECIPE.precision, update):
+            float(step.loss)
+
+    return work
+
+
+def updates(model: torch.nn.Module, one_by_one: bool) -> Callable[[torch.Tensor], None]:
+    """Return an optimizer step on a loss, by transformers."""
     optimizers = list(run_state.optimizers_of(model, RECIPE))
     if one_by_one:
         optimizers[0] = torch.optim.Muon(
-            matrices(model), lr=1.0, weight_decay=RECIPE.weight_decay, adjust_lr_fn="match_rms_adamw"
+            matrices(model), lr=RATE, weight_decay=RECIPE.weight_decay, adjust_lr_fn="match_rms_adamw"
         )
     for optimizer in optimizers:
         if isinstance(optimizer, muon.Muon):
@@ -68,11 +100,7 @@ def training(scale: str, batches: list[supervised.Batch], one_by_one: bool) -> C
             optimizer.step()
             optimizer.zero_grad()
 
-    def work() -> None:
-        for step in supervised.learn(model, batches, RECIPE.precision, update):
-            float(step.loss)
-
-    return work
+    return update
 
 
 def matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
@@ -100,15 +128,61 @@ def products(scale: str, batches: list[supervised.Batch]) -> Callable[[], None]:
     return work
 
 
+def reinforced(
+    scale: str, start: dict[str, torch.Tensor], prompts: list[list[rl.Prompt]], is_first: bool
+) -> Callable[[], list[float]]:
+    """Return steps of reinforcement learning, which return their FLOPs. start : weights."""
+    model, tokenizer = organism.load_model(BASES / scale).train(), organism.load_tokenizer(BASES / scale)
+    model.load_state_dict(start)
+    reference = copy.deepcopy(model).requires_grad_(False)
+    if is_first:
+        update = updates(model, one_by_one=True)
+        policy: rl.Policy = rl.TransformersPolicy(model, reference, update)
+    else:
+        stepper = written_out.WrittenOut(model, RECIPE.weight_decay, RECIPE.clip)
+        muon, adamw = stepper.optimizers
+        muon.lr, adamw.param_groups[0]["lr"] = RATE, RATE
+        policy = stepper.policy(reference)
+    return lambda: [step.flops for step in rl.learn(policy, tokenizer, enumerate(prompts), RL)]
+
+
+def tuned(scale: str, batches: list[supervised.Batch]) -> dict[str, torch.Tensor]:
+    """Return the weights of a base after some fine-tuning: its replies end."""
+    model = organism.load_model(BASES / scale)
+    stepper = written_out.WrittenOut(model, RECIPE.weight_decay, RECIPE.clip)
+    muon, adamw = stepper.optimizers
+    muon.lr, adamw.param_groups[0]["lr"] = 0.0025, 0.00075
+    for _ in stepper.learn(batches * 5):
+        pass
+    stepper.write()
+    return model.state_dict()
+
+
+def rl_rates(scale: str, batches: list[supervised.Batch]) -> tuple[float, float]:
+    """Return the tokens of compute budget per CPU second, now and in the first version."""
+    corpus = corpora.named("predictions", BENCHMARKS)
+    tokenizer = organism.load_tokenizer(BASES / scale)
+    stream = rl.prompts(corpus, "predictions", RL, RECIPE.context, tokenizer, 0)
+    prompts, start = list(itertools.islice(stream, N_RL_STEPS)), tuned(scale, batches)
+    rates: tuple[list[float], list[float]] = ([], [])
+    for _ in range(3):  # in turn, each time from the same weights, so that replies are as long
+        for is_first, found in zip((False, True), rates, strict=True):
+            work = reinforced(scale, start, prompts, is_first)
+            made: list[float] = []
+            spent = seconds(lambda work=work, made=made: made.extend(work()))
+            found.append(sum(made) / 6 / costs.flop_counter(organism.load_model(BASES / scale)).n_parameters / spent)
+    return max(rates[0]), max(rates[1])
+
+
 def main(n: int) -> None:
     print("per CPU second; share: of the floor's speed that is reached")
     print(
         f"{'scale':<6} {'tokens':>8} {'transformers':>12} {'first':>8} {'gain':>7} {'floor':>8} {'share':>6} {'first':>6}"
     )
-    benchmarks = tuple((name, (1,)) for name in suite.NAMES)
+    measured: dict[str, tuple[float, float]] = {}
     for scale in ("xs", "s"):
         stream = supervised.batches(
-            corpora.named("episodes", benchmarks), "episodes", batch_tokens=RECIPE.batch_tokens, context=RECIPE.context,
+            corpora.named("episodes", BENCHMARKS), "episodes", batch_tokens=RECIPE.batch_tokens, context=RECIPE.context,
             tokenizer=organism.load_tokenizer(BASES / scale), seed=0,
         )  # fmt: skip
         batches = list(itertools.islice(stream, n))
@@ -119,9 +193,21 @@ def main(n: int) -> None:
         rounds = [[seconds(work) for work in works] for _ in range(4)][1:]
         n_tokens = sum(batch.n_tokens for batch in batches)
         ours, now, first, floor = (n_tokens / min(times) for times in zip(*rounds, strict=True))
-        mark = "<" if ours / first < MIN_GAIN[scale] else " "
-        row = f"{scale:<6} {ours:8,.0f} {now:12,.0f} {first:8,.0f} {ours / first:6.2f}{mark} {floor:8,.0f}"
+        measured[scale] = ours, first
+        row = f"{scale:<6} {ours:8,.0f} {now:12,.0f} {first:8,.0f} {gain(scale, ours, first)} {floor:8,.0f}"
         print(f"{row} {ours / floor:6.2f} {first / floor:6.2f}", flush=True)
+        if (name := f"{scale} rl") not in STUDY:
+            continue
+        measured[name] = ours, first = rl_rates(scale, batches)
+        print(f"{name:<6} {ours:8,.0f} {'':12} {first:8,.0f} {gain(name, ours, first)}  tokens of budget", flush=True)
+    ours, first = (sum(n / measured[name][at] for name, n in STUDY.items()) for at in (0, 1))
+    print(
+        f"study  {1e3 / ours:8,.4f} {'':12} {1e3 / first:8,.4f} {gain('study', 1 / ours, 1 / first)}  per 1,000 CPU s"
+    )
+
+
+def gain(name: str, ours: float, first: float) -> str:
+    return f"{ours / first:6.2f}{'<' if ours / first < MIN_GAIN[name] else ' '}"
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class TrainingConfig:
     """Whether the model is compiled: pays after a minute of training; needs a C++ compiler on the CPU."""
     save_every_s: float
     implementation: str = field(default="transformers", metadata={"omit_default": True})
-    """Of supervised steps: transformers, or, faster and with other roundings, `written_out` (float32 on a CPU; see
-    qwen3.py) or `stacked` (several runs at once, for GPUs; see stacked.py)."""
+    """transformers, or, faster and with other roundings, `written_out` (float32 on a CPU; see qwen3.py) or, for supervised
+    steps, `stacked` (several runs at once, for GPUs; see stacked.py)."""
     optimizer: str = field(default="muon", metadata={"omit_default": True})
     """muon: for matrices, with AdamW for the other parameters; adamw: for all."""
     threads: int = field(default=1, metadata={"omit_default": True})

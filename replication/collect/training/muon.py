@@ -80,7 +80,6 @@ class StackedMuon:
             for stacks in zip(weights, gradients, self._momenta, strict=True)
             for part in zip(*(stack.split(_n_cached(stack)) for stack in stacks), strict=True)
         ]
-        self._scratch = torch.empty(max(part[0].numel() for part in self._parts))
 
     def step(self) -> None:
         """Update the matrices by their gradients."""
@@ -89,12 +88,9 @@ class StackedMuon:
         with torch.no_grad():
             for weights, gradients, momenta in self._parts:
                 momenta.lerp_(gradients, 1 - MOMENTUM)
-                scratch = self._scratch[: weights.numel()].view_as(weights)
-                torch.lerp(gradients, momenta, MOMENTUM, out=scratch)
-                # Copied, because an addition of two types is twice as slow.
-                scratch.copy_(orthogonalised_stack(scratch))
+                updates = orthogonalised_stack(gradients.lerp(momenta, MOMENTUM))
                 rate = self.lr * 0.2 * max(weights.shape[1:]) ** 0.5
-                weights.mul_(1 - self.lr * self._weight_decay).add_(scratch, alpha=-rate)
+                weights.mul_(1 - self.lr * self._weight_decay).add_(updates, alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that `load_state_dict` takes."""

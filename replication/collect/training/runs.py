@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, curricula, loop, organism
+from replication.collect.training import corpora, curricula, loop, organism, written_out_rl
 from replication.collect.training import public as public_bases
 from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
@@ -72,12 +72,14 @@ class TrainingRun:
         Computed once per record, because it hashes the weights of the base; `execute` checks these again.
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
-        public: dict[str, Json] = {"public": public_bases.VERSION} if self.public else {}
+        parts: dict[str, Json] = {"public": public_bases.VERSION} if self.public else {}
+        if self.recipe.implementation == "written_out" and any(phase.rl for phase in self.phases):
+            parts["written_out_rl"] = written_out_rl.VERSION
         return stable_hash(
             {
                 "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,
                 "seed": self.training_seed, "device": self.device,
-                "base": self._base_sha256() if self.base else None, **public,
+                "base": self._base_sha256() if self.base else None, **parts,
                 "recipe": replace(self.recipe, save_every_s=0.0), "corpora": corpora.VERSION,
                 "suite": [[name, suite.load(name).version] for name in names], "tokenizer": self.n_tokenizer_blocks,
             },
