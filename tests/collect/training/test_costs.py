@@ -105,7 +105,8 @@ def test_step_of_reinforcement_costs_sampling_reference_forward_and_backward_pas
         kl_weight=0.01, exact_weight=1.0,
     )  # fmt: skip
     batch = [rl.Prompt(np.full(200, 3), "")] * 2
-    (step,) = rl.learn(model, reference, tokenizer, [(0, batch)], settings, lambda loss: None)
+    policy = rl.TransformersPolicy(model, reference, lambda loss: None)
+    (step,) = rl.learn(policy, tokenizer, [(0, batch)], settings)
     n_fed = step.n_sampled_tokens - 2 * settings.group_size
     assert step.n_tokens == 2 * 200 + n_fed and n_fed > 50
     forward = flops_by_hand(flop_counter(model).n_parameters, 2 * causal(200) + [203] * n_fed)
