@@ -162,7 +162,7 @@ class Qwen3:
     ) -> Tokens:
         """Return documents under a mask, (n_documents, 1, n_positions, n_positions). at : tokens in the last layer."""
         n_documents, n_positions = mask.shape[0], mask.shape[-1]
-        slots, shape = _slots(at // n_positions, n_documents)
+        slots, shape = slots_of(at // n_positions, n_documents)
         seen = mask.new_zeros(shape[0] * shape[1], n_positions).index_copy_(0, slots, mask.flatten(0, 2)[at])
         last = _Queries(at, slots, shape, seen.view(n_documents, 1, -1, n_positions))
         return Tokens(ids, cos, sin, n_documents, _Queries(None, mask=mask), last)
@@ -314,14 +314,14 @@ def _queries(batch: Inputs) -> _Queries:
     import torch
 
     n_documents, n_positions = batch.ids.shape
-    slots, shape = _slots(batch.rows, n_documents)
+    slots, shape = slots_of(batch.rows, n_documents)
     seen = torch.zeros(shape[0] * shape[1], dtype=torch.long).index_copy_(0, slots, batch.columns)
     hidden = torch.arange(n_positions) > seen[:, None]
     mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf).view(n_documents, 1, -1, n_positions)
     return _Queries(batch.rows * n_positions + batch.columns, slots, shape, mask)
 
 
-def _slots(rows: "torch.Tensor", n_documents: int) -> "tuple[torch.Tensor, tuple[int, int]]":
+def slots_of(rows: "torch.Tensor", n_documents: int) -> "tuple[torch.Tensor, tuple[int, int]]":
     """Number the tokens of each document, and return their places among documents of the same number of tokens.
 
     rows : (n_tokens,), document of each, ascending.

@@ -10,7 +10,7 @@ import numpy as np
 
 from replication.collect.training import replies, rl
 from replication.collect.training.parameters import Layer
-from replication.collect.training.qwen3 import Forward, Inputs, Qwen3, Tokens, rows_of_slots, scaled
+from replication.collect.training.qwen3 import Forward, Inputs, Qwen3, Tokens, rows_of_slots, scaled, slots_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,10 @@ VERSION = 1
 
 KEPT_SHARE = 0.8
 """Rows of a cache are copied together when at most this share is unfinished: it costs about as much as a step."""
+
+
+PROMPT, NOBODY = -1, -2
+"""Owners of keys that all replies of a row see, and that none sees."""
 
 
 class Policy:
@@ -115,7 +119,7 @@ class _Cache:
 
         self._qwen3, self._ends, self._width, self._group_size = qwen3, ends, width, group_size
         self._rows = torch.arange(len(ends))
-        self._n_own, self._n_shared = qwen3.heads, qwen3.heads // qwen3.kv_heads
+        self._n_shared = qwen3.heads // qwen3.kv_heads
         self._layers = [
             _Joined(
                 layer, torch.cat([layer.q, layer.kv]),
@@ -130,10 +134,9 @@ class _Cache:
             for at, part in enumerate(made.attention[1:3]):
                 pair[at, :, :width] = part.transpose(1, 2)
             self._kept.append(pair)
-        sees = replies.group_mask(ends, width, group_size, max_new_tokens)
-        added = torch.zeros(sees.shape).masked_fill_(~sees, -torch.inf)
-        self._mask = added.repeat(1, 1, self._n_shared, 1)
-        """(n_rows, 1, heads per key x group_size, size), added to the scores."""
+        self._owners = torch.where(torch.arange(size) < ends[:, None], PROMPT, NOBODY)
+        """(n_rows, size), which reply of the group each key belongs to."""
+        self._n_used = width
 
     def drop_finished(self, rows: "torch.Tensor") -> None:
         """Leave out the rows that are not listed, if they are many. rows : ascending, with repetitions."""
@@ -143,21 +146,27 @@ class _Cache:
         if len(left) > KEPT_SHARE * len(self._rows):
             return
         kept = torch.searchsorted(self._rows, left)
-        self._rows, self._mask = left, self._mask[kept]
+        self._rows, self._owners = left, self._owners[kept]
         self._kept = [pair[:, kept] for pair in self._kept]
 
     def step(self, ids: "torch.Tensor", live: "torch.Tensor", step: int) -> "torch.Tensor":
         """Compute the logits after one more token of each live reply."""
         import torch
 
-        qwen3, group = self._qwen3, self._group_size
-        rows = torch.searchsorted(self._rows, live // group)
-        slots = rows * group + live % group
-        size = self._mask.shape[-1]
-        at = rows * size + self._width + group * step + live % group
-        positions = self._ends[live // group] + step
+        qwen3, n_rows, size = self._qwen3, *self._owners.shape
+        group, owners = live // self._group_size, live % self._group_size
+        rows = torch.searchsorted(self._rows, group)
+        # As many places per row as its live replies need: late in a step of learning few are left.
+        slots, shape = slots_of(rows, n_rows)
+        at = rows * size + self._n_used + slots % shape[1]
+        self._owners.view(-1).index_copy_(0, at, owners)
+        self._n_used += shape[1]
+        asking = owners.new_full((shape[0] * shape[1],), NOBODY - 1).index_copy_(0, slots, owners).view(*shape, 1)
+        keys = self._owners[:, None, : self._n_used]
+        hidden = (keys != asking) & (keys != PROMPT)
+        mask = torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf).repeat(1, self._n_shared, 1)[:, None]
+        positions = self._ends[group] + step
         cos, sin = qwen3.cos[positions][:, None], qwen3.sin[positions][:, None]
-        mask = self._mask[..., : self._width + group * (step + 1)]
         x = qwen3.weights.embeddings.index_select(0, ids)
         for joined, pair in zip(self._layers, self._kept, strict=True):
             x = self._layer(x, joined, pair, at, slots, mask, cos, sin)
@@ -170,6 +179,7 @@ class _Cache:
         import torch
 
         qwen3, w = self._qwen3, joined.layer
+        n_replies = mask.shape[2] // self._n_shared  # in a row
         qkv = (scaled(x, w.norms[0], qwen3.eps) @ joined.qkv.T).unflatten(1, (-1, qwen3.head_dim))
         heads, kv_heads = qwen3.heads, qwen3.kv_heads
         qk = scaled(qkv[:, : heads + kv_heads], joined.head_norms, qwen3.eps)
@@ -178,12 +188,12 @@ class _Cache:
         pair[1].flatten(0, 1).index_copy_(0, at, qkv[:, heads + kv_heads :])
         keys, values = pair[:, :, : mask.shape[-1]].transpose(2, 3)
         # The heads that share keys, and the replies of a group, are queries of one product.
-        placed = rows_of_slots(qk[:, :heads], slots, (len(keys), self._group_size))
+        placed = rows_of_slots(qk[:, :heads], slots, (len(keys), n_replies))
         placed = placed.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
         result, _ = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             placed, keys, values, 0.0, False, attn_mask=mask
         )
-        result = result.unflatten(2, (-1, self._group_size)).permute(0, 3, 1, 2, 4).reshape(-1, heads * qwen3.head_dim)
+        result = result.unflatten(2, (-1, n_replies)).permute(0, 3, 1, 2, 4).reshape(-1, heads * qwen3.head_dim)
         x = torch.addmm(x, result.index_select(0, slots), w.out.T)
         gate, up = (scaled(x, w.norms[1], qwen3.eps) @ w.gate_up.T).chunk(2, dim=1)
         return torch.addmm(x, torch.nn.functional.silu(gate).mul_(up), w.down.T)
