@@ -264,9 +264,19 @@ def prices(cfg: settings.Root) -> Prices | None:
     return Prices(plan.currency, plan.price_per_hour, *tokens)
 
 
-def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
-    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each."""
-    return [job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source)]
+def harness_jobs(cfg: settings.Root, only: Sequence[str] = ()) -> list[HarnessJob]:
+    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each.
+
+    only : names of the checkpoints whose runs are listed; empty means all.
+    """
+    return [
+        job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source, only)
+    ]
+
+
+def n_harness_items(cfg: settings.Root, checkpoint: str) -> int:
+    """Count the attempts of one checkpoint at items of official harnesses; it may be untrained."""
+    return sum(source.n_tasks * source.n_trials for source in cfg.ingest.values() if source.model in (None, checkpoint))
 
 
 def harness_needs() -> dict[str, Needs]:
@@ -280,8 +290,10 @@ def harness_is_installed(name: str) -> bool | None:
     return None if recipe is None else venvs.is_installed(recipe)
 
 
-def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:
+def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest, only: Sequence[str]) -> list[HarnessJob]:
     if source.model is not None:
+        if only and source.model not in only:
+            return []
         if source.model not in cfg.models:
             raise ConfigError(
                 f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
@@ -290,7 +302,7 @@ def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list
         return [_harness_job(cfg, key, source, _public(cfg, source.model), Path(source.folder))]
     return [
         _harness_job(cfg, key, source, model, Path(source.folder) / model.labels.unit.replace("/", "-"))
-        for model in served_models(cfg)
+        for model in served_models(cfg, only)
     ]
 
 

@@ -221,14 +221,19 @@ def _stale(folder: Path, path: Path, report: Json, patches: Mapping[str, str]) -
     return problems
 
 
-def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) -> Command:
-    """Return the command that plays one attempt at all instances with mini-swe-agent."""
+def agent_command(
+    run: HarnessRun, options: Options, subset: str, trial: int, more: Mapping[str, Json] | None = None
+) -> Command:
+    """Return the command that plays one attempt at all instances with mini-swe-agent.
+
+    more : settings of its configuration.
+    """
     sampling, launch = run.spec.sampling, options.launch
     settings = {
         "model.model_kwargs.temperature": sampling.temperature,
         "model.model_kwargs.top_p": sampling.top_p, "model.model_kwargs.max_tokens": sampling.max_tokens,
         "model.model_kwargs.seed": run.spec.seed + trial, "agent.step_limit": options.step_limit,
-        "environment.cwd": options.cwd,
+        "environment.cwd": options.cwd, **(more or {}),
     }  # fmt: skip
     environment = options.environment or {"apptainer": "singularity"}.get(launch.container, launch.container)
     subset = str(Path(options.data).absolute()) if options.data else subset

@@ -188,7 +188,7 @@ def test_equal_requests_of_several_attempts_get_different_seeds_and_a_name_witho
     def seeds(numbered, seed=0):
         rules = Rules(
             endpoint=Endpoint(url="u", served="org/m"), sampling=Sampling(temperature=1.0, max_tokens=9), seed=(seed,),
-            refuse=True, alias="org--m", numbered=numbered,
+            refuse=True, aliases=("org--m",), numbered=numbered,
         )  # fmt: skip
         wire, body = Wire(), {"model": "org--m", "messages": [{"role": "user", "content": "q"}]}
         found = [completed(dict(body), rules, wire) for _ in range(3)]
