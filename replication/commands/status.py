@@ -1,7 +1,7 @@
 """List the jobs of a study: `python -m replication status study=controlled`, with the overrides of its sweep.
 
-Episodes are counted in the store. A job is done when all its runs are complete, whatever its scheduler says; `left` is
-estimated from its rate since it started to play.
+Episodes and items of official harnesses are counted in the store. A job is done when all its runs are complete, whatever its
+scheduler says; `left` is estimated from its rate since it started to play.
 """
 
 from replication import multirun, settings

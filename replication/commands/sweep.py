@@ -1,9 +1,9 @@
 """Submit or run the unfinished jobs of a study: `python -m replication sweep study=controlled_full launcher=slurm`.
 
-One job is one checkpoint: it is trained, if the study trains it, and plays all its runs. The command writes a manifest
-with one line per job, leaves out jobs that are done, queued or running, and submits an array job to SLURM, or runs the
-jobs itself on this machine or on Ray. After a failure the same command starts what is missing. `python -m replication
-gather` writes the index once all results are there.
+One job is one checkpoint: it is trained, if the study trains it, and plays all its runs, those of official harnesses last.
+The command writes a manifest with one line per job, leaves out jobs that are done, queued or running, and submits an array
+job to SLURM, or runs the jobs itself on this machine or on Ray. After a failure the same command starts what is missing.
+`python -m replication gather` writes the index once all results are there.
 """
 
 from replication import multirun, settings

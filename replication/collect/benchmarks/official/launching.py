@@ -5,7 +5,6 @@ A model is reached through `proxy`, which runs as long as the commands do.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -213,12 +212,8 @@ def programs(options: Launch, recipe: venvs.Recipe | None) -> Path:
 @contextlib.contextmanager
 def turn(name: str) -> Iterator[None]:
     """Hold the only place of a tool on this machine while the block runs; waits until it is free."""
-    with (Path(tempfile.gettempdir()) / f"replication-{os.getuid()}-{name}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"official: another run of {name} is under way on this machine; waiting until it ends", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    path = Path(tempfile.gettempdir()) / f"replication-{os.getuid()}-{name}.lock"
+    with venvs.in_turn(path, f"another run of {name} is under way on this machine"):
         yield
 
 
