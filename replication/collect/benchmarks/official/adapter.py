@@ -80,6 +80,8 @@ class Adapter:
     """Raises HarnessError where the commands lack something else; before anything runs."""
     access: Callable[[HarnessRun], AbstractContextManager[Mapping[str, str]]] = lambda run: contextlib.nullcontext({})
     """Starts what the commands reach, such as a proxy to the model, and yields variables for them."""
+    forget: Callable[[HarnessRun], None] = lambda run: None
+    """Removes attempts that failed in the set-up, where the tool would keep them; before the commands."""
     repeats: bool = False
     """Run again, the commands keep what is complete and repeat attempts without a score."""
     alone: bool = False
@@ -140,6 +142,7 @@ class Adapter:
         programs = launching.programs(options, self.recipe)
         turn = launching.turn(self.name) if self.alone else contextlib.nullcontext()
         with turn, self.access(run) as variables:
+            self.forget(run)
             launching.launch(run, self.commands(run), options, variables, programs)
 
     def _is_incomplete(self, run: HarnessRun) -> bool:

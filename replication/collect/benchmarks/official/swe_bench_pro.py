@@ -217,6 +217,18 @@ def _play(run: HarnessRun, options: Options, folder: Path, trial: int) -> list[C
     ]  # fmt: skip
 
 
+def _forget(run: HarnessRun, options: Options) -> None:
+    """Remove what failed agents submitted, and outputs that the script would reuse for another patch."""
+    if options.agent == "none":
+        return
+    swe_bench.forget(run)
+    for folder in sorted(run.folder.glob("attempt_*")):
+        kept = read_json(folder / "preds.json") if (folder / "preds.json").is_file() else {}
+        for place in folder.glob("*/*_output.json"):
+            if place.parent.name not in kept:
+                place.unlink()
+
+
 def build(options: Options) -> Adapter:
     """Build the adapter."""
     version = "1,ca10a60" if options.outputs else "1,ca10a60,as published"
@@ -225,7 +237,8 @@ def build(options: Options) -> Adapter:
         name="swe_bench_pro", version=version, results=RESULTS, read=lambda run: read(run, options),
         commands=lambda run: commands(run, options), launch_options=options.launch, recipe=RECIPE,
         needs=dataclasses.replace(needs(), containers=()) if own else needs(), plays=options.agent != "none",
-        access=lambda run: _access(run, options),
+        access=lambda run: _access(run, options), forget=lambda run: _forget(run, options),
+        repeats=options.agent != "none",
     )  # fmt: skip
 
 
