@@ -58,6 +58,31 @@ def test_harbor_plays_toy_tasks_with_the_sampling_of_the_run_and_one_seed_an_att
     )
 
 
+@installed(terminal_bench.RECIPE)
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("tmux"), reason="needs root for namespaces, and tmux")
+def test_harbor_plays_a_trial_again_whose_server_died_and_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(TOY))
+    with ChatEndpoint(terminus) as server:
+        launch = {"venv": "auto", "workers": 1, "keys": ["PYTHONPATH"]}
+        options = {"tasks": str(TOY / "tasks"), "environment": "nsenv:NamespaceEnvironment", "launch": launch}
+        harness, run = (
+            official.load("terminal_bench", options),
+            harness_run(tmp_path / "run", temperature=0.7, top_p=0.95),
+        )
+        run = dataclasses.replace(run, endpoint=server.endpoint())
+        server.dies_after = 2  # a task takes two requests, or three where the agent is asked to confirm
+        harness.prepare(run)
+        with pytest.raises(HarnessError, match="does not answer after the harness ran"):
+            harness.launch(run)
+        first = {row.task_id: row.details["status"] for row in harness.ingest(run)}
+        assert "engine_error" in first.values() and harness.pending(run)
+        server.dies_after = None
+        harness.launch(run)
+        rows = {(row.task_id, row.trial): row for row in harness.ingest(run)}
+        assert harness.validate(run) == [] and not harness.pending(run)
+    assert set(statuses(rows).values()) == {(1.0, "ok")} and len(rows) == 2
+
+
 PATCH = "diff --git a/m.py b/m.py\n--- a/m.py\n+++ b/m.py\n"
 
 
