@@ -63,8 +63,14 @@ def write_json(path: Path, value: Json, *, digits: int | None = None, fsync: boo
 
     digits : significant digits of floats; None writes the shortest text that reads back exactly.
     """
+    import msgspec
+
     rounded = value if digits is None else significant(value, digits)
-    text = json.dumps(rounded, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(rounded, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    try:
+        text = msgspec.json.format(text, indent=1)  # twice as fast as `json`, whose encoder in C does not indent
+    except UnicodeEncodeError:  # a lone surrogate
+        text = json.dumps(rounded, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n", fsync=fsync)
 
 

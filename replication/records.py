@@ -52,7 +52,7 @@ claim's own, so nothing is decided at it."""
 
 def canonical_json(value: Json) -> str:
     """Write a value so that equal values give equal text on every machine."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return _canonical.encode(value)
 
 
 def stable_hash(value: Json, n_hex: int = 64) -> str:
@@ -72,6 +72,9 @@ def _plain(value: object) -> Json:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON-able")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
 
 
 def _omitted(item: "dataclasses.Field[Any]", value: object) -> bool:

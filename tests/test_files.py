@@ -36,6 +36,22 @@ def test_equal_json_values_give_equal_bytes_for_any_order_of_keys(tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"b": [], "a": {}, "c": [[], [{"x": []}]], "": "", "é\u2028": '":{}[], \\ \n\t\x01', "n": 10**30, "f": -1e-300},
+        [1, [2.5, [None, True, -0.0]], "\N{GRINNING FACE}/"],
+        {"half": "\ud800", "inner": [1]},
+        "text",
+        7,
+    ],
+)  # fmt: skip
+def test_json_has_the_bytes_of_the_standard_library(tmp_path, value):
+    path = files.write_json(tmp_path / "a.json", value)
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    assert path.read_bytes() == (text + "\n").encode("utf-8", "surrogatepass")
+
+
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError):
         files.write_json(tmp_path / "one.json", {"a": float("nan")})

@@ -262,7 +262,7 @@ def frame_of(trajectory: Sequence[Message]) -> bytes:
         for m in trajectory
     ]
     fast = encode_finite(stored)
-    if fast is None or (_may_hold_nan(trajectory) and b"null" in fast):
+    if fast is None or (b"null" in fast and _may_hold_nan(trajectory)):
         fast = encode_any([message_record(message) for message in trajectory])
     return fast
 

@@ -56,11 +56,23 @@ def from_json(kind: type[R], value: Json) -> R:
 _hints = functools.cache(typing.get_type_hints)
 
 
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    return typing.get_origin(hint), typing.get_args(hint), dataclasses.is_dataclass(hint)
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of all fields, and of those that may be left out."""
+    fields = dataclasses.fields(kind)
+    return frozenset(f.name for f in fields), frozenset(f.name for f in fields if f.metadata.get("omit_default"))
+
+
 def _read(hint: Any, value: Json, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
-    if dataclasses.is_dataclass(hint):
+    origin, arguments, is_record = _parts(hint)
+    if is_record:
         return _read_record(hint, value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -86,8 +98,7 @@ def _read(hint: Any, value: Json, where: str) -> Any:
 def _read_record(kind: Any, value: Json, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"`{where}` must be an object; got {value!r:.80}")
-    names = {f.name for f in dataclasses.fields(kind)}
-    optional = {f.name for f in dataclasses.fields(kind) if f.metadata.get("omit_default")}
+    names, optional = _names(kind)
     unknown, missing = sorted(value.keys() - names), sorted(names - optional - value.keys())
     if unknown or missing:
         lists = [

@@ -73,10 +73,11 @@ class RunWriter:
 
         A full disk raises StoreError and leaves the files unchanged up to the last complete line.
         """
-        key = self._check_key(episode)
+        whole_key = episode.key
+        key = self._check_key(whole_key)
         unscored = episode.stop_reason in UNSCORED_REASONS
-        if score is not None and score.key != episode.key:
-            raise ValueError(f"`score` grades {score.key}, but the episode is {episode.key}.")
+        if score is not None and score.key != whole_key:
+            raise ValueError(f"`score` grades {score.key}, but the episode is {whole_key}.")
         if score is not None and unscored and score.value is not None:
             raise ValueError(
                 f"an episode that ended in `{episode.stop_reason}` is unscored; got value={score.value!r}. Use None."
@@ -109,7 +110,7 @@ class RunWriter:
 
     def append_score(self, score: Score) -> None:
         """Store another grade of a stored episode. It replaces an earlier one by the same grader."""
-        key = self._check_key(score)
+        key = self._check_key(score.key)
         with self._mutex:
             if key not in self._attempts:
                 raise ValueError(f"`score` grades {score.key}, of which no episode is stored. Append that first.")
@@ -162,10 +163,10 @@ class RunWriter:
             for file, (tasks, texts, rows, extent) in ((self._episodes, attempts), (self._scores, grades))
         )
 
-    def _check_key(self, item: Episode | Score) -> Key:
-        key = item.key[1:]
-        if item.run_id != self.run_id or not self._is_current(key):
-            raise ValueError(f"{item.key} is of another run or task than this writer was opened for (`{self.run_id}`).")
+    def _check_key(self, whole: tuple[str, str, str, int]) -> Key:
+        key = whole[1:]
+        if whole[0] != self.run_id or not self._is_current(key):
+            raise ValueError(f"{whole} is of another run or task than this writer was opened for (`{self.run_id}`).")
         return key
 
     def _is_current(self, key: Key) -> bool:
@@ -177,7 +178,9 @@ class RunWriter:
         row = self._grades.row(score, attempt, offset)
         self._scores.append(line)
         self._scan_of_grades.add(row, line, offset)
-        graded = self._graded.setdefault(score.grader, set())
+        graded = self._graded.get(score.grader)
+        if graded is None:
+            graded = self._graded[score.grader] = set()
         if score.value is None:
             graded.discard(key)
         else:
