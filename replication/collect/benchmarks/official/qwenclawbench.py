@@ -141,6 +141,15 @@ def _status(data: Json) -> tuple[str, str | None]:
     return ("agent_timeout" if execution.get("timed_out") or "TASK_TIMED_OUT" in errors else "ok"), None
 
 
+def forget(run: HarnessRun, options: Options) -> None:
+    """Remove grades that are no score, by which the tool would take a run for finished."""
+    if options.judging.outputs is not None:
+        return
+    for path in sorted(run.folder.glob(f"{PROVIDER}-*/*/grading.json")):
+        if [one.value for one in each([path], lambda path: _row(path, read_json(path), options), [])] == [None]:
+            path.unlink()
+
+
 def composites(run: HarnessRun, results: Sequence[ItemResult], metric: str) -> list[Composite]:
     """Compute the mean score over the tasks, each the mean of its runs; the tool's has the scoring that it was told."""
     by_task: dict[str, list[float]] = {}
@@ -257,5 +266,5 @@ def build(options: Options) -> Adapter:
         composites=lambda run, results: composites(run, results, options.metric),
         variant=variant_of(options, Options(), ("judge", "metric")), check=lambda run: check(run, options),
         access=lambda run: access(run, options), outputs=options.judging.outputs,
-        repeats=options.judging.outputs is not None, alone=options.judging.outputs is None,
+        repeats=True, alone=options.judging.outputs is None, forget=lambda run: forget(run, options),
     )  # fmt: skip
