@@ -188,6 +188,8 @@ def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
             token = secrets.token_urlsafe(24)
             host = options.host or bridge()
             url = stack.enter_context(launching.model(run, options.launch, host=host, token=token))
+            # With the keys of the clone's configuration, so it does not stay.
+            stack.callback(shutil.rmtree, run.folder / CHECKOUT, ignore_errors=True)
             copy_checkout(run, options, url, token)
             yield {"JUDGE_BASE_URL": judge.address, "JUDGE_API_KEY": judge.token}
 

@@ -1,6 +1,7 @@
 """Harnesses that play against the server of the study's engine: its address reaches every tool, through the proxy."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -134,9 +135,17 @@ def test_openclaw_gets_a_configuration_that_names_the_proxy_and_keeps_the_rest(t
     put(tmp_path / "repo" / "openclaw_config" / "openclaw.json", mine)
     put(tmp_path / "repo" / "openclaw_config" / ".env", "BRAVE_API_KEY=planted\n")
     put(tmp_path / "repo" / "scripts" / "run.sh", "#!/bin/sh\n")
+    used, copy = tmp_path / "run" / qwenclawbench.CHECKOUT, qwenclawbench.copy_checkout
+
+    def copied(*args):
+        copy(*args)
+        shutil.copytree(used, tmp_path / "kept", symlinks=True)
+
+    monkeypatch.setattr(qwenclawbench, "copy_checkout", copied)
     with ChatEndpoint(lambda body: "ok") as server:
         harness.launch(run_of(tmp_path / "run", server))
-    home = tmp_path / "run" / qwenclawbench.CHECKOUT / "openclaw_config"
+    assert not used.exists()  # it may hold keys
+    home = tmp_path / "kept" / "openclaw_config"
     config = json.loads((home / "openclaw.json").read_text())
     (about,) = config["models"]["providers"]["replication"]["models"]
     assert (about["id"], about["contextWindow"], about["maxTokens"]) == ("org--m", 4096, 512)
