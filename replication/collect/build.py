@@ -113,7 +113,7 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    required.require_weights(cfg, {f"models.{name}" for name in selected})
+    required.require_weights(cfg, {f"models.{name}" for name in selected}, to_load=False)
     return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
@@ -142,6 +142,16 @@ def _public(cfg: settings.Root, name: str) -> ServedModel:
         ),
         tool_syntax=model.tool_syntax,
     )  # fmt: skip
+
+
+def require_weights(cfg: settings.Root, only: Sequence[str] = (), *, to_load: bool = True) -> None:
+    """Raise ConfigError that names all public weights which are not here and which checkpoints are served or trained from.
+
+    only : names of these checkpoints; empty means all. to_load : see `sources.missing`.
+    """
+    scales = {run.scale for run in training_runs(cfg) if organism_name(run) in only}
+    keys = {f"models.{name}" for name in only} | {f"scales.{name}.checkpoint" for name in scales}
+    required.require_weights(cfg, keys if only else None, to_load=to_load)
 
 
 def organism_name(run: TrainingRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,8 +143,8 @@ def last_error(log: Path) -> str:
     if not log.exists():
         return ""
     for text in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
-        if text.startswith("error ("):
-            return text
+        if found := re.search(r"error \([A-Z]\w+\): .*", text):  # perhaps behind a progress bar, which ends no line
+            return found[0]
         if text.startswith("line: "):  # the first line of the attempt
             return ""
     return ""
@@ -197,14 +198,22 @@ def _time(seconds: float | None) -> str:
 
 
 def require_trained(cfg: settings.Root) -> None:
-    """Raise ConfigError, which names them, if checkpoints of the study are not trained."""
+    """Raise ConfigError, which names them, if checkpoints of the study are not trained or cannot be read."""
     runs = build.training_runs(cfg)
-    untrained = [run for run in runs if not _is_trained(cfg, run)]
-    if untrained:
-        listed = [f"`{run.name}`" for run in untrained[: index.MAX_LISTED]]
-        more = [f"and {len(untrained) - index.MAX_LISTED} more"] if len(untrained) > index.MAX_LISTED else []
+    lacking: list[str] = []
+    reasons: list[str] = []
+    for run in runs:
+        try:
+            if not _is_trained(cfg, run):
+                lacking.append(f"`{run.name}`")
+        except ReplicationError as error:
+            lacking.append(f"`{build.organism_name(run)}`, which cannot be read")
+            reasons.append(str(error))
+    if lacking:
+        listed = lacking[: index.MAX_LISTED]
+        more = [f"and {len(lacking) - index.MAX_LISTED} more"] if len(lacking) > index.MAX_LISTED else []
         raise ConfigError(
-            f"study `{cfg.study.name}` is incomplete: {len(untrained)} of {len(runs)} training runs are not finished: "
-            f"{', '.join([*listed, *more])}. Train them with `python -m replication train study={cfg.study.name}`, or as "
-            f"jobs with `python -m replication sweep study={cfg.study.name}`."
+            f"study `{cfg.study.name}` is incomplete: {len(lacking)} of {len(runs)} training runs are not finished: "
+            f"{', '.join([*listed, *more])}. {reasons[0] + ' ' if reasons else ''}Train them with `python -m replication "
+            f"train study={cfg.study.name}`, or as jobs with `python -m replication sweep study={cfg.study.name}`."
         )
