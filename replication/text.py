@@ -120,7 +120,8 @@ def count(value: float) -> str:
 
 def amount(value: float) -> str:
     """Format an amount with three significant digits."""
-    return f"{value:,.3g}"
+    rounded = f"{value:.3g}"
+    return f"{float(rounded):,.0f}" if "e+" in rounded else rounded
 
 
 def money(value: float) -> str:

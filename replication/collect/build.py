@@ -113,7 +113,7 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
     selected = [name for name in names if not only or name in only]
-    required.require_weights(cfg, {f"models.{name}" for name in selected})
+    required.require_weights(cfg, {f"models.{name}" for name in selected}, to_load=False)
     return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
 
 
@@ -142,6 +142,16 @@ def _public(cfg: settings.Root, name: str) -> ServedModel:
         ),
         tool_syntax=model.tool_syntax,
     )  # fmt: skip
+
+
+def require_weights(cfg: settings.Root, only: Sequence[str] = (), *, to_load: bool = True) -> None:
+    """Raise ConfigError that names all public weights which are not here and which checkpoints are served or trained from.
+
+    only : names of these checkpoints; empty means all. to_load : see `sources.missing`.
+    """
+    scales = {run.scale for run in training_runs(cfg) if organism_name(run) in only}
+    keys = {f"models.{name}" for name in only} | {f"scales.{name}.checkpoint" for name in scales}
+    required.require_weights(cfg, keys if only else None, to_load=to_load)
 
 
 def organism_name(run: TrainingRun) -> str:
@@ -264,9 +274,19 @@ def prices(cfg: settings.Root) -> Prices | None:
     return Prices(plan.currency, plan.price_per_hour, *tokens)
 
 
-def harness_jobs(cfg: settings.Root) -> list[HarnessJob]:
-    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each."""
-    return [job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source)]
+def harness_jobs(cfg: settings.Root, only: Sequence[str] = ()) -> list[HarnessJob]:
+    """List the runs that official harnesses collect: entries of `ingest`, for one checkpoint or for each.
+
+    only : names of the checkpoints whose runs are listed; empty means all.
+    """
+    return [
+        job for name, source in sorted(cfg.ingest.items()) for job in _harness_jobs(cfg, f"ingest.{name}", source, only)
+    ]
+
+
+def n_harness_items(cfg: settings.Root, checkpoint: str) -> int:
+    """Count the attempts of one checkpoint at items of official harnesses; it may be untrained."""
+    return sum(source.n_tasks * source.n_trials for source in cfg.ingest.values() if source.model in (None, checkpoint))
 
 
 def harness_needs() -> dict[str, Needs]:
@@ -280,8 +300,10 @@ def harness_is_installed(name: str) -> bool | None:
     return None if recipe is None else venvs.is_installed(recipe)
 
 
-def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list[HarnessJob]:
+def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest, only: Sequence[str]) -> list[HarnessJob]:
     if source.model is not None:
+        if only and source.model not in only:
+            return []
         if source.model not in cfg.models:
             raise ConfigError(
                 f"`{key}.model` {source.model!r} is unknown; allowed: {', '.join(sorted(cfg.models)) or 'none yet'}. "
@@ -290,7 +312,7 @@ def _harness_jobs(cfg: settings.Root, key: str, source: settings.Ingest) -> list
         return [_harness_job(cfg, key, source, _public(cfg, source.model), Path(source.folder))]
     return [
         _harness_job(cfg, key, source, model, Path(source.folder) / model.labels.unit.replace("/", "-"))
-        for model in served_models(cfg)
+        for model in served_models(cfg, only)
     ]
 
 

@@ -20,7 +20,7 @@ def gather(cfg: settings.Root, assignments: Sequence[Assignment], rule: Stopping
         assignments, stops = monitoring.after_monitoring(cfg, assignments, rule)
     store = store_of(cfg)
     runs = [index.planned_run(job.spec, job.tasks, job.n_trials) for _, jobs in assignments for job in jobs]
-    runs += [index.ingested_run(store, job.run.spec, cfg.study.name) for job in build.harness_jobs(cfg)]
+    runs += [index.ingested_run(job.run.spec) for job in build.harness_jobs(cfg)]
     index.require_complete(store, cfg.study.name, runs)
     _require_current(store, cfg, assignments)
     study_index = index.build_index(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from replication.collect.interfaces import DescribedHarness, Harness, HarnessRun, ItemResult, ServedHarness
 from replication.errors import HarnessError, StoreError
@@ -58,8 +58,12 @@ def identity_of(harness: Harness, version: str, folder: Path, *settings: Json) -
     """
     if isinstance(harness, DescribedHarness):
         version += f"+{harness.variant}" if harness.variant else ""
-    served = isinstance(harness, ServedHarness)
-    return Identity(version, folder / stable_hash([version, *settings], 8) if served else folder)
+    return Identity(version, folder / stable_hash([version, *settings], 8) if is_served(harness) else folder)
+
+
+def is_served(harness: Harness) -> TypeGuard[ServedHarness]:
+    """Tell whether a harness is launched against the server of the study's engine."""
+    return isinstance(harness, ServedHarness) and harness.is_served
 
 
 def ingest(store: Store, job: HarnessJob) -> Ingested:

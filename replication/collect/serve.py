@@ -59,6 +59,15 @@ def _store(root: Path) -> Store:
     return Store(root)
 
 
+def require_weights(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
+    """Raise ConfigError that names all models of the hub with episodes to play which are neither here nor to be had."""
+    store = store_of(cfg)
+    of_hub = [item for item in planned if item.model.ref.files_sha256 is None]  # the files of others were read
+    todo = [item.model.ref.name for item in of_hub if any(runner.missing(store, job) for job in item.jobs)]
+    if todo:
+        build.require_weights(cfg, todo)
+
+
 def play_missing(cfg: settings.Root, planned: Sequence[Assignment]) -> None:
     """Play and grade the missing episodes of these checkpoints; no engine is started if there are none.
 

@@ -1,8 +1,8 @@
 """Run the official harnesses of a study: `python -m replication official study=mystudy`, a stage of `replicate`.
 
-Each entry of `ingest` whose harness is launched here is played against an endpoint: with an engine of kind vllm against
-vLLM's server, started for one checkpoint after the other with the settings of the study's engine; with kind endpoint
-against the first of its addresses. Entries with results from elsewhere are stored as `ingest` does. Existing results are
+Each entry of `ingest` that names no server of its own is played against that of the study's engine: with kind vllm against
+vLLM's server, started once for each checkpoint that has something to play; with kind endpoint against the first of its
+addresses. Entries with results from elsewhere are stored as `ingest` does. Existing results are
 kept, items whose request failed run again, and the index of the study is written at the end.
 """
 
@@ -29,7 +29,7 @@ def main(cfg: settings.Root) -> None:
     from replication.commands import gather
 
     settings.require_accepted(cfg)
-    jobs = [job for job in build.harness_jobs(cfg) if not cfg.serve.only or job.run.model.name in cfg.serve.only]
+    jobs = build.harness_jobs(cfg, cfg.serve.only)
     # The checkpoint of one server after the other: sorted, so that each starts once.
     jobs.sort(key=lambda job: job.run.model.name)
     for _, of_model in itertools.groupby(jobs, key=lambda job: job.run.model.name):
@@ -43,13 +43,13 @@ def main(cfg: settings.Root) -> None:
 
 def _play(cfg: settings.Root, jobs: "list[HarnessJob]") -> None:
     """Play the runs of one checkpoint; no server is started if nothing is missing."""
-    from replication.collect.ingest import ingest
-    from replication.collect.interfaces import DescribedHarness, ServedHarness
+    from replication.collect.ingest import ingest, is_served
+    from replication.collect.interfaces import DescribedHarness
     from replication.collect.serve import store_of
 
     pending = []
     for job in jobs:
-        if isinstance(job.harness, ServedHarness):
+        if is_served(job.harness):
             job.harness.prepare(job.run)
             pending.append(job.harness.pending(job.run))
     with _endpoint(cfg, jobs[0]) if any(pending) else contextlib.nullcontext() as endpoint:

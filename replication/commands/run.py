@@ -26,6 +26,7 @@ def main(cfg: settings.Root) -> None:
     if not assignments:
         print("run: this study serves no model")
         return
+    serve.require_weights(cfg, assignments)
     planned, rule = assignments, None
     if cfg.monitor.enabled:
         from replication.analyse import stopping

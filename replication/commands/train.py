@@ -9,15 +9,14 @@ from pathlib import Path
 from replication import settings
 from replication.collect import build
 from replication.collect.training import pool
-from replication.collect.weights import required
 
 
 def main(cfg: settings.Root) -> None:
     """Train the unfinished training runs of the study."""
     settings.require_accepted(cfg)  # before hours of training for a study that could not be played
-    required.require_weights(cfg)
     only = cfg.serve.only
     runs = [run for run in build.training_runs(cfg) if not only or build.organism_name(run) in only]
+    build.require_weights(cfg, only, to_load=bool(runs))
     summary = pool.train_all(
         [(run, build.training_folder(cfg, run)) for run in runs],
         workers=cfg.training.workers, stack=cfg.training.stack, text_workers=cfg.training.text_workers,

@@ -145,6 +145,7 @@ class Model:
     revision: str | None = None  # hub: commit, or a branch or tag, then locked; other sources: null, or the files' hash
     package: str | None = None  # of source package: NAME==VERSION in the registry of Python packages
     sha256: str | None = None  # of the GGUF file
+    download_gb: float | None = real(0.0, 100_000.0, None)  # of a source other than the hub, 10**9 bytes
     base_revision: str | None = None  # of source lora: as `revision`, of `base`
     chat_template: str | None = located(None)  # file in conf/ that replaces the template; lora, gguf, package
     role: str = one_of(ROLES)  # takes the place of the arm

@@ -28,6 +28,8 @@ class PlannedRun(NamedTuple):
     is_probe: bool
     tasks: Sequence[Task]
     n_trials: int
+    is_ingested: bool = False
+    """Whether an official harness collects it, all at once."""
 
 
 def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedRun:
@@ -35,32 +37,33 @@ def planned_run(spec: RunSpec, tasks: Sequence[Task], n_trials: int) -> PlannedR
     return PlannedRun(spec.run_id, spec.scaffold == "probe", tasks, n_trials)
 
 
-def ingested_run(store: Store, spec: RunSpec, study: str) -> PlannedRun:
+def ingested_run(spec: RunSpec) -> PlannedRun:
     """Describe a run of an official harness, which is complete if it is stored: `ingest` stores no incomplete run."""
-    if spec.run_id not in store.runs():
-        raise StoreError(
-            f"run `{spec.run_id}` of an official harness is not in `{store.root}`. Store it with "
-            f"`python -m replication ingest study={study}`."
-        )
-    return PlannedRun(spec.run_id, False, (), 0)
+    return PlannedRun(spec.run_id, False, (), 0, is_ingested=True)
 
 
 def require_complete(store: Store, study: str, runs: Sequence[PlannedRun]) -> None:
     """Raise StoreError, which lists incomplete runs, unless each run has all episodes and the check of their repeats."""
     stored = set(store.runs())
-    incomplete = []
+    incomplete, remedies = [], dict[str, None]()
     for run in runs:
         n_missing = len(store.missing(run.run_id, run.tasks, run.n_trials))
         if n_missing:
             n = len(run.tasks) * run.n_trials
             incomplete.append(f"`{run.run_id}` lacks {n_missing} of {n} episodes")
+        elif run.is_ingested and run.run_id not in stored:
+            incomplete.append(f"`{run.run_id}` of an official harness is not there")
         elif run.run_id not in stored or "repeats" not in store.manifest(run.run_id).checks:
             incomplete.append(f"`{run.run_id}` was interrupted before its repeats were checked")
+        else:
+            continue
+        remedies["official" if run.is_ingested else "run"] = None
     if incomplete:
         more = [f"and {len(incomplete) - MAX_LISTED} more"] if len(incomplete) > MAX_LISTED else []
         raise StoreError(
             f"study `{study}` is incomplete: {len(incomplete)} of {len(runs)} runs in `{store.root}` are not finished: "
-            f"{'; '.join([*incomplete[:MAX_LISTED], *more])}. Play them with `python -m replication run study={study}`."
+            f"{'; '.join([*incomplete[:MAX_LISTED], *more])}. Play them with "
+            f"{' and '.join(f'`python -m replication {stage} study={study}`' for stage in sorted(remedies, reverse=True))}."
         )
 
 

@@ -226,7 +226,7 @@ def test_wrong_results_on_the_command_line_are_one_clear_error(job, tmp_path):
 def test_ingested_runs_are_part_of_the_study_index_and_one_that_is_missing_is_named(job, tmp_path):
     cfg = composed(*overrides(tmp_path), f"paths.results={tmp_path}")
     with pytest.raises(
-        StoreError, match=r"run `m-swe-agent-.*` of an official harness is not in .* ingest study=reanalysis"
+        StoreError, match=r"`m-swe-agent-.*` of an official harness is not there. .* official study=reanalysis"
     ):
         gather.main(cfg)
     write(job)

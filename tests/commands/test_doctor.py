@@ -11,6 +11,7 @@ from plan_studies import composed
 from replication import settings
 from replication.collect import machine
 from replication.collect.machine import Finding
+from replication.commands import plan
 from replication.commands.doctor import report
 
 
@@ -51,6 +52,34 @@ def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):
     found = lacking(composed(tmp_path, "study=controlled_tiny"))
     assert re.fullmatch(r"0 of \d+ trained", found["training runs"].value)
     assert not any(name.startswith("base") for name in found)
+
+
+def test_arms_of_a_public_base_wait_for_its_weights(tmp_path, offline, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = composed(tmp_path, "study=smollm2")
+    cfg.paths.weights = "weights"  # relative, as in conf/: a missing folder is no hub id
+    found = lacking(cfg)
+    assert found["base smollm2_135m"].remedy == "run `make weights STUDY=smollm2`"
+    assert found["training runs"].value == "13 wait for their base"
+    assert "plan of study smollm2" in plan.printed(cfg)
+
+
+def test_a_branch_that_is_locked_is_found_at_its_commit_and_only_with_all_its_weights(tmp_path, offline, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    cfg = composed(tmp_path, "study=reanalysis", "+model@models.m=qwen3_0_6b", f"paths.revisions={tmp_path / 'lock'}")
+    folder = tmp_path / "cache/models--Qwen--Qwen3-0.6B/snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "1.safetensors", "y": "2.safetensors"}}')
+    (folder / "1.safetensors").write_text("")
+    (tmp_path / "lock").write_text(f"Qwen/Qwen3-0.6B main {'a' * 40}\n")
+    assert "weights m" in lacking(cfg)
+    (folder / "2.safetensors").write_text("")
+    assert "weights m" not in lacking(cfg)
+    (tmp_path / "lock").write_text(f"Qwen/Qwen3-0.6B main {'b' * 40}\n")
+    assert "weights m" in lacking(cfg)
 
 
 def test_official_harness_without_results_or_a_container_engine_is_named_with_what_it_needs(

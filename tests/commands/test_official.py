@@ -1,14 +1,20 @@
 """The stage of official harnesses: every checkpoint is played, stored and indexed; failures resume and are no scores."""
 
+import sys
+
 import pytest
 from hydra import compose, initialize_config_dir
 
 from replication import settings
-from replication.commands import official, run
-from replication.errors import ConfigError, HarnessError
+from replication.collect import build
+from replication.collect.launch import manifest as manifests
+from replication.collect.launch import mirror, status
+from replication.commands import gather, official, run
+from replication.errors import ConfigError, HarnessError, StoreError
 from replication.store import Store
 from replication.store.index import read_index
 from tests.collect.benchmarks.official.chat_endpoint import ChatEndpoint
+from tests.collect.benchmarks.official.harness_runs import put
 from tests.collect.benchmarks.official.test_bfcl import asked, right, stand_in  # noqa: F401, fixture
 
 REVISION = "c0ffee0000" * 4
@@ -125,3 +131,105 @@ def test_an_engine_without_a_server_is_refused_and_a_study_without_harnesses_has
         cfg.ingest = {}
         official.main(cfg)
     assert "no official harness" in capsys.readouterr().out
+
+
+HARBOR = f"""#!{sys.executable}
+import json, os, sys, urllib.request
+from pathlib import Path
+job = json.loads(Path(sys.argv[3]).read_text())
+model = job["agents"][0]["model_name"].partition("/")[2]
+place = Path(job["jobs_dir"]) / job["job_name"]
+for task in ("a", "b"):
+    sampling = job["agents"][0]["kwargs"]
+    body = {{"model": model, "messages": [{{"role": "user", "content": task}}], "temperature": sampling["temperature"],
+            **sampling["llm_call_kwargs"]}}
+    request = urllib.request.Request(os.environ["HOSTED_VLLM_API_BASE"] + "/chat/completions", json.dumps(body).encode())
+    if (place / task).exists():
+        continue
+    failure = None
+    try:
+        urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(request)
+    except OSError:
+        failure = {{"exception_type": "InternalServerError", "exception_message": "502"}}
+    (place / task).mkdir(parents=True)
+    trial = {{"task_name": task, "trial_name": task, "exception_info": failure,
+             "verifier_result": None if failure else {{"rewards": {{"reward": float(task == "a")}}}},
+             "agent_result": {{"n_output_tokens": 1}}, "config": {{"agent": {{"name": "terminus-2", "kwargs": sampling}}}}}}
+    (place / task / "result.json").write_text(json.dumps(trial))
+"""
+
+
+def with_harbor(tmp_path, server, *more) -> settings.Root:
+    """A study of two checkpoints that Terminal-Bench plays by a stand-in of harbor."""
+    put(tmp_path / "venv" / "bin" / "harbor", HARBOR).chmod(0o755)
+    launch = f"{{environment: 'm:C', launch: {{venv: {tmp_path / 'venv'}}}}}"
+    entry = ["+ingest@ingest.tb=terminal_bench", "ingest.tb.n_tasks=2", "ingest.tb.n_trials=1"]
+    cfg = composed(tmp_path, server, *entry, f"+ingest.tb.options={launch}", *more)
+    cfg.ingest = {"tb": cfg.ingest["tb"]}
+    return cfg
+
+
+def test_a_tool_with_a_reader_and_commands_only_is_played_by_every_checkpoint_and_once(tmp_path):
+    with ChatEndpoint(lambda body: "x") as server:
+        cfg = with_harbor(tmp_path, server)
+        official.main(cfg)
+        assert scores(tmp_path) == {"general": [1.0, 2, 2], "agent_specific": [1.0, 2, 2]}
+        assert {body["model"] for body in server.bodies} == {"org/m"} and len(server.bodies) == 4
+        server.dies_after = 0  # nothing is missing, so it is not even asked whether it is there
+        official.main(cfg)
+    folders = {
+        path.parent for path in (tmp_path / "results" / "harness" / "x" / "terminal_bench").rglob("launched.json")
+    }
+    assert len(folders) == 2 and len({folder.parent for folder in folders}) == 2
+
+
+def test_a_tool_whose_server_dies_leaves_no_score_and_the_same_command_goes_on(tmp_path):
+    with ChatEndpoint(lambda body: "x") as server:
+        cfg = with_harbor(tmp_path, server)
+        server.dies_after = 3
+        with pytest.raises(HarnessError, match="does not answer after the harness ran"):
+            official.main(cfg)
+        assert scores(tmp_path) == {"agent_specific": [1.0, 2, 2]}
+        server.dies_after = None
+        official.main(cfg)
+        # harbor keeps a trial that failed, so it is removed before; the other one is not played again.
+        assert [body["messages"][0]["content"] for body in server.bodies] == ["a", "b", "a", "b"]
+    assert scores(tmp_path) == {"general": [1.0, 2, 2], "agent_specific": [1.0, 2, 2]}
+
+
+def test_a_job_of_a_sweep_is_done_when_its_harnesses_are_and_gather_names_those_that_are_not(tmp_path, capsys):
+    with ChatEndpoint(lambda body: "x") as server:
+        cfg = with_harbor(tmp_path, server)
+        manifest = manifests.plan(cfg, ["study=x"])
+
+        def table():
+            found = status.rows(cfg, manifest, {})
+            return {row.line.checkpoint: (row.state, row.progress.n_official_done) for row in found}, status.report(
+                manifest, found
+            )
+
+        assert table()[0] == {"agent": ("not started", 0), "general": ("not started", 0)}
+        cfg.serve.only = ["agent"]
+        official.main(cfg)
+        assert len(server.bodies) == 2
+        states, text = table()
+        assert states == {"agent": ("done", 2), "general": ("not started", 0)}
+        assert "official items" in text and "2/2" in text and "of which 2 of 4 are stored" in text
+        cfg.serve.only = []
+        with pytest.raises(
+            StoreError, match=r"1 of 2 runs .*`general.*` of an official harness is not there.* official"
+        ):
+            gather.main(cfg)
+        assert set(mirror.scores(cfg, "agent")) >= {"terminal_bench/terminus-2/score"}
+        cfg.serve.only = ["general"]
+        official.main(cfg)
+        cfg.serve.only = []
+        gather.main(cfg)
+    assert len(read_index(tmp_path / "results", "x").run_ids) == 2
+
+
+def test_an_entry_of_one_model_is_no_work_of_the_others(tmp_path):
+    with ChatEndpoint(lambda body: "x") as server:
+        cfg = with_harbor(tmp_path, server, "ingest.tb.model=general")
+        assert [build.n_harness_items(cfg, name) for name in ("agent", "general")] == [0, 2]
+        assert build.harness_jobs(cfg, ["agent"]) == [] and len(build.harness_jobs(cfg, ["general"])) == 1

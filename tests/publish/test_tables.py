@@ -41,6 +41,11 @@ def test_points_are_signed_with_one_decimal():
     assert points(None) == "–"
 
 
+def test_an_amount_has_three_digits_and_no_exponent_if_it_is_large():
+    shown = [printed.amount(value) for value in (0.0264, 8.0449, 120.4, 999.7, 1082.3, 3_175_000.0)]
+    assert shown == ["0.0264", "8.04", "120", "1,000", "1,080", "3,180,000"]
+
+
 def test_cost_ratio_prints_as_a_factor():
     ratio = estimate(math.log(0.5), math.log(0.4), math.log(0.625), kind="log_ratio")
     assert points(ratio) == "×0.50 [0.40, 0.62]"

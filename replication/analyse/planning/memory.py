@@ -76,7 +76,7 @@ def need(cfg: settings.Root, model: settings.Model) -> Need:
     known = model.architecture
     n_b = parameters_b(known) if known else model.params_b
     weights_gib = n_b * 1e9 * BYTES[cfg.engine.dtype] / gpus / GIB
-    download_gb = n_b * BYTES[model.dtype or "bfloat16"] if _is_on_hub(model.path) else 0.0
+    download_gb = n_b * BYTES[model.dtype or "bfloat16"] if _is_on_hub(model) else model.download_gb or 0.0
     if known is None:
         return Need(gpus, download_gb, weights_gib, None, None, False)
     parallel = parallel_size(cfg.engine) if model.tensor_parallel_size is None else gpus
@@ -86,8 +86,9 @@ def need(cfg: settings.Root, model: settings.Model) -> Need:
     return Need(gpus, download_gb, weights_gib, episode_gib, max(int(free_gib / episode_gib), 0), True)
 
 
-def _is_on_hub(path: str) -> bool:
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+def _is_on_hub(model: settings.Model) -> bool:
+    is_id = model.path.count("/") == 1 and not model.path.startswith((".", "/", "~"))
+    return model.source == "hub" or (model.source is None and is_id)
 
 
 def gpus_of(cfg: settings.Root, model: settings.Model | None) -> int:

@@ -1,4 +1,4 @@
-"""Run one line of a manifest: train the checkpoint if it has to be, then play its missing episodes."""
+"""Run one line of a manifest: train the checkpoint if it has to be, then play its missing episodes and official items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replication.collect.launch import manifest as manifests
 from replication.collect.launch.manifest import Attempt, Line, Manifest
 from replication.collect.launch.status import progress
 
-STAGES = ("train", "run")
+STAGES = ("train", "run", "official")
 
 
 def command(manifest: Manifest, line: Line | str) -> list[str]:
@@ -42,7 +42,7 @@ def run_line(manifest: Manifest, line: Line, cfg: settings.Root) -> int:
         print(f"line: {line.line}, `{line.checkpoint}`, attempt {attempt.number}", flush=True)
         code = 1
         try:
-            for stage in STAGES:
+            for stage in STAGES if cfg.ingest else STAGES[:-1]:
                 n_before = progress(cfg, line.checkpoint).n_done
                 attempt = replace(attempt, stage=stage, stage_started=time.time(), n_before=n_before)
                 manifests.write_attempt(folder, attempt)

@@ -155,7 +155,7 @@ def write_attempt(folder: Path, attempt: Attempt) -> None:
 
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
-    """Hold the lock of a line; StoreError if another process runs it."""
+    """Hold the lock of a line, or of a sweep; StoreError if another process runs it."""
     deadline = time.monotonic() + _PATIENCE_S
     with ExitStack() as stack:
         while True:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from replication import processes, settings
-from replication.collect import serve
+from replication.collect import build, serve
 from replication.collect.training.tracking import PER_RUN_S, START_S, Unavailable, has_key, isolate, run_settings
 from replication.errors import LaunchError
 from replication.masking import mask_text, masked
@@ -45,10 +45,10 @@ def scores(cfg: settings.Root, checkpoint: str) -> dict[str, Json]:
     """Return the mean score of each run of a checkpoint, with its counts of episodes, scored ones and tokens."""
     store, ((_, jobs),) = serve.store_of(cfg), serve.assignments(cfg, [checkpoint])
     found: dict[str, Json] = {}
-    for job in jobs:
-        table = store.score_table([job.spec.run_id])
+    for spec in [*(job.spec for job in jobs), *(job.run.spec for job in build.harness_jobs(cfg, [checkpoint]))]:
+        table = store.score_table([spec.run_id])
         scored = table["value"].dropna()
-        name = f"{job.spec.benchmark}/{job.spec.scaffold}"
+        name = f"{spec.benchmark}/{spec.scaffold}"
         found[f"{name}/score"] = float(scored.mean()) if len(scored) else None
         found[f"{name}/n_episodes"] = len(table)
         found[f"{name}/n_unscored"] = len(table) - len(scored)

@@ -12,25 +12,35 @@ from replication.collect.launch import manifest as manifests
 from replication.collect.launch import slurm
 from replication.collect.launch.manifest import Line, Manifest, Waiting
 from replication.files import write_json
-from replication.store.locking import locked
 
 DRIVER = "driver.json"
 
 
 @contextmanager
-def driven(manifest: Manifest, lines: Sequence[Line]) -> Iterator[None]:
-    """Show these lines as queued until the block, which runs them, has started each; StoreError if another runs some."""
-    with locked(manifest.folder):
-        write_json(
-            manifest.folder / DRIVER,
-            {
-                "host": os.uname().nodename,
-                "pid": os.getpid(),
-                "since": time.time(),
-                "lines": [line.line for line in lines],
-            },
-        )
+def held(manifest: Manifest) -> Iterator[None]:
+    """Start lines of a sweep in this block; StoreError if another command starts or runs some."""
+    with manifests.running(manifest.folder):
+        (manifest.folder / DRIVER).unlink(missing_ok=True)  # of a command that is gone
         yield
+
+
+@contextmanager
+def driven(manifest: Manifest, lines: Sequence[Line]) -> Iterator[None]:
+    """Show these lines as queued until the block, which runs them in a held sweep, has started each."""
+    path = manifest.folder / DRIVER
+    write_json(
+        path,
+        {
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "since": time.time(),
+            "lines": [line.line for line in lines],
+        },
+    )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def read(manifest: Manifest) -> dict[int, Waiting]:
@@ -39,10 +49,12 @@ def read(manifest: Manifest) -> dict[int, Waiting]:
 
 
 def _driver(manifest: Manifest) -> dict[int, Waiting]:
-    path = manifest.folder / DRIVER
-    if not path.exists() or not manifests.is_running(manifest.folder):
+    if not manifests.is_running(manifest.folder):
         return {}
-    driver = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        driver = json.loads((manifest.folder / DRIVER).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # all lines are started, or SLURM starts them
+        return {}
     attempts = {line.line: manifests.read_attempt(manifest.folder_of(line)) for line in manifest.lines}
     return {
         number: Waiting(False, f"process {driver['pid']} on {driver['host']}")

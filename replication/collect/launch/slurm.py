@@ -25,7 +25,19 @@ JOBS = "slurm.txt"
 """File of the ids of the array jobs that were submitted for a manifest."""
 REQUEUES = "REPLICATION_REQUEUES"
 """Environment variable of a job: how often it may queue itself again."""
-_WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SUSPENDED", "RUNNING", "COMPLETING")
+_ABSENT = "Use launcher=slurm where SLURM is, or launcher=local or launcher=ray."
+_REFUSED = "Correct `launcher.*` for this cluster; nothing was submitted."
+_REMEDIES = {
+    "squeue": f"Jobs of this sweep were submitted to SLURM: use a machine where it answers, or, once they have ended, "
+    f"remove `{JOBS}` beside the manifest.",
+    "scontrol": "The same sweep starts the line again.",
+    "scancel": "Cancel the jobs by hand.",
+}
+"""What to do if a program of SLURM is absent or fails; for sbatch, one of the two texts above."""
+_WAITS = (
+    "PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SUSPENDED", "RUNNING", "COMPLETING",
+    "RESV_DEL_HOLD", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED",
+)  # fmt: skip
 
 
 def submit(cfg: settings.Root, manifest: Manifest, lines: Sequence[Line]) -> list[str]:
@@ -83,7 +95,10 @@ def requeue(exit_code: int) -> None:
 
     After `launcher.retries` requeues it is not: a time limit may be too short for any progress.
     """
-    job, most = os.environ.get("SLURM_JOB_ID"), int(os.environ.get(REQUEUES, "0"))
+    # By its task: the id of one of its jobs is that of the array too, and would queue all others again, or end them.
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+    most = int(os.environ.get(REQUEUES, "0"))
     if exit_code == 128 + signal.SIGUSR1 and job and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < most:
         print(f"line: SLURM is about to end job {job}, which is queued again", flush=True)
         _call(["scontrol", "requeue", job])
@@ -112,12 +127,10 @@ def _call(arguments: list[str], text: str | None = None) -> str:
     try:
         done = subprocess.run(arguments, input=text, capture_output=True, text=True)
     except FileNotFoundError:
-        raise LaunchError(
-            f"`{arguments[0]}` is not on this machine. Use launcher=slurm where SLURM is, or launcher=local or launcher=ray."
-        ) from None
+        raise LaunchError(f"`{arguments[0]}` is not on this machine. {_REMEDIES.get(arguments[0], _ABSENT)}") from None
     if done.returncode:
         raise LaunchError(
-            f"`{shlex.join(arguments)}` failed: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}. Correct "
-            f"`launcher.*` for this cluster; nothing was submitted."
+            f"`{shlex.join(arguments)}` failed: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}. "
+            f"{_REMEDIES.get(arguments[0], _REFUSED)}"
         )
     return done.stdout

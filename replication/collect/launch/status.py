@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +28,14 @@ class Progress:
     n_planned: int
     """Episodes and predictions."""
     n_done: int = 0
+    n_official: int = 0
+    """Attempts at items of official harnesses; they are not among the episodes."""
+    n_official_done: int = 0
+    """Those of runs that are stored: a harness stores its run at its end."""
     n_failed: int = 0
     """Episodes that the set-up ended, not the model; they are played again."""
     complete: bool = False
-    """Whether every run has all episodes and the check of its repeats, as `gather` requires."""
+    """Whether every run has all episodes and the check of its repeats, as `gather` requires, and harnesses stored theirs."""
     problem: str = ""
     """Why the checkpoint cannot be read; empty if it can, or is not trained yet."""
 
@@ -51,30 +56,40 @@ class Row:
 
 def progress(cfg: settings.Root, checkpoint: str) -> Progress:
     """Count the planned, finished and failed episodes of one checkpoint; it may be untrained."""
-    n_planned = cfg.study.n_trials * len(cfg.scaffolds) * sum(choice.n_tasks for choice in cfg.benchmarks.values())
+    n_official = build.n_harness_items(cfg, checkpoint)
+    n_planned = (
+        cfg.study.n_trials
+        * len(cfg.scaffolds)
+        * sum(choice.n_tasks for choice in cfg.benchmarks.values() if choice.protocol is None)
+    )
     n_planned += cfg.probe.n_tasks * sum(choice.suite is not None for choice in cfg.benchmarks.values())
     try:
         if any(
             build.organism_name(run) == checkpoint and not _is_trained(cfg, run) for run in build.training_runs(cfg)
         ):
-            return Progress(n_planned=n_planned)
+            return Progress(n_planned=n_planned, n_official=n_official)
         ((_, jobs),) = serve.assignments(cfg, [checkpoint])
         store, n_done, n_failed = serve.store_of(cfg), 0, 0
         stored = set(store.runs())
         planned = [index.planned_run(job.spec, job.tasks, job.n_trials) for job in jobs]
+        ingested = [job.run for job in build.harness_jobs(cfg, [checkpoint])]
+        n_official_done = sum(run.n_tasks * run.n_trials for run in ingested if run.spec.run_id in stored)
         for run in planned:
             n_done += len(run.tasks) * run.n_trials - len(store.missing(run.run_id, run.tasks, run.n_trials))
             if run.run_id in stored:
                 n_failed += int(store.current_attempts(run.run_id).failed().sum())
     except ReplicationError as error:
-        return Progress(n_planned=n_planned, problem=one_line(error))
+        return Progress(n_planned=n_planned, n_official=n_official, problem=one_line(error))
     try:
-        index.require_complete(store, cfg.study.name, planned)
+        index.require_complete(store, cfg.study.name, [*planned, *(index.ingested_run(run.spec) for run in ingested)])
         complete = True
     except StoreError:
         complete = False
     n_planned = sum(len(run.tasks) * run.n_trials for run in planned)
-    return Progress(n_planned=n_planned, n_done=n_done, n_failed=n_failed, complete=complete)
+    return Progress(
+        n_planned=n_planned, n_done=n_done, n_official=n_official, n_official_done=n_official_done, n_failed=n_failed,
+        complete=complete,
+    )  # fmt: skip
 
 
 def _is_trained(cfg: settings.Root, run: build.TrainingRun) -> bool:
@@ -128,8 +143,8 @@ def last_error(log: Path) -> str:
     if not log.exists():
         return ""
     for text in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
-        if text.startswith("error ("):
-            return text
+        if found := re.search(r"error \([A-Z]\w+\): .*", text):  # perhaps behind a progress bar, which ends no line
+            return found[0]
         if text.startswith("line: "):  # the first line of the attempt
             return ""
     return ""
@@ -138,10 +153,13 @@ def last_error(log: Path) -> str:
 def report(manifest: Manifest, found: list[Row]) -> str:
     """Write the states as a table with a summary."""
     names = max((len(row.line.checkpoint) for row in found), default=0)
+    has_official = any(row.progress.n_official for row in found)
     head = f"line  {'checkpoint':{names}}  {'state':11}  {'episodes':>15}  {'failed':>6}  {'left':>8}"
+    head += f"  {'official items':>14}" if has_official else ""
     body = [
         f"{row.line.line:4}  {row.line.checkpoint:{names}}  {row.state:11}  "
         f"{f'{row.progress.n_done:,}/{row.progress.n_planned:,}':>15}  {row.progress.n_failed:6,}  {_time(row.left_s):>8}"
+        + (f"  {f'{row.progress.n_official_done:,}/{row.progress.n_official:,}':>14}" if has_official else "")
         + (f"  {row.note}" if row.note else "")
         for row in found
     ]
@@ -149,6 +167,9 @@ def report(manifest: Manifest, found: list[Row]) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     n_done, n_planned = (sum(getattr(row.progress, name) for row in found) for name in ("n_done", "n_planned"))
     total = f"{len(found)} lines: {counts}; {n_done:,} of {n_planned:,} episodes; time left {_time(left(found))}"
+    if has_official:
+        done, planned = (sum(getattr(row.progress, f"n_official{end}") for row in found) for end in ("_done", ""))
+        total += f", without the official items, of which {done:,} of {planned:,} are stored"
     return "\n".join([str(manifest.path), head, *body, total])
 
 
@@ -177,14 +198,22 @@ def _time(seconds: float | None) -> str:
 
 
 def require_trained(cfg: settings.Root) -> None:
-    """Raise ConfigError, which names them, if checkpoints of the study are not trained."""
+    """Raise ConfigError, which names them, if checkpoints of the study are not trained or cannot be read."""
     runs = build.training_runs(cfg)
-    untrained = [run for run in runs if not _is_trained(cfg, run)]
-    if untrained:
-        listed = [f"`{run.name}`" for run in untrained[: index.MAX_LISTED]]
-        more = [f"and {len(untrained) - index.MAX_LISTED} more"] if len(untrained) > index.MAX_LISTED else []
+    lacking: list[str] = []
+    reasons: list[str] = []
+    for run in runs:
+        try:
+            if not _is_trained(cfg, run):
+                lacking.append(f"`{run.name}`")
+        except ReplicationError as error:
+            lacking.append(f"`{build.organism_name(run)}`, which cannot be read")
+            reasons.append(str(error))
+    if lacking:
+        listed = lacking[: index.MAX_LISTED]
+        more = [f"and {len(lacking) - index.MAX_LISTED} more"] if len(lacking) > index.MAX_LISTED else []
         raise ConfigError(
-            f"study `{cfg.study.name}` is incomplete: {len(untrained)} of {len(runs)} training runs are not finished: "
-            f"{', '.join([*listed, *more])}. Train them with `python -m replication train study={cfg.study.name}`, or as "
-            f"jobs with `python -m replication sweep study={cfg.study.name}`."
+            f"study `{cfg.study.name}` is incomplete: {len(lacking)} of {len(runs)} training runs are not finished: "
+            f"{', '.join([*listed, *more])}. {reasons[0] + ' ' if reasons else ''}Train them with `python -m replication "
+            f"train study={cfg.study.name}`, or as jobs with `python -m replication sweep study={cfg.study.name}`."
         )

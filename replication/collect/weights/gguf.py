@@ -41,6 +41,11 @@ class Tensor(NamedTuple):
     offset: int
     """Of its first byte in the file."""
 
+    @property
+    def end(self) -> int:
+        """Return the offset of the first byte behind it."""
+        return self.offset + math.prod(self.shape) // self.kind.n_numbers * self.kind.n_bytes
+
 
 class Gguf(NamedTuple):
     """A GGUF file: the values of its header, and its tensors by name."""
@@ -53,15 +58,12 @@ class Gguf(NamedTuple):
         """Read a tensor as float32."""
         import numpy as np
 
-        shape, kind, offset = self.tensors[name]
-        n_blocks = math.prod(shape) // kind.n_numbers
+        tensor = self.tensors[name]
         with self.path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(n_blocks * kind.n_bytes)
-        if len(data) < n_blocks * kind.n_bytes:
-            raise ConfigError(f"`{self.path}` ends within tensor `{name}`: it is cut short. Download it again.")
-        blocks = np.frombuffer(data, dtype=np.uint8).reshape(n_blocks, kind.n_bytes)
-        return kind.read(blocks).reshape(shape)
+            file.seek(tensor.offset)
+            data = file.read(tensor.end - tensor.offset)
+        blocks = np.frombuffer(data, dtype=np.uint8).reshape(-1, tensor.kind.n_bytes)
+        return tensor.kind.read(blocks).reshape(tensor.shape)
 
 
 def _f32(blocks: "np.ndarray") -> "np.ndarray":
@@ -100,7 +102,7 @@ def read_gguf(path: Path) -> Gguf:
     try:
         with path.open("rb") as file:
             return _read(path, file)
-    except (struct.error, UnicodeDecodeError, KeyError, MemoryError, OverflowError) as error:
+    except (struct.error, ValueError, KeyError, MemoryError, OverflowError, ZeroDivisionError) as error:
         raise ConfigError(
             f"`{path}` is no GGUF file, or it is cut short: its header cannot be read ({type(error).__name__}). "
             f"Download it again."
@@ -130,6 +132,8 @@ def _read(path: Path, file: BinaryIO) -> Gguf:
                 f"{', '.join(f'{n} ({kind.name})' for n, kind in KINDS.items())}. Choose a file in one of these formats."
             )
         tensors[name] = Tensor(shape, KINDS[number], start + offset)
+        if tensors[name].end > path.stat().st_size:  # before anything is made of it
+            raise ConfigError(f"`{path}` ends within tensor `{name}`: it is cut short. Download it again.")
     return Gguf(path, values, tensors)
 
 

@@ -75,6 +75,10 @@ def tensors(gguf: Gguf) -> Iterator[tuple[str, "np.ndarray"]]:
 def _halves(tensor: "np.ndarray", n_heads: int) -> "np.ndarray":
     """Undo the order of rows in GGUF, where the two numbers that are rotated together stand side by side in a head."""
     rows, columns = tensor.shape
+    if not n_heads or rows % (2 * n_heads):
+        raise ConfigError(
+            f"a GGUF file states {n_heads} heads, and a tensor of theirs has {rows} rows. Download it again."
+        )
     return tensor.reshape(n_heads, rows // n_heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 

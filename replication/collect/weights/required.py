@@ -13,10 +13,11 @@ def public_checkpoints(cfg: settings.Root) -> list[tuple[str, settings.Model]]:
     return [(f"models.{name}", model) for name, model in sorted(cfg.models.items())] + bases
 
 
-def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> None:
+def require_weights(cfg: settings.Root, keys: Collection[str] | None = None, *, to_load: bool = True) -> None:
     """Raise ConfigError that names all public checkpoints that are not on this machine; nothing is downloaded.
 
     keys : positions in conf/ of those that count; None for all. An engine that loads no weights needs none of the hub.
+    to_load : see `sources.missing`.
     """
     at = sources.place(cfg.paths)
     wanted = [
@@ -24,4 +25,4 @@ def require_weights(cfg: settings.Root, keys: Collection[str] | None = None) -> 
         if (keys is None or key in keys)
         and (cfg.engine.kind == "vllm" or checkpoints.folder_of(sources.path_of(model, at)) is not None)
     ]  # fmt: skip
-    sources.require(wanted, at, cfg.study.name)
+    sources.require(wanted, at, cfg.study.name, to_load=to_load)

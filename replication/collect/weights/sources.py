@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from replication import files, settings
 from replication.collect import checkpoints
-from replication.collect.weights import gguf, llama, lora, packages, revisions, shards
+from replication.collect.weights import gguf, hub, llama, lora, packages, revisions, shards
 from replication.errors import ConfigError
 from replication.records import Json, stable_hash
 from replication.store.locking import locked
@@ -36,8 +36,9 @@ def place(paths: settings.Paths) -> Place:
 
 def path_of(model: settings.Model, at: Place) -> str:
     """Return the folder or the hub id of a model: its path, or the folder of the checkpoint that is made from it."""
+    # Absolute: while it is missing, `weights/NAME` would be taken for a hub id.
     if model.source in CONVERTED:
-        return str(_folder(model, at))
+        return str(_folder(model, at).absolute())
     return model.path if model.source != "folder" else str(Path(model.path).absolute())
 
 
@@ -57,10 +58,11 @@ def folder_of(model: settings.Model, key: str, at: Place) -> Path:
     return cached / revisions.commit(path, model.revision, key, at.lock)
 
 
-def missing(model: settings.Model, key: str, at: Place) -> str | None:
+def missing(model: settings.Model, key: str, at: Place, *, to_load: bool = True) -> str | None:
     """Say what a model lacks on this machine and where it may be put, or None; nothing is downloaded.
 
-    key : position in conf/, for messages.
+    key : position in conf/, for messages. to_load : whether its weights will be loaded; else its identity is enough, for
+        a model of the hub its commit.
     """
     path = path_of(model, at)
     folder = checkpoints.folder_of(path)
@@ -68,17 +70,17 @@ def missing(model: settings.Model, key: str, at: Place) -> str | None:
         # Written last, so that it means a whole checkpoint.
         return None if (Path(path) / PROVENANCE).is_file() else f"`{key}`: {_needed(model, at)}"
     if folder is None:
-        return _missing_on_hub(model, key, at)
+        return _missing_on_hub(model, key, at, to_load)
     there = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
     return None if there else f"`{key}`: config.json and *.safetensors in the folder `{folder}`"
 
 
-def require(wanted: "list[tuple[str, settings.Model]]", at: Place, study: str) -> None:
-    """Raise one ConfigError that names all weights that are not here.
+def require(wanted: "list[tuple[str, settings.Model]]", at: Place, study: str, *, to_load: bool = True) -> None:
+    """Raise one ConfigError that names all weights that are not here and, of the hub, cannot be downloaded.
 
-    wanted : position in conf/, and model.
+    wanted : position in conf/, and model. to_load : see `missing`.
     """
-    lacking = [text for key, model in wanted if (text := missing(model, key, at))]
+    lacking = [text for key, model in wanted if (text := missing(model, key, at, to_load=to_load))]
     if lacking:
         raise ConfigError(
             f"study `{study}` needs weights that are not on this machine: {'; '.join(lacking)}. Run `make weights "
@@ -119,15 +121,24 @@ def _needed(model: settings.Model, at: Place) -> str:
     return f"a checkpoint made from the adapter `{model.path}` and its base `{model.base}`"
 
 
-def _missing_on_hub(model: settings.Model, key: str, at: Place) -> str | None:
-    from huggingface_hub import constants, try_to_load_from_cache
+def _missing_on_hub(model: settings.Model, key: str, at: Place, to_load: bool) -> str | None:
+    is_known = revisions.locked(model.path, model.revision, at.lock) is not None
+    if (is_known and not to_load) or is_cached(model, at):
+        return None
+    if hub.is_off():
+        return f"`{key}`: `{model.path}` in the cache of the hub, which HF_HUB_OFFLINE forbids to reach"
+    reason = hub.silence()
+    return reason and f"`{key}`: `{model.path}` in the cache of the hub, which does not answer ({reason})"
 
-    if not constants.HF_HUB_OFFLINE:
-        return None
-    commit = revisions.locked(model.path, model.revision, at.lock)
-    if isinstance(try_to_load_from_cache(model.path, "config.json", revision=commit or model.revision), str):
-        return None
-    return f"`{key}`: `{model.path}` in the cache of the hub, which HF_HUB_OFFLINE forbids to reach"
+
+def is_from_hub(model: settings.Model) -> bool:
+    """Tell whether a model's weights are downloaded from the hub."""
+    return model.source not in CONVERTED and checkpoints.folder_of(model.path) is None
+
+
+def is_cached(model: settings.Model, at: Place) -> bool:
+    """Tell whether the cache of the hub has a hub model whole, at its locked commit if there is one."""
+    return hub.has_whole(model.path, revisions.locked(model.path, model.revision, at.lock) or model.revision)
 
 
 def _make(model: settings.Model, key: str, folder: Path, at: Place) -> None:
@@ -190,8 +201,14 @@ def _convert(model: settings.Model, key: str, folder: Path, at: Place) -> dict[s
 def _merge(model: settings.Model, key: str, folder: Path, at: Place) -> dict[str, Json]:
     """Write the checkpoint of an adapter and its base and return where it comes from."""
     assert model.base is not None  # `relations` requires it
-    base = _local(model.base, model.base_revision, f"{key}.base", at)
     adapter = _adapter(model, key, at)
+    named = lora.stated_base(adapter)
+    if named is not None and checkpoints.folder_of(model.base) is None and named.lower() != model.base.lower():
+        raise ConfigError(
+            f"the adapter `{model.path}` of `{key}` names the base `{named}`, and `{key}.base` is `{model.base}`: "
+            f"merged into another base it is another model. State its own, or give the base as a folder if they are one."
+        )
+    base = _local(model.base, model.base_revision, f"{key}.base", at)
     for file in checkpoints.setup_files(base):
         target = folder / file.relative_to(base)
         if file.name != "model.safetensors.index.json":

@@ -105,6 +105,14 @@ def test_a_model_without_sizes_has_weights_by_its_name_and_an_unknown_cache(tmp_
     assert local.download_gb == 0
 
 
+def test_the_download_of_a_file_from_a_package_is_that_of_the_file_and_one_made_here_has_none(tmp_path):
+    cfg = composed(tmp_path, "study=released_small")
+    found = {name: memory.need(cfg, model).download_gb for name, model in cfg.models.items()}
+    assert found == {"smollm2_135m": 0.098, "smollm2_135m_agent": 0.0}
+    other = dataclasses.replace(cfg.models["smollm2_135m"], source="hub", path="HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert memory.need(cfg, other).download_gb == pytest.approx(0.538, abs=0.001)
+
+
 def test_large_models_are_limited_by_compute_and_small_ones_by_the_client(tmp_path):
     cfg = study(tmp_path, "plan.flops_per_s=1e14")
     dense = cfg.models["qwen3_4b"]

@@ -12,14 +12,17 @@ from parts import prompt_of
 from sweeps import command, composed, planned, states, study
 from test_end_to_end import pretend_trained
 
+from replication import multirun
 from replication.collect import build, serve
 from replication.collect.engines.scripted import ScriptedEngine
 from replication.collect.launch import line as lines
 from replication.collect.launch import manifest as manifests
 from replication.collect.launch import queue, ray_tasks, slurm, status
 from replication.collect.launch.manifest import Attempt, Waiting
-from replication.commands import run
+from replication.commands import run, sweep, train
+from replication.commands import status as status_command
 from replication.errors import ConfigError, EngineError, LaunchError, StoreError
+from replication.files import write_json
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def test_each_state_follows_from_lock_queue_attempt_and_store(small):
     log.write_text("line: 0\nerror (EngineError): of the first attempt\nline: 0, attempt 2\nrun: text\n")
     manifests.write_attempt(folder, attempt(ended=time.time(), exit_code=2))
     assert state().note == "run, exit code 2"
-    log.write_text(log.read_text() + "error (EngineError): no memory\nmore\n")
+    log.write_text(log.read_text() + "0/12 [00:00<?, ?episode/s]error (EngineError): no memory\nmore\n")
     assert state().note == "error (EngineError): no memory"
     log.unlink()
 
@@ -100,13 +103,22 @@ def test_each_state_follows_from_lock_queue_attempt_and_store(small):
 def test_lines_that_a_command_runs_in_turn_are_queued_until_it_starts_them(small):
     manifest = planned(small)
     manifests.write(manifest)
-    with queue.driven(manifest, manifest.lines):
+    with queue.held(manifest), queue.driven(manifest, manifest.lines):
         assert {number: waits.is_running for number, waits in queue.read(manifest).items()} == {0: False, 1: False}
         manifests.write_attempt(manifest.folder_of(manifest.lines[0]), attempt(started=time.time() + 1))
         assert list(queue.read(manifest)) == [1]
-        with pytest.raises(StoreError, match="is being written by process"), queue.driven(manifest, manifest.lines):
+        with pytest.raises(StoreError, match="is being written by process"), queue.held(manifest):
             pass
     assert queue.read(manifest) == {}
+
+
+def test_lines_of_a_command_that_was_killed_do_not_wait_for_the_next_one(small):
+    manifest = planned(small)
+    manifests.write(manifest)
+    write_json(manifest.folder / queue.DRIVER, {"host": "node", "pid": 1, "since": 0.0, "lines": [0, 1]})
+    assert queue.read(manifest) == {}
+    with queue.held(manifest):
+        assert queue.read(manifest) == {}
 
 
 def test_time_left_is_that_of_the_lines_that_ended_well(small):
@@ -140,6 +152,36 @@ def test_the_array_job_asks_for_what_conf_states(small):
     assert script.startswith("#!/bin/sh\n") and f'{manifest.path} "$SLURM_ARRAY_TASK_ID"' in script
 
 
+def test_a_sweep_names_all_missing_weights_of_its_lines_before_it_starts_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(multirun, "overrides", lambda: [])
+    small = ["study=released_small", f"paths.results={tmp_path}/results", f"paths.weights={tmp_path}/weights"]
+    with pytest.raises(ConfigError, match=r"`models\.smollm2_135m`: .*; `models\.smollm2_135m_agent`: .*make weights"):
+        sweep.main(composed(small))
+    cfg = composed([*small, "serve.only=[smollm2_135m]"])
+    for stage in (sweep, train):  # training is the first stage of a line, and needs no weights of others
+        with pytest.raises(ConfigError, match=r"`models\.smollm2_135m`: ") as raised:
+            stage.main(cfg)
+        assert "smollm2_135m_agent" not in str(raised.value)
+    assert not list(tmp_path.rglob("state.json"))
+
+
+def test_where_no_slurm_answers_status_reads_the_store_and_a_sweep_says_why_it_stops(
+    small, tmp_path, monkeypatch, capsys
+):
+    manifest = planned(small)
+    manifests.write(manifest)
+    (manifest.folder / slurm.JOBS).write_text("7\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(multirun, "overrides", lambda: small)
+    status_command.main(composed(small))
+    out, err = capsys.readouterr()
+    assert states(out) == {0: "not started", 1: "not started"}
+    assert "WARNING, nothing is known of queued jobs: `squeue` is not on this machine." in err
+    with pytest.raises(LaunchError, match=r"once they have ended, remove `slurm\.txt` beside the manifest"):
+        sweep.main(composed(small))
+
+
 PRETENDED = """#!/bin/sh
 # Notes how it was called, and answers as the command of SLURM of this name; sbatch fails for what FAILS names.
 echo "$(basename "$0") $*" >> "$NOTES"
@@ -151,7 +193,7 @@ wc -l < "$NOTES"
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
     """Put programs with the names of SLURM's before all others; returns the calls that they noted."""
-    for name in ("sbatch", "scancel"):
+    for name in ("sbatch", "scancel", "scontrol"):
         (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(PRETENDED)
         (tmp_path / "bin" / name).chmod(0o755)
@@ -189,6 +231,18 @@ def test_the_gpus_of_the_launcher_are_the_least_and_none_are_asked_for_where_opt
     slurm.submit(cfg, manifest, manifest.lines)
     asked = {next((part for part in call.split() if part.startswith("--gres")), None) for call in notes()}
     assert asked == {size and f"--gres=gpu:{size}" for size in sizes}
+
+
+def test_a_job_queues_itself_again_and_not_its_array(notes, monkeypatch):
+    for name, value in {"JOB_ID": "7", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "3", "RESTART_COUNT": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv(slurm.REQUEUES, "2")
+    slurm.requeue(128 + signal.SIGUSR1)
+    assert notes() == ["scontrol requeue 7_3"]
+    slurm.requeue(128 + signal.SIGTERM)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    slurm.requeue(128 + signal.SIGUSR1)
+    assert notes() == ["scontrol requeue 7_3"]
 
 
 def test_where_one_array_is_refused_none_is_submitted(tmp_path, notes, monkeypatch):

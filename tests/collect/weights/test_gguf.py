@@ -65,6 +65,12 @@ def test_a_converted_model_has_the_logits_of_the_one_it_was_written_from(tmp_pat
         (lambda: b"GGML" + b"\0" * 40, "begins with b'GGML'"),
         (lambda: gguf_of(model())[:500], "cut short: its header"),
         (lambda: gguf_of(model())[:-4], "ends within tensor"),
+        (
+            lambda: gguf_of(model(), **{"llama.attention.head_count": 3}),
+            "states 3 heads, and a tensor of theirs has 64 rows",
+        ),
+        (lambda: gguf_bytes({}, {"t": ((2**40, 2**20), F32, b"")}), "ends within tensor `t`"),
+        (lambda: gguf_bytes({"general.alignment": 0}, {}), r"header cannot be read \(ZeroDivisionError\)"),
         (lambda: gguf_bytes({}, {"t": ((256,), 14, b"")}), r"tensor `t` of .* has type 14; allowed: 0 \(F32\)"),
         (lambda: gguf_of(model(), **{"general.architecture": "qwen2"}), "is 'qwen2'; allowed: llama"),
         (lambda: gguf_of(model(), **{"tokenizer.ggml.pre": "tekken"}), "is 'tekken'; allowed: gpt-2, smollm"),

@@ -77,3 +77,22 @@ def test_what_cannot_be_merged_is_refused(tmp_path, base, change, config, messag
     adapter = save_adapter(tmp_path / "adapter", factors(torch.Generator().manual_seed(0)) | change, **config)
     with pytest.raises(ConfigError, match=message):
         list(lora.tensors(base, adapter))
+
+
+def test_files_that_are_cut_short_are_named(tmp_path, base):
+    pairs = factors(torch.Generator().manual_seed(0))
+    for name, message in (("adapter_config.json", "is no JSON"), ("adapter_model.safetensors", "is no whole file")):
+        adapter = save_adapter(tmp_path / name, pairs)
+        (adapter / name).write_bytes((adapter / name).read_bytes()[:40])
+        with pytest.raises(ConfigError, match=rf"/{name}` {message}"):
+            list(lora.tensors(base, adapter))
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=r"/base/model\.safetensors` is no whole file of weights"):
+        list(lora.tensors(base, save_adapter(tmp_path / "whole", pairs)))
+
+
+def test_the_base_that_an_adapter_names_is_read_unless_it_is_a_folder_elsewhere(tmp_path):
+    for named, expected in (("Org/Base-1.5B", "Org/Base-1.5B"), ("/data/base", None), ("base", None), (None, None)):
+        adapter = save_adapter(tmp_path / "adapter", {}, base_model_name_or_path=named)
+        assert lora.stated_base(adapter) == expected

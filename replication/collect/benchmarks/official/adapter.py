@@ -80,12 +80,31 @@ class Adapter:
     """Raises HarnessError where the commands lack something else; before anything runs."""
     access: Callable[[HarnessRun], AbstractContextManager[Mapping[str, str]]] = lambda run: contextlib.nullcontext({})
     """Starts what the commands reach, such as a proxy to the model, and yields variables for them."""
+    forget: Callable[[HarnessRun], None] = lambda run: None
+    """Removes attempts that failed in the set-up, where the tool would keep them; before the commands."""
     repeats: bool = False
     """Run again, the commands keep what is complete and repeat attempts without a score."""
+    alone: bool = False
+    """Whether two runs on one machine would meet in ports or folders; then one waits for the other."""
     outputs: str | None = None
     """Folder of answers that are only graded: no container is needed, and no model."""
+    plays: bool = True
+    """Whether the commands ask a model; false where they grade what an agent has left."""
     facts_of: Callable[[HarnessRun], Mapping[str, Json]] = field(default=lambda run: {})
     """More for the run's manifest."""
+
+    @property
+    def is_served(self) -> bool:
+        """Tell whether the commands ask the server of the study's engine."""
+        options = self.launch_options
+        return self.plays and self.outputs is None and options.venv is not None and options.endpoint is None
+
+    def pending(self, run: HarnessRun) -> bool:
+        """Tell whether commands are left that need the server."""
+        state = launching.state(run.folder)
+        if state == "ended":
+            return self._is_incomplete(run)
+        return state == "started" or not self._has_results(run)
 
     def prepare(self, run: HarnessRun) -> None:
         """Check that there are results, or all that is needed to launch the tool."""
@@ -118,14 +137,21 @@ class Adapter:
         if launching.state(run.folder) == "ended":
             launching.launch(run, self.commands(run), options, {}, None)  # checks that they are the same
             return
+        if self.is_served:
+            launching.endpoint_of(run, options)  # before anything is installed or started
         programs = launching.programs(options, self.recipe)
-        with self.access(run) as variables:
+        turn = launching.turn(self.name) if self.alone else contextlib.nullcontext()
+        with turn, self.access(run) as variables:
+            self.forget(run)
             launching.launch(run, self.commands(run), options, variables, programs)
 
     def _is_incomplete(self, run: HarnessRun) -> bool:
         if not self.repeats or self.launch_options.venv is None or launching.state(run.folder) != "ended":
             return False
-        return any(result.value is None for result in self.read(run).results)
+        try:
+            return any(result.value is None for result in self.read(run).results)
+        except HarnessError:  # the tool ended well and left nothing that can be read
+            return True
 
     def validate(self, run: HarnessRun) -> list[str]:
         """Return the problems of the results, and means that differ from the tool's own where every attempt has a score."""

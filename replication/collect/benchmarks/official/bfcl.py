@@ -52,6 +52,7 @@ class Bfcl:
 
     name = "bfcl"
     version = f"1-{RECIPE.version}"
+    is_served = True
 
     def __init__(self, options: Options):
         self._options = options

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official import judging, launching, sandbox, venvs
+from replication.collect.benchmarks.official import claw_eval_driver, judging, launching, sandbox, venvs
 from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
 from replication.collect.benchmarks.official.judging import Judging, Service, Target
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
@@ -35,6 +35,8 @@ from replication.records import Json
 from replication.settings.limits import limited, one_of, whole
 
 RESULTS = "batch_results.json"
+BATCH = "batch"
+"""Folder of the traces, in that of the run."""
 PASS = 0.75
 """A trial passes from this score on; the headline Pass^3 is the share of tasks whose three trials all pass."""
 OF_JUDGE = re.compile(r"'NoneType' object has no attribute '(score|reasoning)'|[Jj]udge")
@@ -231,7 +233,7 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
     return [
         Command(
             argv=(
-                "python", "-P", "-m", "claw_eval.cli", "batch",
+                "python", "-P", claw_eval_driver.__file__, str(run.folder.absolute() / BATCH),
                 "--config", str(path), "--trace-dir", str(run.folder.absolute()), "--trials",
                 str(run.n_trials), "--parallel", str(options.launch.workers), "--port-base-offset",
                 str(options.port_offset), *sandboxed, *(("--tag", options.tag) if options.tag else ()),
@@ -266,5 +268,5 @@ def build(options: Options) -> Adapter:
         launch_options=options.launch, needs=needs(), recipe=RECIPE, composites=composites,
         variant=variant_of(options, Options(), ("judge", "user", "metric")), check=lambda run: check(run, options),
         access=lambda run: access(run, options), outputs=options.judging.outputs,
-        repeats=options.judging.outputs is not None,
+        repeats=True, alone=options.judging.outputs is None,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ ASKED = {"docker": "info", "podman": "info", "apptainer": "version"}
 """What tells whether an engine can run containers; a client without its daemon is a program on PATH as well."""
 PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "DOCKER_HOST", "CONTAINER_HOST", "XDG_RUNTIME_DIR", "SSL_CERT_FILE")
 """Variables that a harness sees besides those that its adapter and `launch.keys` name."""
+PATIENCE_S = 10.0
+"""For a tool that is interrupted, until it is killed; some remove their containers meanwhile."""
 TAIL = 1500
 """Characters of a log that an error message quotes."""
 
@@ -44,9 +47,11 @@ class Launch:
 
     venv: str | None = located(None)  # with the tool; auto: from our lock file, if it has one; null: results must exist
     checkout: str | None = located(None)  # folder of the tool's repository, for tools that run from it
-    endpoint: str = limited("http://127.0.0.1:8000/v1")
-    api_key_env: str | None = limited(None)  # environment variable with the endpoint's key
-    served: str | None = limited(None)  # name of the model there; null: that of the study
+    endpoint: str | None = limited(
+        None
+    )  # of a server that is up; null: that of the study's engine, which `official` starts
+    api_key_env: str | None = limited(None)  # environment variable with the key of `endpoint`
+    served: str | None = limited(None)  # name of the model for the tool, and at `endpoint`; null: that of the study
     container: str = one_of(CONTAINERS, "docker")
     workers: int = whole(1, 10_000, 8)
     keys: list[str] = named(list)  # environment variables with keys that the tool may see
@@ -173,13 +178,28 @@ def _run(
     argv = sandbox.wrapped(sandbox.choose(command.sandbox), [program, *command.argv[1:]], run.folder)
     log = run.folder / command.log
     with log.open("ab") as file:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv, cwd=command.cwd or run.folder, env=env, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, check=False,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    if done.returncode:
+    try:
+        code = process.wait()
+    finally:
+        _end(process)
+    if code:
         tail = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
-        raise HarnessError(f"`{command.argv[0]}` ended with code {done.returncode}; its log `{log}` ends with:\n{tail}")
+        raise HarnessError(f"`{command.argv[0]}` ended with code {code}; its log `{log}` ends with:\n{tail}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that was interrupted, and all that it left behind, such as services on ports that the next one needs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def programs(options: Launch, recipe: venvs.Recipe | None) -> Path:
@@ -190,6 +210,14 @@ def programs(options: Launch, recipe: venvs.Recipe | None) -> Path:
 
 
 @contextlib.contextmanager
+def turn(name: str) -> Iterator[None]:
+    """Hold the only place of a tool on this machine while the block runs; waits until it is free."""
+    path = Path(tempfile.gettempdir()) / f"replication-{os.getuid()}-{name}.lock"
+    with venvs.in_turn(path, f"another run of {name} is under way on this machine"):
+        yield
+
+
+@contextlib.contextmanager
 def sockets() -> Iterator[Path]:
     """Yield a folder of this user for Unix sockets, whose path is short: it has at most 107 characters."""
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
@@ -197,24 +225,26 @@ def sockets() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def model(run: HarnessRun, options: Launch, socket: Path | None = None) -> Iterator[str]:
+def model(
+    run: HarnessRun, options: Launch, socket: Path | None = None, *, host: str = "127.0.0.1", token: str | None = None
+) -> Iterator[str]:
     """Serve the model through the proxy while the block runs, and yield its URL up to /v1, or the socket.
+
+    host : address to listen at. token : asked of the tool, where others than this machine can reach that address.
 
     Requests without a seed get one; equal requests of several attempts get different ones. The endpoint is asked before and
     after, since a tool may score a dead one. What was sent is added to the folder's record. Raises HarnessError if the
     endpoint is dead, or if the tool sent sampling that the run does not state and `mismatch` refuses it.
     """
-    endpoint = run.endpoint or Endpoint(
-        url=options.endpoint.rstrip("/"), served=served(run, options), api_key_env=options.api_key_env
-    )
+    endpoint, name = endpoint_of(run, options), served(run, options)
     server = check_endpoint(endpoint, "before the harness starts")
     earlier = wire_of(run.folder)
     rules = Rules(
         endpoint=endpoint, sampling=run.spec.sampling, seed=(run.spec.seed, earlier.n_requests),
         refuse=options.mismatch == "refuse", template_options=run.model.template_options, numbered=True,
-        alias=plain(endpoint.served),
+        aliases=(name, plain(name)), token=token,
     )  # fmt: skip
-    with proxy(rules, socket) as (wire, address):
+    with proxy(rules, socket, host) as (wire, address):
         try:
             yield address if socket is not None else f"{address}/v1"
         finally:
@@ -226,6 +256,26 @@ def model(run: HarnessRun, options: Launch, socket: Path | None = None) -> Itera
             f"the harness sent what run `{run.spec.run_id}` does not state: {'; '.join(wire.deviations) or 'see its log'}. "
             f"Change `sampling`, or pass it on and list it as a deviation with `options.launch.mismatch: record`."
         )
+
+
+def endpoint_of(run: HarnessRun, options: Launch) -> Endpoint:
+    """Return the server that a run asks: the one that `launch.endpoint` names, else that of the study's engine."""
+    if options.endpoint is not None:
+        return Endpoint(url=options.endpoint.rstrip("/"), served=served(run, options), api_key_env=options.api_key_env)
+    if run.endpoint is None:
+        raise HarnessError(
+            f"`options.launch.endpoint` is null, so the results in `{run.folder}` are played against the server of the "
+            f"study's engine. Run `python -m replication official` for this study, which starts it, or name a server that "
+            f"is up."
+        )
+    return run.endpoint
+
+
+@contextlib.contextmanager
+def openai(run: HarnessRun, options: Launch) -> Iterator[Mapping[str, str]]:
+    """Serve the model where clients of OpenAI look for it; the address is in no command, which must not change."""
+    with model(run, options) as url:
+        yield {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "EMPTY"}
 
 
 @contextlib.contextmanager
@@ -244,7 +294,7 @@ def wire_of(folder: Path) -> Wire:
 
 
 def served(run: HarnessRun, options: Launch) -> str:
-    """Return the name of the model at the endpoint."""
+    """Return the name by which the tool calls the model; that of the server may be another, which the proxy knows."""
     return options.served or run.model.path
 
 

@@ -49,8 +49,10 @@ class Rules:
     """Refuse a request with another value, instead of listing a deviation."""
     template_options: Mapping[str, Json] = field(default_factory=dict)
     timeout_s: float = 3600.0
-    alias: str | None = None
-    """Name by which the harness calls the model, where it cannot use the served one."""
+    aliases: tuple[str, ...] = ()
+    """Names by which the harness calls the model besides the served one."""
+    token: str | None = None
+    """Asked of the harness in place of a key, where others can reach the proxy; None where only this machine can."""
     numbered: bool = False
     """Equal requests are of several attempts and get different seeds; else a request that is sent again gets its old one."""
 
@@ -111,7 +113,7 @@ class Refusal(Exception):
 
 def completed(body: dict[str, Json], rules: Rules, wire: Wire) -> dict[str, Json]:
     """Return a request with the sampling of the run and a seed; raises Refusal if it states what the run forbids."""
-    if rules.alias is not None and body.get("model") == rules.alias:
+    if body.get("model") in rules.aliases:
         body = body | {"model": rules.endpoint.served}
     if body.get("model") != rules.endpoint.served:
         raise Refusal(400, "forbidden", f"model is {body.get('model')!r}, the run's is {rules.endpoint.served!r}")
@@ -161,38 +163,71 @@ def refusal_of(status: int, text: str, body: Mapping[str, Json]) -> Refusal:
     return Refusal(400, "malformed" if later else "request_refused", text[:300])
 
 
+def streamed(reply: Mapping[str, Any], with_usage: bool) -> str:
+    """Return a reply as the events of a stream: all choices at once, the usage, the end."""
+    head = {name: reply[name] for name in ("id", "created", "model") if name in reply}
+    head["object"] = "chat.completion.chunk"
+    choices = []
+    for choice in reply["choices"]:
+        delta = {name: value for name, value in choice["message"].items() if value is not None}
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [call | {"index": at} for at, call in enumerate(delta["tool_calls"])]
+        choices.append({"index": choice["index"], "delta": delta, "finish_reason": choice.get("finish_reason")})
+    events = [
+        head | {"choices": choices},
+        *([head | {"choices": [], "usage": reply.get("usage")}] if with_usage else []),
+    ]
+    return "".join(f"data: {text}\n\n" for text in [*map(json.dumps, events), "[DONE]"])
+
+
 @contextlib.contextmanager
-def proxy(rules: Rules, socket: Path | None) -> Iterator[tuple[Wire, str]]:
+def proxy(rules: Rules, socket: Path | None, host: str = "127.0.0.1") -> Iterator[tuple[Wire, str]]:
     """Serve the proxy while the block runs, and yield what goes over the wire, and the address: see `serving.served`."""
     wire = Wire()
 
     async def handle(request: "web.Request", session: "ClientSession") -> "web.Response":
         from aiohttp import web
 
+        if rules.token is not None and request.headers.get("Authorization") != f"Bearer {rules.token}":
+            return web.json_response({"error": {"message": "unknown token"}}, status=401)
         wire.n_requests += 1
         try:
-            reply = await _forward(session, request.path, await request.read(), rules, wire)
+            body = _parsed(request.path, await request.read())
+            streams = bool(body.get("stream"))
+            options = (body.pop("stream"), body.pop("stream_options", None))[1] if streams else None
+            reply = await _forward(session, request.path, body, rules, wire)
         except Refusal as refusal:
             wire.failures[refusal.kind] = wire.failures.get(refusal.kind, 0) + 1
             error = {"error": {"message": str(refusal), "type": refusal.kind}}
             return web.json_response(error, status=refusal.status)
         wire.n_replies += 1
+        if streams:
+            text = streamed(reply, bool(isinstance(options, dict) and options.get("include_usage")))
+            return web.Response(text=text, content_type="text/event-stream")
         return web.json_response(reply)
 
     posts = dict.fromkeys(PATHS, handle)
-    with serving.served(posts, socket, timeout_s=rules.timeout_s, headers=key_header(rules.endpoint)) as address:
+    with serving.served(
+        posts, socket, host=host, timeout_s=rules.timeout_s, headers=key_header(rules.endpoint)
+    ) as address:
         yield wire, address
 
 
-async def _forward(session: "ClientSession", path: str, data: bytes, rules: Rules, wire: Wire) -> dict[str, Json]:
-    from aiohttp import ClientError
-
+def _parsed(path: str, data: bytes) -> dict[str, Json]:
     try:
         body = json.loads(data)
     except ValueError:
         raise Refusal(400, "forbidden", "the request is no JSON") from None
-    if not isinstance(body, dict) or body.get("stream"):
-        raise Refusal(400, "forbidden", "requests must be objects, and streaming is not supported")
+    if not isinstance(body, dict) or (body.get("stream") and path != PATHS[0]):
+        raise Refusal(400, "forbidden", "requests must be objects, and only chat completions can be streamed")
+    return body
+
+
+async def _forward(
+    session: "ClientSession", path: str, body: dict[str, Json], rules: Rules, wire: Wire
+) -> dict[str, Json]:
+    from aiohttp import ClientError
+
     body = completed(body, rules, wire)
     try:
         async with session.post(

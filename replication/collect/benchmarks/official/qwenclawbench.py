@@ -4,11 +4,14 @@
 one. Errors that the tool lists as anomalies make a result void, except two that are the agent's own: it ran out of time, or
 said little. Not seen in any file: a judge that failed 100 times is replaced by an agent of OpenClaw, a judge of another
 kind; two tasks misspell the weight of the judge and two have none, and 0.5 is used. The tool writes to a temporary folder
-without the model's name: run one model at a time on a host.
+without the model's name, so one model at a time is run on a host.
 """
 
 import contextlib
 import re
+import secrets
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +19,7 @@ from pathlib import Path
 from replication.collect.benchmarks.official import judging, launching, sandbox, venvs
 from replication.collect.benchmarks.official.adapter import Adapter, Composite, Needs, variant_of
 from replication.collect.benchmarks.official.judging import Judging, Target
-from replication.collect.benchmarks.official.launching import Command, Launch, checkout, served
+from replication.collect.benchmarks.official.launching import Command, Launch, checkout, plain, served
 from replication.collect.benchmarks.official.reading import (
     Items,
     Read,
@@ -29,6 +32,7 @@ from replication.collect.benchmarks.official.reading import (
 )
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
+from replication.files import write_json
 from replication.records import Json
 from replication.settings.limits import limited, one_of
 
@@ -41,6 +45,10 @@ FROM_PROSE = "Score extracted from prose"
 """Note of a judge whose reply had a total and no JSON."""
 ASKED_FOR = "claude-opus-4-5-20251101"
 """The judge that scripts/lib_grading.py at e4eefcf asks for, whatever `--judge` says."""
+PROVIDER = "replication"
+"""Of the model in the configuration of OpenClaw."""
+CHECKOUT, HOME = "checkout", "openclaw_config"
+"""In the run's folder: the repository that the tool runs from; in it: the configuration that each container gets."""
 RUN = re.compile(r"(?P<task>.+)_run_(?P<number>[0-9]+)")
 CLONE = "git clone https://github.com/SKYLENAGE-AI/QwenClawBench && git -C QwenClawBench checkout e4eefcf"
 RECIPE = venvs.Recipe(name="qwenclawbench", version="e4eefcf", module="yaml", clone=CLONE)
@@ -54,6 +62,7 @@ class Options:
     metric: str = one_of(("score", "score_simple"), "score")
     judge: str = limited("claude-opus-4-5-20251101")  # the tool always asks for this name; state who answers
     judging: Judging = field(default_factory=Judging)
+    host: str | None = limited(None)  # this machine for the tool's containers; null: the gateway of docker's `bridge`
     image: str | None = limited(None)  # digest of the OpenClaw image, whose tag `main` floats; null: not recorded
     launch: Launch = field(default_factory=Launch)
 
@@ -132,6 +141,15 @@ def _status(data: Json) -> tuple[str, str | None]:
     return ("agent_timeout" if execution.get("timed_out") or "TASK_TIMED_OUT" in errors else "ok"), None
 
 
+def forget(run: HarnessRun, options: Options) -> None:
+    """Remove grades that are no score, by which the tool would take a run for finished."""
+    if options.judging.outputs is not None:
+        return
+    for path in sorted(run.folder.glob(f"{PROVIDER}-*/*/grading.json")):
+        if [one.value for one in each([path], lambda path: _row(path, read_json(path), options), [])] == [None]:
+            path.unlink()
+
+
 def composites(run: HarnessRun, results: Sequence[ItemResult], metric: str) -> list[Composite]:
     """Compute the mean score over the tasks, each the mean of its runs; the tool's has the scoring that it was told."""
     by_task: dict[str, list[float]] = {}
@@ -158,7 +176,7 @@ def _target(options: Options) -> Target:
 
 @contextlib.contextmanager
 def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
-    """Start the gateway; the model is asked from inside containers, which do not reach a proxy on this machine."""
+    """Start the gateway, and the model where containers reach it."""
     with contextlib.ExitStack() as stack:
         again = options.judging.outputs is not None
         socket = stack.enter_context(launching.sockets()) / "judge" if again else None
@@ -167,15 +185,62 @@ def access(run: HarnessRun, options: Options) -> Iterator[Mapping[str, str]]:
         if again:
             yield {"REPLICATION_JUDGE_SOCKET": judge.address, "REPLICATION_JUDGE_KEY": judge.token}
         else:
+            token = secrets.token_urlsafe(24)
+            host = options.host or bridge()
+            url = stack.enter_context(launching.model(run, options.launch, host=host, token=token))
+            # With the keys of the clone's configuration, so it does not stay.
+            stack.callback(shutil.rmtree, run.folder / CHECKOUT, ignore_errors=True)
+            copy_checkout(run, options, url, token)
             yield {"JUDGE_BASE_URL": judge.address, "JUDGE_API_KEY": judge.token}
 
 
-def commands(run: HarnessRun, options: Options) -> list[Command]:
-    """Return the command of the repository's script, or that of our driver, which grades stored runs again.
+def bridge() -> str:
+    """Return the address of this machine in docker's default network, which the tool's containers use."""
+    template = "{{(index .IPAM.Config 0).Gateway}}"
+    done = subprocess.run(
+        ["docker", "network", "inspect", "bridge", "--format", template], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if done.returncode or not done.stdout.strip():
+        raise HarnessError(
+            f"docker does not tell the gateway of its network `bridge`: {done.stderr.strip()[:200] or 'nothing printed'}. "
+            f"State in `options.host` the address at which containers reach this machine."
+        )
+    return done.stdout.strip()
 
-    openclaw_config/openclaw.json of the checkout names the endpoint of the model.
+
+def copy_checkout(run: HarnessRun, options: Options, url: str, token: str) -> None:
+    """Write the repository that the tool runs from into the run's folder, with a configuration that names the proxy.
+
+    Its scripts find the configuration beside themselves, so they are copied; all else is linked. What the clone's own
+    openclaw.json states besides the model stays: search, for example.
     """
-    repository = checkout(options.launch, "QwenClawBench")
+    source, target = checkout(options.launch, "QwenClawBench"), run.folder.absolute() / CHECKOUT
+    shutil.rmtree(target, ignore_errors=True)
+    (target / HOME).mkdir(parents=True)
+    shutil.copytree(source / "scripts", target / "scripts")
+    for folder, apart in ((source, ("scripts", HOME, ".git")), (source / HOME, ("openclaw.json",))):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in apart:
+                (target / folder.relative_to(source) / path.name).symlink_to(path)
+    files = [source / HOME / name for name in ("openclaw.json", "openclaw.json.example")]
+    found = next((path for path in files if path.is_file()), None)
+    config = read_json(found) if found else {}
+    name, sampling = plain(served(run, options.launch)), run.spec.sampling
+    about = {
+        "id": name, "name": name, "reasoning": False, "input": ["text"], "contextWindow": run.spec.context,
+        "maxTokens": sampling.max_tokens, "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+    }  # fmt: skip
+    provider = {"baseUrl": url, "apiKey": token, "api": "openai-completions", "models": [about]}
+    config["models"] = {"mode": "merge", "providers": {PROVIDER: provider}}
+    defaults = config.setdefault("agents", {}).setdefault("defaults", {})
+    defaults |= {"model": {"primary": f"{PROVIDER}/{name}"}, "models": {f"{PROVIDER}/{name}": {"alias": name}}}
+    write_json(target / HOME / "openclaw.json", config)
+
+
+def commands(run: HarnessRun, options: Options) -> list[Command]:
+    """Return the command of the repository's script, or that of our driver, which grades stored runs again."""
+    repository, name = checkout(options.launch, "QwenClawBench"), plain(served(run, options.launch))
     if options.judging.outputs is not None:
         return [
             judging.regrade("qwenclawbench", run, options.judging, options.judge, repository, options.launch.workers)
@@ -183,13 +248,13 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
     return [
         Command(
             argv=(
-                "bash", "scripts/run.sh", "--model", served(run, options.launch), "--dataset", "qwenclawbench-v1.1-100",
+                "bash", "scripts/run.sh", "--model", f"{PROVIDER}/{name}", "--dataset", "qwenclawbench-v1.1-100",
                 "--runs", str(run.n_trials), "--concurrency", str(options.launch.workers), "--output-dir",
                 str(run.folder.absolute()), "--log-file", str(run.folder.absolute() / "qwenclawbench.log"),
                 *(("--docker-image", options.image) if options.image else ()),
                 *(("--simple-scoring",) if options.metric == "score_simple" else ()),
             ),
-            log="run.log", cwd=repository,
+            log="run.log", cwd=run.folder / CHECKOUT,
         )
     ]  # fmt: skip
 
@@ -203,5 +268,5 @@ def build(options: Options) -> Adapter:
         composites=lambda run, results: composites(run, results, options.metric),
         variant=variant_of(options, Options(), ("judge", "metric")), check=lambda run: check(run, options),
         access=lambda run: access(run, options), outputs=options.judging.outputs,
-        repeats=options.judging.outputs is not None,
+        repeats=True, alone=options.judging.outputs is None, forget=lambda run: forget(run, options),
     )  # fmt: skip

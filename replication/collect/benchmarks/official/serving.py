@@ -19,10 +19,11 @@ def served(
     posts: Mapping[str, Handler],
     socket: Path | None,
     *,
+    host: str = "127.0.0.1",
     timeout_s: float = 3600.0,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Answer POST requests at a Unix socket, or without one at a free port of this machine, whose address is yielded.
+    """Answer POST requests at a Unix socket, or without one at a free port of `host`, whose address is yielded.
 
     posts : handlers by path; each gets a session for requests of its own, which have `headers`.
     """
@@ -34,7 +35,7 @@ def served(
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
 
     try:
-        application = _application(posts, socket, timeout_s, headers or {})
+        application = _application(posts, socket, host, timeout_s, headers or {})
         address: str = do(application.__aenter__())
         try:
             yield address
@@ -47,7 +48,7 @@ def served(
 
 
 def _application(
-    posts: Mapping[str, Handler], socket: Path | None, timeout_s: float, headers: Mapping[str, str]
+    posts: Mapping[str, Handler], socket: Path | None, host: str, timeout_s: float, headers: Mapping[str, str]
 ) -> AbstractAsyncContextManager[str]:
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[str]:
@@ -73,8 +74,8 @@ def _application(
                     await web.UnixSite(runner, str(socket)).start()
                     yield str(socket)
                 else:
-                    await web.TCPSite(runner, "127.0.0.1", 0).start()
-                    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+                    await web.TCPSite(runner, host, 0).start()
+                    yield f"http://{host}:{runner.addresses[0][1]}"
             finally:
                 await runner.cleanup()
 

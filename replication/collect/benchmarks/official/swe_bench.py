@@ -9,6 +9,7 @@ Each attempt has its own folder (`attempt_0` ..., or the folder itself for one a
 """
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from replication.collect.benchmarks.official.reading import (
 )
 from replication.collect.interfaces import HarnessRun, ItemResult
 from replication.errors import HarnessError
+from replication.files import write_json
 from replication.records import Json
 from replication.settings.limits import limited, located, one_of, whole
 
@@ -221,14 +223,32 @@ def _stale(folder: Path, path: Path, report: Json, patches: Mapping[str, str]) -
     return problems
 
 
-def agent_command(run: HarnessRun, options: Options, subset: str, trial: int) -> Command:
-    """Return the command that plays one attempt at all instances with mini-swe-agent."""
+def forget(run: HarnessRun) -> None:
+    """Remove what failed agents submitted, and its grades: mini-swe-agent plays no instance that is in preds.json."""
+    for folder in sorted(run.folder.glob("attempt_*")):
+        path = folder / "preds.json"
+        found = read_json(path) if path.is_file() else {}
+        ends = agent_ends(folder, [])
+        failed = [task_id for task_id in found if task_id in ends and ends[task_id].status == "engine_error"]
+        for graded in (place for task_id in failed for place in folder.glob(f"logs/run_evaluation/*/*/{task_id}")):
+            shutil.rmtree(graded)
+        if failed:
+            write_json(path, {task_id: entry for task_id, entry in found.items() if task_id not in failed})
+
+
+def agent_command(
+    run: HarnessRun, options: Options, subset: str, trial: int, more: Mapping[str, Json] | None = None
+) -> Command:
+    """Return the command that plays one attempt at all instances with mini-swe-agent.
+
+    more : settings of its configuration.
+    """
     sampling, launch = run.spec.sampling, options.launch
     settings = {
         "model.model_kwargs.temperature": sampling.temperature,
         "model.model_kwargs.top_p": sampling.top_p, "model.model_kwargs.max_tokens": sampling.max_tokens,
         "model.model_kwargs.seed": run.spec.seed + trial, "agent.step_limit": options.step_limit,
-        "environment.cwd": options.cwd,
+        "environment.cwd": options.cwd, **(more or {}),
     }  # fmt: skip
     environment = options.environment or {"apptainer": "singularity"}.get(launch.container, launch.container)
     subset = str(Path(options.data).absolute()) if options.data else subset
@@ -271,5 +291,5 @@ def build(options: Options) -> Adapter:
         commands=lambda run: commands(run, options), launch_options=options.launch,
         needs=replace(needs(), containers=()) if own else needs(), recipe=RECIPE,
         variant=variant_of(options, Options(), ("data",)),
-        access=lambda run: launching.hosted_vllm(run, options.launch),
+        access=lambda run: launching.hosted_vllm(run, options.launch), forget=forget, repeats=True,
     )  # fmt: skip

@@ -13,12 +13,15 @@ Published results have eval_results.json only (`options.outputs: false`): a fail
 from a failed test, and items that are not listed have no score.
 """
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.collect.benchmarks.official import swe_bench
+from replication.collect.benchmarks.official import launching, swe_bench, swe_bench_pro_driver
 from replication.collect.benchmarks.official.adapter import Adapter, Needs
 from replication.collect.benchmarks.official.launching import Command, Launch, checkout
 from replication.collect.benchmarks.official.reading import (
@@ -50,7 +53,12 @@ class Options:
     outputs: bool = True  # false: results have no output files, as published ones
     data: str | None = located(None)  # swe_bench_pro_full.csv of the repository; only to run the tool
     images: str = limited("jefzda")  # user of the images
+    agent: str = one_of(
+        ("none", "mini-swe-agent"), "none"
+    )  # none: patches.json of each attempt is there, and is graded
     step_limit: int = whole(1, 1_000_000, 250)  # of mini-swe-agent
+    environment: str | None = limited(None)  # class of mini-swe-agent, such as `local`, in place of docker
+    cwd: str = limited("/app")  # of the commands of an agent: that of the images
     launch: Launch = field(default_factory=Launch)
 
 
@@ -158,16 +166,17 @@ def _stale(folder: Path, outputs: list[Path], entry: Mapping[str, Json] | None) 
 
 
 def commands(run: HarnessRun, options: Options) -> list[Command]:
-    """Return the command that grades each attempt's patches.json, which the agent's run must have left.
-
-    The agent is the caller's choice; `swe_bench.agent_command` plays with mini-swe-agent where the data set is at hand.
-    """
+    """Return the command that grades each attempt's patches.json, after those that play it where an agent is named."""
     repository_folder = checkout(options.launch, "SWE-bench Pro")
     if options.data is None:
         raise HarnessError("the script needs `options.data`, the file swe_bench_pro_full.csv of its data set.")
-    made = []
-    for trial, folder in enumerate(attempt_folders(run)):
-        if not (folder / "patches.json").is_file():
+    plays = options.agent != "none"
+    folders = [run.folder / f"attempt_{trial}" for trial in range(run.n_trials)] if plays else attempt_folders(run)
+    made = _instances(run, options, repository_folder) if plays else []
+    for trial, folder in enumerate(folders):
+        if plays:
+            made += _play(run, options, folder, trial)
+        elif not (folder / "patches.json").is_file():
             raise HarnessError(
                 f"no `patches.json` in `{folder}`. Play the items with an agent first, and gather its patches with "
                 f"helper_code/gather_patches.py."
@@ -186,10 +195,52 @@ def commands(run: HarnessRun, options: Options) -> list[Command]:
     return made
 
 
+def _instances(run: HarnessRun, options: Options, repository_folder: Path) -> list[Command]:
+    target = run.folder.absolute() / "instances" / "test.jsonl"
+    argv = (str(repository_folder), str(Path(str(options.data)).absolute()), options.images, str(target))
+    return [Command(argv=("python", "-P", swe_bench_pro_driver.__file__, "instances", *argv), log="instances.log")]
+
+
+def _play(run: HarnessRun, options: Options, folder: Path, trial: int) -> list[Command]:
+    agent = swe_bench.Options(
+        step_limit=options.step_limit, data=str(run.folder.absolute() / "instances"), cwd=options.cwd,
+        environment=options.environment, launch=options.launch,
+    )  # fmt: skip
+    # The images have an entry point, which would take the command that keeps a container alive for a script.
+    more = {} if options.environment else {"environment.run_args": json.dumps(["--rm", "--entrypoint", ""])}
+    argv = (str(folder.absolute() / "preds.json"), str(folder.absolute() / "patches.json"))
+    return [
+        swe_bench.agent_command(run, agent, "", trial, more),
+        Command(
+            argv=("python", "-P", swe_bench_pro_driver.__file__, "patches", *argv), log=f"patches_{trial}.log",
+        ),
+    ]  # fmt: skip
+
+
+def _forget(run: HarnessRun, options: Options) -> None:
+    """Remove what failed agents submitted, and outputs that the script would reuse for another patch."""
+    if options.agent == "none":
+        return
+    swe_bench.forget(run)
+    for folder in sorted(run.folder.glob("attempt_*")):
+        kept = read_json(folder / "preds.json") if (folder / "preds.json").is_file() else {}
+        for place in folder.glob("*/*_output.json"):
+            if place.parent.name not in kept:
+                place.unlink()
+
+
 def build(options: Options) -> Adapter:
     """Build the adapter."""
     version = "1,ca10a60" if options.outputs else "1,ca10a60,as published"
+    own = options.environment is not None
     return Adapter(
         name="swe_bench_pro", version=version, results=RESULTS, read=lambda run: read(run, options),
-        commands=lambda run: commands(run, options), launch_options=options.launch, needs=needs(), recipe=RECIPE,
+        commands=lambda run: commands(run, options), launch_options=options.launch, recipe=RECIPE,
+        needs=dataclasses.replace(needs(), containers=()) if own else needs(), plays=options.agent != "none",
+        access=lambda run: _access(run, options), forget=lambda run: _forget(run, options),
+        repeats=options.agent != "none",
     )  # fmt: skip
+
+
+def _access(run: HarnessRun, options: Options) -> AbstractContextManager[Mapping[str, str]]:
+    return launching.hosted_vllm(run, options.launch) if options.agent != "none" else contextlib.nullcontext({})

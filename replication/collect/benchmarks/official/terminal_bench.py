@@ -6,6 +6,7 @@ failed in the infrastructure gives its number to a later one. Seen in harbor 0.2
 """
 
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -209,6 +210,15 @@ def _seconds(phase: Json) -> float:
     return max((end - start).total_seconds(), 0.0)
 
 
+def forget(run: HarnessRun) -> None:
+    """Remove trials without a score, which harbor would keep when it resumes a job."""
+    for path in sorted(run.folder.glob("attempt_*/*/result.json")):
+        (data,) = each([path], read_json, []) or [{}]
+        # One with an impossible reward is left, for its message.
+        if "trial_name" in data and [one.value for one in each([data], _outcome, [])] == [None]:
+            shutil.rmtree(path.parent)
+
+
 def commands(run: HarnessRun, options: Options) -> list[Command]:
     """Write one job per attempt, so that each has its own seed, and return the commands that run them."""
     environment = {"apptainer": "singularity"}.get(options.launch.container, options.launch.container)
@@ -265,5 +275,5 @@ def build(options: Options) -> Adapter:
         read=lambda run: read(run, options), commands=lambda run: commands(run, options), launch_options=options.launch,
         needs=replace(needs(), containers=()) if own else needs(), recipe=RECIPE,
         variant=variant_of(options, Options(), ("tasks",)),
-        access=lambda run: launching.hosted_vllm(run, options.launch),
+        access=lambda run: launching.hosted_vllm(run, options.launch), forget=forget, repeats=True,
     )  # fmt: skip

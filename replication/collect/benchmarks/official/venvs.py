@@ -3,17 +3,19 @@
 They lie in `results/harnesses/NAME-VERSION`, or in the folder that the variable REPLICATION_HARNESSES names.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from replication.errors import HarnessError
 from replication.masking import mask_text
-from replication.store.locking import locked
 
 LOCKS = Path(__file__).resolve().parents[4] / "requirements" / "harness"
 VARIABLE = "REPLICATION_HARNESSES"
@@ -76,16 +78,32 @@ def lock_hash(recipe: Recipe) -> str:
 def ensure(recipe: Recipe) -> Path:
     """Install the environment where it is missing or broken, and return its interpreter.
 
-    HarnessError with the end of the log if a package cannot be installed; StoreError while another process installs it.
+    Waits while another process installs it, as jobs of a sweep may at their start. HarnessError with the end of the log if a
+    package cannot be installed.
     """
     if is_installed(recipe):
         return recipe.python
     guard = recipe.folder.parent / f".{recipe.folder.name}"
     guard.mkdir(parents=True, exist_ok=True)
-    with locked(guard):
+    with in_turn(guard / "lock", f"another process installs {recipe.name}"):
         if not is_installed(recipe):
             _install(recipe, guard / "install.log")
     return recipe.python
+
+
+@contextlib.contextmanager
+def in_turn(path: Path, note: str) -> Iterator[None]:
+    """Hold a lock of this machine, or of the machines that share its file system, while the block runs; waits for it.
+
+    note : printed where another process holds it.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"harness: {note}; waiting until it ends", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _interpreter(recipe: Recipe) -> str:

@@ -46,7 +46,9 @@ def test_calls_in_the_text_of_a_reply_are_read_in_prompt_mode(tmp_path):
     with ChatEndpoint(lambda body: "[calculate_triangle_area(base=10, height=5, unit='units')]") as server:
         rows = play(adapter, run_of(tmp_path, server, n_tasks=2))
     assert [row.value for row in rows.values()] == [1.0, 0.0]
-    assert "tools" not in server.bodies[0] and "calculate_triangle_area" in server.bodies[0]["messages"][0]["content"]
+    # The two requests are in flight together, so either may come first.
+    assert not any("tools" in body for body in server.bodies)
+    assert any("calculate_triangle_area" in body["messages"][0]["content"] for body in server.bodies)
 
 
 def test_an_endpoint_that_dies_after_some_items_is_resumed(tmp_path):

@@ -1,9 +1,11 @@
 """CONTRIBUTING's example of a further official benchmark works as printed, in at most 40 lines."""
 
+import dataclasses
 import re
 import sys
 
 import pytest
+from chat_endpoint import ChatEndpoint
 from harness_runs import harness_run, listed, put, read, statuses
 
 from replication import settings
@@ -12,7 +14,7 @@ from replication.errors import HarnessError
 
 GUIDE = (settings.CONF.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TOOL = """#!/bin/sh
-echo "$@" > seen.txt
+echo "$@" > seen.txt; echo "$OPENAI_BASE_URL" > url.txt
 echo '[{"id": "a", "attempt": 0, "correct": true, "error": null},
        {"id": "b", "attempt": 0, "correct": false, "error": null},
        {"id": "c", "attempt": 0, "correct": false, "error": "connection refused"}]' > results.json
@@ -44,9 +46,12 @@ def test_results_of_the_example_are_read_over_the_fixed_items(tmp_path, mybench)
 def test_tool_of_the_example_is_launched_and_a_dead_endpoint_is_no_score(tmp_path, mybench):
     put(tmp_path / "venv" / "bin" / "mybench", TOOL).chmod(0o755)
     run = harness_run(tmp_path / "run", n_tasks=3)
-    rows, problems = read("mybench", run, launch={"venv": str(tmp_path / "venv"), "served": "m"})
+    with ChatEndpoint(lambda body: "x", model="m") as server:
+        run = dataclasses.replace(run, endpoint=server.endpoint())
+        rows, problems = read("mybench", run, launch={"venv": str(tmp_path / "venv"), "served": "m"})
     assert problems == []
     assert statuses(rows) == {("a", 0): (1.0, "ok"), ("b", 0): (0.0, "ok"), ("c", 0): (None, "engine_error")}
-    assert (tmp_path / "run" / "seen.txt").read_text() == "run --model m --url http://127.0.0.1:8000/v1\n"
+    assert (tmp_path / "run" / "seen.txt").read_text() == "run --model m\n"
+    assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/v1\n", (tmp_path / "run" / "url.txt").read_text())
     with pytest.raises(HarnessError, match=r"no `results\.json` in"):
         official.load("mybench").prepare(harness_run(tmp_path / "empty"))

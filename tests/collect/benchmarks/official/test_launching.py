@@ -188,7 +188,7 @@ def test_equal_requests_of_several_attempts_get_different_seeds_and_a_name_witho
     def seeds(numbered, seed=0):
         rules = Rules(
             endpoint=Endpoint(url="u", served="org/m"), sampling=Sampling(temperature=1.0, max_tokens=9), seed=(seed,),
-            refuse=True, alias="org--m", numbered=numbered,
+            refuse=True, aliases=("org--m",), numbered=numbered,
         )  # fmt: skip
         wire, body = Wire(), {"model": "org--m", "messages": [{"role": "user", "content": "q"}]}
         found = [completed(dict(body), rules, wire) for _ in range(3)]
@@ -207,3 +207,61 @@ def test_commands_that_fetch_a_tool_are_those_of_its_configuration():
         assert recipe.clone in text and (
             bool(recipe.clone) == ("in no registry of packages" in " ".join(text.split("\n# ")))
         )
+
+
+def test_runs_that_would_meet_on_a_machine_wait_for_each_other(tmp_path, monkeypatch, capfd):
+    import threading
+
+    from replication.collect.benchmarks.official import launching
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    order, started = [], threading.Event()
+
+    def second():
+        started.set()
+        with launching.turn("tool"):
+            order.append("second")
+
+    with launching.turn("tool"), launching.turn("another tool"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        started.wait()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"] and "another run of tool is under way" in capfd.readouterr().out
+
+
+def test_interrupted_tool_is_ended_with_what_it_started(tmp_path, venv):
+    import threading
+    import time
+
+    from replication.collect.benchmarks.official import launching
+
+    put(tmp_path / "venv" / "bin" / "tool", "#!/bin/sh\nsleep 300 &\necho $! > child.txt\ntouch ready\nwait\n").chmod(
+        0o755
+    )
+    run, command = harness_run(tmp_path / "run"), launching.Command(argv=["tool"], log="t.log")
+
+    def interrupt():
+        while not (tmp_path / "run" / "ready").exists():
+            time.sleep(0.02)
+        time.sleep(0.5)  # until it is waited for
+        os.kill(os.getpid(), 2)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        launching.launch(run, [command], launching.Launch(), {}, tmp_path / "venv" / "bin")
+    child = int((tmp_path / "run" / "child.txt").read_text())
+    deadline = time.monotonic() + 5
+    while _lives(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(child) and launching.state(run.folder) == "started"
+
+
+def _lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -83,3 +83,14 @@ def test_run_that_is_not_there_is_missing(tmp_path):
     graded(tmp_path, "task_1", 0.5, run=2)
     rows, _ = read("qwenclawbench", harness_run(tmp_path, n_tasks=1, n_trials=2))
     assert statuses(rows) == {("task_1", 0): (None, "missing"), ("task_1", 1): (0.5, "ok")}
+
+
+def test_runs_without_a_score_lose_their_grade_so_that_the_tool_plays_them_again(tmp_path):
+    from replication.collect.benchmarks.official import qwenclawbench
+
+    graded(tmp_path, "task_1", 0.5)
+    graded(tmp_path, "task_2", 0.0, errors=["TASK_TIMED_OUT"], timed_out=True)
+    graded(tmp_path, "task_3", 0.0, errors=["TERMINAL_API_FAILURE"])
+    (tmp_path / "m").rename(tmp_path / "replication-m")
+    qwenclawbench.forget(harness_run(tmp_path), qwenclawbench.Options())
+    assert sorted(path.parent.name for path in tmp_path.glob("*/*/grading.json")) == ["task_1", "task_2"]

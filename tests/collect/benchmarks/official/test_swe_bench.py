@@ -1,5 +1,7 @@
 """The harness `swe_bench`: predictions and the report of swebench, with each failure that a resolved rate hides."""
 
+import json
+
 import pytest
 from harness_runs import SAMPLES, harness_run, listed, needs_samples, put, read, statuses
 
@@ -127,3 +129,20 @@ def test_trajectory_of_mini_swe_agent_shows_what_it_sent(tmp_path):
 
     end = agent_ends(SAMPLES / "ours" / "mini_swe_agent" / "out", [])["demo__demo-1"]
     assert (end.status, end.n_turns, dict(end.sent)) == ("ok", 3, {"temperature": 1.0, "top_p": 0.95})
+
+
+def test_instances_whose_agent_the_set_up_ended_are_played_and_graded_again(tmp_path):
+    from replication.collect.benchmarks.official import swe_bench
+
+    folder = tmp_path / "attempt_0"
+    put(
+        folder / "preds.json",
+        {name: {"instance_id": name, "model_patch": ""} for name in ("o__r-1", "o__r-2", "o__r-3")},
+    )
+    ends = {"o__r-1": "Submitted", "o__r-2": "InternalServerError", "o__r-3": "LimitsExceeded"}
+    for name, status in ends.items():
+        put(folder / name / f"{name}.traj.json", {"info": {"exit_status": status}, "messages": []})
+        put(folder / "logs" / "run_evaluation" / "r" / "m" / name / "report.json", {name: {"resolved": False}})
+    swe_bench.forget(harness_run(tmp_path))
+    assert sorted(json.loads((folder / "preds.json").read_text())) == ["o__r-1", "o__r-3"]
+    assert sorted(path.name for path in (folder / "logs").glob("*/*/*/*")) == ["o__r-1", "o__r-3"]
