@@ -117,7 +117,7 @@ class _Cache:
     ) -> None:
         import torch
 
-        self._qwen3, self._ends, self._width, self._group_size = qwen3, ends, width, group_size
+        self._qwen3, self._ends, self._group_size = qwen3, ends, group_size
         self._rows = torch.arange(len(ends))
         self._n_shared = qwen3.heads // qwen3.kv_heads
         self._layers = [
