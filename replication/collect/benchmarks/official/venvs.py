@@ -97,7 +97,7 @@ def in_turn(path: Path, note: str) -> Iterator[None]:
 
     note : printed where another process holds it.
     """
-    with path.open("a") as file:
+    with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
