@@ -57,7 +57,7 @@ def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):
 def test_arms_of_a_public_base_wait_for_its_weights(tmp_path, offline, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = composed(tmp_path, "study=smollm2")
-    cfg.paths.weights = "weights"  # relative, as in conf/: a missing folder is no hub id
+    cfg.paths.weights = "weights"  # relative, as in conf/: a missing folder must not be taken for a hub id
     found = lacking(cfg)
     assert found["base smollm2_135m"].remedy == "run `make weights STUDY=smollm2`"
     assert found["training runs"].value == "13 wait for their base"

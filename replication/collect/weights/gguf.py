@@ -98,7 +98,7 @@ KINDS = {
 
 
 def read_gguf(path: Path) -> Gguf:
-    """Read the header of a file; ConfigError for a file that is no whole GGUF or has tensors of another kind."""
+    """Read the header of a file; ConfigError for a file that is cut short, damaged, or has tensors of another kind."""
     try:
         with path.open("rb") as file:
             return _read(path, file)

@@ -99,7 +99,7 @@ def _config(adapter: Path) -> dict[str, Json]:
     try:
         config = json.loads((adapter / CONFIG).read_bytes())
     except ValueError as error:
-        raise ConfigError(f"`{adapter / CONFIG}` is no JSON ({error}). Copy the adapter again.") from None
+        raise ConfigError(f"`{adapter / CONFIG}` is not JSON ({error}). Copy the adapter again.") from None
     if not isinstance(config, dict):
         raise ConfigError(f"`{adapter / CONFIG}` has no settings by name. Copy the adapter again.")
     return config

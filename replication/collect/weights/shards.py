@@ -23,7 +23,7 @@ def reading(file: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise ConfigError(f"`{file}` is no whole file of weights ({error}). Copy it again.") from error
+        raise ConfigError(f"`{file}` is cut short or damaged ({error}). Copy it again.") from error
 
 
 def write(folder: Path, tensors: "Iterable[tuple[str, torch.Tensor]]", *, max_bytes: int = MAX_BYTES) -> None:

@@ -81,14 +81,17 @@ def test_what_cannot_be_merged_is_refused(tmp_path, base, change, config, messag
 
 def test_files_that_are_cut_short_are_named(tmp_path, base):
     pairs = factors(torch.Generator().manual_seed(0))
-    for name, message in (("adapter_config.json", "is no JSON"), ("adapter_model.safetensors", "is no whole file")):
+    for name, message in (
+        ("adapter_config.json", "is not JSON"),
+        ("adapter_model.safetensors", "is cut short or damaged"),
+    ):
         adapter = save_adapter(tmp_path / name, pairs)
         (adapter / name).write_bytes((adapter / name).read_bytes()[:40])
         with pytest.raises(ConfigError, match=rf"/{name}` {message}"):
             list(lora.tensors(base, adapter))
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ConfigError, match=r"/base/model\.safetensors` is no whole file of weights"):
+    with pytest.raises(ConfigError, match=r"/base/model\.safetensors` is cut short or damaged"):
         list(lora.tensors(base, save_adapter(tmp_path / "whole", pairs)))
 
 

@@ -282,7 +282,7 @@ def test_downloads_that_do_not_fit_on_the_disk_are_refused_before_the_first(cach
     part.parent.mkdir(parents=True)
     with part.open("wb") as file:
         file.truncate(8 * 10**9)  # of an interrupted download; takes no space
-    with pytest.raises(ConfigError, match=r"`models\.a\.revision` is 'main', which is no commit"):
+    with pytest.raises(ConfigError, match=r"`models\.a\.revision` is 'main', which is not a commit hash"):
         weights.main(cfg)
 
 

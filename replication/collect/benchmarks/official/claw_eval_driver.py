@@ -2,9 +2,9 @@
 
 Run: python -P claw_eval_driver.py FOLDER ARGUMENT ...    of `claw-eval batch`, whose traces are in FOLDER
 
-`batch --continue` plays what has no grade yet, and writes its results anew from the traces. This adds what that loses:
-trials that failed, and an order of the trials in which a later call adds to the end. The summary of a call that played a
-part of the batch is of that part, so it is removed.
+`batch --continue` plays the trials without a grade and rebuilds batch_results.json from the traces. Rebuilding drops failed
+trials and sorts trials by the random names of their traces, so this driver puts failed trials back and sorts by time. The
+summary that a resumed call writes covers only what that call played, so it is removed.
 """
 
 import json
@@ -30,9 +30,7 @@ def main(folder: str, *arguments: str) -> None:
     cli._load_completed_results = results
     had_traces = bool(of_traces(place))
     cli.main(["batch", *arguments, "--continue", folder])
-    if (
-        len(calls) == 1
-    ):  # there was nothing to play; a call that was interrupted may have left fewer results than traces
+    if len(calls) == 1:  # nothing was left to play, but an interrupted call may have written fewer results than traces
         (place / RESULTS).write_text(json.dumps(in_order(of_traces(place))), encoding="utf-8")
     if had_traces:
         (place / SUMMARY).unlink(missing_ok=True)

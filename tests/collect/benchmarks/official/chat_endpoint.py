@@ -78,3 +78,13 @@ class ChatEndpoint:
     def __exit__(self, *_) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def one_round_of_calls(body: dict) -> str | dict:
+    """Answer as an agent that calls the tools without required arguments, at most four, and then says that it is done."""
+    if any(message["role"] == "assistant" for message in body["messages"]):
+        return "Summary: I reviewed everything. Total amount 1234. Done."
+    names = [tool["function"]["name"] for tool in body["tools"] if not tool["function"]["parameters"].get("required")]
+    calls = [{"id": f"c{n}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+             for n, name in enumerate(names[:4])]  # fmt: skip
+    return {"role": "assistant", "content": "checking", "tool_calls": calls} if calls else "done"

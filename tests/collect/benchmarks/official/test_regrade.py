@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chat_endpoint import ChatEndpoint
+from chat_endpoint import ChatEndpoint, one_round_of_calls
 from harness_runs import harness_run, put, statuses
 
 from replication.collect.benchmarks import official
@@ -177,18 +177,8 @@ def test_what_is_missing_is_named_before_anything_is_judged(tmp_path):
 
 @pytest.mark.skipif(not REAL, reason="REPLICATION_CLAW_EVAL names no clone of Claw-Eval")
 def test_real_batch_is_played_and_the_same_judge_gives_the_same_scores_again(tmp_path):
-    def agent(body):
-        if any(message["role"] == "assistant" for message in body["messages"]):
-            return "Summary: I reviewed everything. Total amount 1234. Done."
-        names = [
-            tool["function"]["name"] for tool in body["tools"] if not tool["function"]["parameters"].get("required")
-        ]
-        calls = [{"id": f"c{n}", "type": "function", "function": {"name": name, "arguments": "{}"}}
-                 for n, name in enumerate(names[:4])]  # fmt: skip
-        return {"role": "assistant", "content": "checking", "tool_calls": calls} if calls else "done"
-
     venv = str(Path(REAL) / ".venv")
-    with ChatEndpoint(agent) as model, ChatEndpoint(judge(0.6), model="j") as server:
+    with ChatEndpoint(one_round_of_calls) as model, ChatEndpoint(judge(0.6), model="j") as server:
         launch = {"venv": venv, "checkout": REAL, "endpoint": model.endpoint().url, "container": "none", "workers": 2}
         judging = {"url": server.endpoint().url, "served": "j"}
         options = {"judge": "first", "judging": judging, "launch": launch, "filter": "T012"}
