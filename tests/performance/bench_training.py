@@ -18,7 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 
+from replication import settings
+from replication.collect import build
 from replication.collect.benchmarks import suite
 from replication.collect.training import (
     corpora,
@@ -35,8 +38,6 @@ from replication.collect.training import (
 
 MIN_GAIN = {"xs": 1.7, "s": 1.4, "xs rl": 1.5, "study": 1.5}
 """Of all tokens per CPU second, over the first version."""
-STUDY = {"xs": 1_280_000, "s": 790_000, "xs rl": 220_000}
-"""Tokens of compute budget that one training seed of the default study trains, phases that arms share counted once."""
 N_RL_STEPS = 6
 BENCHMARKS = tuple((name, (1,)) for name in suite.NAMES)
 RL = rl.RlSettings(
@@ -180,6 +181,7 @@ def main(n: int) -> None:
         f"{'scale':<6} {'tokens':>8} {'transformers':>12} {'first':>8} {'gain':>7} {'floor':>8} {'share':>6} {'first':>6}"
     )
     measured: dict[str, tuple[float, float]] = {}
+    study = study_tokens()
     for scale in ("xs", "s"):
         stream = supervised.batches(
             corpora.named("episodes", BENCHMARKS), "episodes", batch_tokens=RECIPE.batch_tokens, context=RECIPE.context,
@@ -196,14 +198,32 @@ def main(n: int) -> None:
         measured[scale] = ours, first
         row = f"{scale:<6} {ours:8,.0f} {now:12,.0f} {first:8,.0f} {gain(scale, ours, first)} {floor:8,.0f}"
         print(f"{row} {ours / floor:6.2f} {first / floor:6.2f}", flush=True)
-        if (name := f"{scale} rl") not in STUDY:
+        if (name := f"{scale} rl") not in study:
             continue
         measured[name] = ours, first = rl_rates(scale, batches)
         print(f"{name:<6} {ours:8,.0f} {'':12} {first:8,.0f} {gain(name, ours, first)}  tokens of budget", flush=True)
-    ours, first = (sum(n / measured[name][at] for name, n in STUDY.items()) for at in (0, 1))
+    ours, first = (sum(n / measured[name][at] for name, n in study.items()) for at in (0, 1))
     print(
         f"study  {1e3 / ours:8,.4f} {'':12} {1e3 / first:8,.4f} {gain('study', 1 / ours, 1 / first)}  per 1,000 CPU s"
     )
+
+
+def study_tokens() -> dict[str, int]:
+    """Return the tokens of compute budget that one training seed of the default study trains, by row of the table.
+
+    Phases that arms share are counted once.
+    """
+    with initialize_config_dir(str(settings.CONF), version_base=None):
+        cfg = settings.checked(compose("config", overrides=["study=controlled", "study.training_seeds=[0]"]))
+    phases = {
+        repr((run.scale, run.phases[: at + 1])): (f"{run.scale} rl" if phase.rl else run.scale, phase.n_tokens)
+        for run in build.training_runs(cfg)
+        for at, phase in enumerate(run.phases)
+    }
+    tokens: dict[str, int] = {}
+    for row, n in phases.values():
+        tokens[row] = tokens.get(row, 0) + n
+    return tokens
 
 
 def gain(name: str, ours: float, first: float) -> str:
@@ -213,4 +233,5 @@ def gain(name: str, ours: float, first: float) -> str:
 if __name__ == "__main__":
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
+    settings.register()
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
