@@ -79,6 +79,11 @@ def plain(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
+def positional(value: float) -> str:
+    """Format a setting as `plain` does, without an exponent: 0.00002."""
+    return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
 def bare(value: float) -> str:
     """Format a setting as `plain` does, without a leading zero: .05."""
     text = plain(value)

@@ -11,7 +11,7 @@ from replication.analyse import reanalysis
 from replication.analyse.analysis_settings import AnalysisSettings
 from replication.analyse.rules.data import StudyData
 from replication.analyse.secondary import SecondaryAnalyses, run_secondary_analyses
-from replication.analyse.tables.arms import arm_means, shared_phases
+from replication.analyse.tables.arms import shared_phases
 from replication.analyse.verdicts import Tables, decide, tabulate
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """A frozen study that is shown beside another one, by its verdicts and means only."""
+    """A frozen study that is shown beside another one, without its secondary analyses and figures."""
 
     frozen: Frozen
-    means: pd.DataFrame
-    """As of `Tables.means`."""
+    data: StudyData
+    tables: Tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,7 @@ class Results:
     @property
     def shown(self) -> pd.DataFrame | None:
         """Estimates under the first policy for unscored episodes, the one that the paper shows; None without any."""
-        table = self.tables.estimates
-        return None if table is None else table[table["policy"] == self.settings.unscored[0]]
+        return self.tables.under(self.settings.unscored[0])
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -75,13 +74,13 @@ def analyse(
     published = reanalysis.study_data(claims, settings)
     data, verdicts = published, decide(claims, published)
     if frozen is not None:
-        data = _collected(published, study, kind, frozen)
+        data = study_data(published, study, kind, frozen)
         verdicts = verdicts + decide(claims, data)
     shown = []
     for other in beside:
-        own = _collected(published, other.about.study, other.about.kind, other)
+        own = study_data(published, other.about.study, other.about.kind, other)
         verdicts = verdicts + decide(claims, own)
-        shown.append(Beside(frozen=other, means=arm_means(own.scores)))
+        shown.append(Beside(frozen=other, data=own, tables=tabulate(claims, own)))
     tables = tabulate(claims, data)
     secondary = None
     if frozen is not None:
@@ -97,7 +96,8 @@ def analyse(
     )  # fmt: skip
 
 
-def _collected(published: StudyData, study: str, kind: str, frozen: Frozen) -> StudyData:
+def study_data(published: StudyData, study: str, kind: str, frozen: Frozen) -> StudyData:
+    """Return what the rules may use of a frozen study: its scores and index beside the published numbers."""
     about, scores = frozen.about, frozen.scores
     if about.clusters:
         of_task = {(name, task): group for name, tasks in about.clusters.items() for task, group in tasks.items()}

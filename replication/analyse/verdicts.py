@@ -41,6 +41,10 @@ class Tables:
     left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Comparisons without estimates, and why."""
 
+    def under(self, policy: str) -> pd.DataFrame | None:
+        """Return the estimates under one policy for unscored episodes; None without any."""
+        return None if self.estimates is None else self.estimates[self.estimates["policy"] == policy]
+
 
 class ScaleVerdict(NamedTuple):
     """The verdict on the data of one scale alone."""
@@ -87,7 +91,8 @@ def table_claim(claims: Iterable[Claim]) -> Claim:
 def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
     """Compute the tables of estimates for the published rows and, where there are scores, for every comparison.
 
-    The claims' comparisons come first, then the study's own; one that the data cannot support is left out with its reason.
+    The claims' comparisons come first, then the study's own, unless a claim has it the other way round; one that the data
+    cannot support is left out with its reason.
     """
     claims, settings = list(claims), data.settings
     tables = Tables(audit=data.published.audit(*published_arms(table_claim(claims))))
@@ -95,7 +100,8 @@ def tabulate(claims: Iterable[Claim], data: StudyData) -> Tables:
         return tables
     claimed = [compared_arms(claim, data) for claim in claims if data.kind in claim.studies]
     estimates, runs, left_out = [], [], {}
-    for pair in dict.fromkeys([*claimed, *data.comparisons]):
+    own = [pair for pair in data.comparisons if pair[::-1] not in claimed]
+    for pair in dict.fromkeys([*claimed, *own]):
         try:
             estimates.append(
                 summaries.collected_estimates(

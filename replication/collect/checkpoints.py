@@ -116,7 +116,7 @@ def _blob_name(file: Path) -> str | None:
 
 def setup_sha256(folder: Path) -> str:
     """Hash all but the weights; keys without effect are left out, so that checkpoints saved by two versions agree."""
-    return stable_hash({_name(folder, file): _content(file) for file in _files(folder, SETUP)})
+    return stable_hash({_name(folder, file): _content(file, _stamp(file)) for file in _files(folder, SETUP)})
 
 
 def setup_files(folder: Path) -> list[Path]:
@@ -193,7 +193,8 @@ def _sha256(file: Path, stamp: Stamp) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _content(file: Path) -> str:
+@functools.lru_cache(maxsize=4096)
+def _content(file: Path, stamp: Stamp) -> str:
     data = file.read_bytes()
     try:
         value = json.loads(data) if file.suffix == ".json" else None

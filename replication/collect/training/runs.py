@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import hashlib
 import io
 import json
 import os
@@ -134,9 +133,8 @@ def _record_of_weights(folder: Path, remedy: str) -> TrainingRecord | None:
 
 
 def weights_sha256(folder: Path) -> str:
-    """Hash a checkpoint's weights file."""
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash a checkpoint's weights file, once per process while it does not change."""
+    return checkpoints.weights_sha256(folder)[WEIGHTS]
 
 
 def read_finished(run: TrainingRun, folder: Path) -> TrainingRecord | None:

@@ -16,7 +16,7 @@ from replication.publish.numbers.published import published
 from replication.publish.numbers.reanalysis import reanalysis
 from replication.publish.numbers.verdicts import verdicts
 from replication.records import Json
-from replication.text import bare, correlation, fixed
+from replication.text import bare, correlation, fixed, plain
 
 if TYPE_CHECKING:
     from replication.analyse.results import Results
@@ -39,7 +39,8 @@ def collect_numbers(results: Results, figures: Collection[str]) -> dict[str, Jso
             "power": f"{fixed(100 * settings.power, 0)}{NO_BREAK_SPACE}%",
             "alpha": bare(settings.alpha), "sesoi": fixed(100 * results.sesoi, 0),
             "icc": correlation(settings.icc), "rho": correlation(settings.rho),
-            "unstated_runs": settings.unstated_runs, "n_simulations": settings.n_simulations,
+            "unstated_runs": settings.unstated_runs, "floor": plain(100 * settings.floor),
+            "n_simulations": settings.n_simulations,
         },
         **verdicts(results.verdicts),
         "published": published(results),

@@ -14,15 +14,18 @@ from replication.publish.figures.forest import stem
 from replication.publish.figures.style import in_order
 from replication.publish.numbers.verdicts import verdict_row
 from replication.records import Json
-from replication.text import DASH, correlation, fixed, interval, p_value, percent, short, size
+from replication.text import DASH, correlation, fixed, interval, p_value, percent, positional, short, size
 
 NO_SCORE = "no score"
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from replication.analyse.analysis_settings import AnalysisSettings
     from replication.analyse.results import Beside, Results
+    from replication.analyse.rules.data import StudyData
     from replication.analyse.secondary import ProbeCorrelation, SecondaryAnalyses
+    from replication.analyse.verdicts import Tables
     from replication.store.frozen import Frozen
 
 
@@ -53,17 +56,14 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
         ],
         "trained_arms": list(dict.fromkeys(in_order(trained["arm"]))),
         "levels": _levels(about.levels, scales),
-        "arms": _arms(frozen.training),
+        "arms": _arms(frozen),
         "figures": {name: figure(name) for name in ("curves", "compute", "scales", "probe")},
         "means": _means(tables.means, scales, public=results.data.public),
         "spread": _spread(secondary.spread, scales, level),
         "second": _second(secondary.second_opinions),
         "aa": _aa(secondary.aa, scales, level),
-        "comparisons": _comparisons(results, figures),
-        "left_out": [
-            {"treatment": treatment, "control": control, "reason": _sentence(reason)}
-            for (treatment, control), reason in tables.left_out.items()
-        ],
+        "comparisons": _comparisons(tables, results.data, results.settings),
+        "left_out": _left_out(tables.left_out),
         "per_scale": [verdict_row(verdict) | {"scale": scale} for scale, verdict in secondary.per_scale],
         "probe": _probe(frozen, secondary, scales),
         "manifest": [[key, value] for key, value in sorted(_flat(about.engine).items())],
@@ -72,12 +72,16 @@ def collected(results: Results, figures: Container[str]) -> dict[str, Json] | No
 
 def beside(other: Beside) -> dict[str, Json]:
     """Return the numbers of a study that is shown beside the paper's own."""
-    frozen, about = other.frozen, other.frozen.about
+    frozen, about, tables = other.frozen, other.frozen.about, other.tables
+    assert tables.means is not None  # there are scores
     by_size = frozen.scores.drop_duplicates("scale").sort_values("params_b", kind="stable")
-    public = not len(training_runs(frozen.scores))
     return {
         **_counts(frozen), "study": about.study, "scope": about.scope, "deviations": list(about.deviations),
-        "public": _public(frozen.scores), "means": _means(other.means, list(by_size["scale"]), public=public),
+        "public": _public(frozen.scores), "arms": _arms(frozen), "hardware": about.engine.get("hardware", DASH),
+        "means": _means(tables.means, list(by_size["scale"]), public=other.data.public),
+        "comparisons": _comparisons(tables, other.data, other.data.settings),
+        # Of its own comparisons: the verdicts name what it lacks for the claims.
+        "left_out": _left_out({pair: why for pair, why in tables.left_out.items() if pair in other.data.comparisons}),
     }  # fmt: skip
 
 
@@ -128,8 +132,9 @@ def _levels(levels: Mapping[str, Json] | None, scales: Sequence[str]) -> dict[st
     return {"benchmarks": named, "rows": rows}
 
 
-def _arms(training: pd.DataFrame) -> list[dict[str, Json]]:
-    """Mean compute per training run of each arm at each scale."""
+def _arms(frozen: Frozen) -> list[dict[str, Json]]:
+    """List phases and mean compute per training run of each arm at each scale."""
+    training, phases = frozen.training, _phases(frozen.curves)
     order = in_order(training["arm"])
     cells = dict(list(training.groupby(["params_b", "scale", "arm"])))
     return [
@@ -137,10 +142,27 @@ def _arms(training: pd.DataFrame) -> list[dict[str, Json]]:
             "arm": arm, "scale": scale, "size": size(params_b), "n_training_runs": len(cells[params_b, scale, arm]),
             **{key: short(cells[params_b, scale, arm][key].mean())
                for key in ("n_tokens", "n_sampled_tokens", "flops", "joules")},
-            "seconds": fixed(cells[params_b, scale, arm]["wall_s"].mean(), 0),
+            "seconds": fixed(cells[params_b, scale, arm]["wall_s"].mean(), 0), "phases": phases.get((arm, scale), []),
         }
         for params_b, scale, arm in sorted(cells, key=lambda cell: (cell[0], order.index(cell[2])))
     ]  # fmt: skip
+
+
+def _phases(curves: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, Json]]]:
+    """List the phases of each arm at each scale, with the reward at begin and end of reinforcement learning."""
+    found: dict[tuple[str, str], list[dict[str, Json]]] = {}
+    for (arm, scale, phase), part in curves.groupby(["arm", "scale", "phase"], sort=False):
+        rewards = [steps["reward"] for _, steps in part.groupby("training_seed")]
+        ends = [(_tenth(of_run).mean(), _tenth(of_run[::-1]).mean()) for of_run in rewards]
+        first, last = (percent(sum(column) / len(ends)) for column in zip(*ends, strict=True))
+        found.setdefault((arm, scale), []).append(
+            {"name": phase, "rate": positional(part["lr"].max()), "first_reward": first, "last_reward": last}
+        )
+    return found
+
+
+def _tenth(steps: pd.Series) -> pd.Series:
+    return steps[: -(-len(steps) // 10)]
 
 
 def _means(means: pd.DataFrame, scales: Sequence[str], *, public: bool) -> dict[str, Json]:
@@ -215,10 +237,19 @@ def _sentence(reason: str) -> str:
     return reason if reason.endswith(".") else f"{reason}."
 
 
-def _comparisons(results: Results, figures: Container[str]) -> list[dict[str, Json]]:
-    shown = results.shown
+def _left_out(left_out: Mapping[tuple[str, str], str]) -> list[dict[str, Json]]:
+    return [
+        {"treatment": treatment, "control": control, "reason": _sentence(reason)}
+        for (treatment, control), reason in left_out.items()
+    ]
+
+
+def _comparisons(tables: Tables, data: StudyData, settings: AnalysisSettings) -> list[dict[str, Json]]:
+    shown = tables.under(settings.unscored[0])
     if shown is None:
         return []
+    assert tables.means is not None  # there are estimates
+    best = tables.means.groupby("arm")["mean"].max()
     comparisons = []
     for (treatment, control), part in shown.groupby(["treatment", "control"], sort=False):
         averaged = part[part["scale"] == ALL]
@@ -229,11 +260,12 @@ def _comparisons(results: Results, figures: Container[str]) -> list[dict[str, Js
         comparisons.append(
             {
                 "treatment": treatment, "control": control, "figure": f"figures/{stem(treatment, control)}.svg",
-                "trained": by_name[MEAN]["T3"] != DASH, "policy": results.settings.unscored[0], 
-                "n_trials": int(averaged["n_trials"].min()), "margin_runs": not results.data.public,
+                "trained": by_name[MEAN]["T3"] != DASH, "policy": settings.unscored[0],
+                "n_trials": int(averaged["n_trials"].min()), "margin_runs": not data.public,
                 "n_training_runs": int(averaged["n_training_runs"].min()),
                 "scales": [str(scale) for scale in single["scale"].unique()],
                 "mean": by_name[MEAN], "pooled": by_name.get(POOLED), "rows": rows,
+                "at_floor": [arm for arm in (treatment, control) if best[arm] <= settings.floor],
             }
         )  # fmt: skip
     return comparisons
