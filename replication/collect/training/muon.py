@@ -5,7 +5,7 @@ bfloat16 products the weights are equal bit for bit, which a test checks; elsewh
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +16,9 @@ NS_COEFFICIENTS, NS_STEPS = (3.4445, -4.7750, 2.0315), 5
 
 CACHED = 2**18
 """Numbers in a stack on a CPU, of which four bytes each fit a core's cache."""
+
+FEW = 2**16
+"""Numbers of which gradients, momenta and weights fit the cache together."""
 
 
 class Muon:
@@ -62,10 +65,33 @@ class Muon:
         self._momenta = [momentum.to(self._groups[0][0].device) for momentum in state["momenta"]]
 
 
-class StackedMuon:
-    """The same update of matrices that lie in stacks, with gradients in stacks: nothing is gathered or transposed.
+class _Part(NamedTuple):
+    """Some matrices of a stack, few enough for the cache, and their places among the updates of their group."""
 
-    Sums within a product have another order, so that weights differ from those of `Muon` in rounding.
+    weights: "torch.Tensor"
+    gradients: "torch.Tensor"
+    momenta: "torch.Tensor"
+    first: int
+
+    def of(self, group: "torch.Tensor") -> "torch.Tensor":
+        """Return the places of these matrices, as (n_matrices, outputs, inputs)."""
+        own = group[self.first : self.first + len(self.weights)]
+        return own if _is_wide(self.weights[0]) else own.mT
+
+
+class _Group(NamedTuple):
+    """All matrices of one shape, or its transpose."""
+
+    updates: "torch.Tensor"
+    """(n_matrices, short side, long side), bfloat16."""
+    parts: list[_Part]
+
+
+class StackedMuon:
+    """The same update of matrices that lie in stacks, with gradients in stacks.
+
+    All matrices of one shape, or its transpose, are orthogonalised together: one product of many small matrices is faster
+    than several of fewer. Sums and roundings have another order, so that weights differ from those of `Muon` in rounding.
     """
 
     def __init__(
@@ -75,22 +101,24 @@ class StackedMuon:
 
         self.lr, self._weight_decay = 1.0, weight_decay
         self._momenta = [torch.zeros_like(stack) for stack in weights]
-        self._parts = [
-            part
-            for stacks in zip(weights, gradients, self._momenta, strict=True)
-            for part in zip(*(stack.split(_n_cached(stack)) for stack in stacks), strict=True)
-        ]
+        by_shape: dict[tuple[int, ...], list[tuple[torch.Tensor, ...]]] = {}
+        for stacks in zip(weights, gradients, self._momenta, strict=True):
+            by_shape.setdefault(tuple(sorted(stacks[0].shape[1:])), []).append(stacks)
+        self._groups = [_group(shape, of_shape) for shape, of_shape in by_shape.items()]
 
     def step(self) -> None:
         """Update the matrices by their gradients."""
         import torch
 
         with torch.no_grad():
-            for weights, gradients, momenta in self._parts:
-                momenta.lerp_(gradients, 1 - MOMENTUM)
-                updates = orthogonalised_stack(gradients.lerp(momenta, MOMENTUM))
-                rate = self.lr * 0.2 * max(weights.shape[1:]) ** 0.5
-                weights.mul_(1 - self.lr * self._weight_decay).add_(updates, alpha=-rate)
+            for updates, parts in self._groups:
+                for part in parts:
+                    part.momenta.lerp_(part.gradients, 1 - MOMENTUM)
+                    part.of(updates).copy_(part.gradients.lerp(part.momenta, MOMENTUM))
+                made = orthogonalised_stack(updates)
+                rate = self.lr * 0.2 * updates.shape[2] ** 0.5
+                for part in parts:
+                    part.weights.mul_(1 - self.lr * self._weight_decay).add_(part.of(made), alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that `load_state_dict` takes."""
@@ -102,8 +130,18 @@ class StackedMuon:
             own.copy_(saved)
 
 
-def _n_cached(stack: "torch.Tensor") -> int:
-    return max(1, CACHED // stack[0].numel())
+def _group(shape: tuple[int, ...], stacks: "Sequence[tuple[torch.Tensor, ...]]") -> _Group:
+    """Divide stacks of weights, gradients and momenta into parts. shape : short side, long side."""
+    import torch
+
+    parts: list[_Part] = []
+    n = 0
+    for of_kind in stacks:
+        few = max(1, FEW // of_kind[0][0].numel())
+        for weights, gradients, momenta in zip(*(stack.split(few) for stack in of_kind), strict=True):
+            parts.append(_Part(weights, gradients, momenta, n))
+            n += len(weights)
+    return _Group(torch.empty(n, *shape, dtype=torch.bfloat16, device=stacks[0][0].device), parts)
 
 
 def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
@@ -142,8 +180,7 @@ def orthogonalised_stack(updates: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     x = updates.bfloat16()
-    x /= torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None]
-    return _iterated(x)
+    return _iterated(x / torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None])
 
 
 def _iterated(x: "torch.Tensor") -> "torch.Tensor":

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -20,6 +21,9 @@ from replication.collect.training.documents import Counts, add_counts
 from replication.collect.training.runs import TrainingRun, execute, execute_stack, read_documents, read_finished
 from replication.errors import ReplicationError, TrainingError
 from replication.store.locking import locked
+
+REPORT_S = 0.2
+"""Least time between two reports of a run."""
 
 _worker_queue: "Queue | None" = None
 """In a worker: queue for its progress reports. A queue cannot be sent with a task, only be inherited when the process is
@@ -97,7 +101,7 @@ def _train(
     bar.start()
     try:
         with processes.workers(min(workers, len(todo)), _initialize, (queue,)) as pool:
-            _execute_in_order(pool, todo, folders, stack, text_workers)
+            _execute_in_order(pool, todo, folders, workers, stack, text_workers)
     except BaseException:
         queue.cancel_join_thread()  # a killed worker may hold the lock of the queue for ever
         raise
@@ -113,37 +117,53 @@ def _execute_in_order(
     pool: ProcessPoolExecutor,
     todo: list[tuple[TrainingRun, Path]],
     folders: dict[str, Path],
+    workers: int,
     stack: int,
     text_workers: int,
 ) -> None:
-    """Submit each run once the run it continues is finished.
+    """Give the workers a run each, in the order of `_by_seed`, those that continue another once that is finished.
 
     folders : by identity, of all runs that may be continued.
     """
     unfinished = {run.identity for run, _ in todo}
     prefixes = {run.identity: run.longest_prefix(folders) for run, _ in todo}
-    # By seed, so that a study that is stopped early has all arms of the first seeds; runs that others continue come first,
-    # then long ones, so that a short one finishes last.
-    waiting = sorted(
-        todo,
-        key=lambda item: (
-            item[0].training_seed, item[0].identity not in prefixes.values(), -sum(p.n_tokens for p in item[0].phases)
-        ),
-    )  # fmt: skip
+    continued = {run.identity: prefix.identity for run, _ in todo if (prefix := prefixes[run.identity])}
+    waiting = _by_seed(todo, prefixes)
     futures: dict[Future, list[Item]] = {}
     while waiting or futures:
-        ready: list[Item] = []
-        for run, folder in list(waiting):
-            prefix = prefixes[run.identity]
-            if prefix not in unfinished:
-                waiting.remove((run, folder))
-                ready.append((run, folder, folders[prefix] if prefix else None))
-        for items in _stacks(ready, stack):
+        ready = [
+            (run, folder, folders[continued[run.identity]] if run.identity in continued else None)
+            for run, folder in waiting
+            if continued.get(run.identity) not in unfinished
+        ]
+        for items in _stacks(ready, stack)[: workers - len(futures)]:
             futures[pool.submit(processes.call, _work, items, text_workers)] = items
+            begun = {run.identity for run, *_ in items}
+            waiting = [item for item in waiting if item[0].identity not in begun]
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             items = futures.pop(future)
             _check(future, ", ".join(run.name for run, *_ in items))
             unfinished.difference_update(run.identity for run, *_ in items)
+
+
+def _by_seed(
+    todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[str, TrainingRun | None]
+) -> list[tuple[TrainingRun, Path]]:
+    """Sort by seed, so that a study that is stopped early has all arms of the first seeds.
+
+    Of a seed, runs that others continue come first, then those that take long, so that a short one finishes last.
+
+    prefixes : by identity, what each run continues.
+    """
+    continued = {prefix.identity for prefix in prefixes.values() if prefix}
+
+    def key(item: tuple[TrainingRun, Path]) -> tuple[int, bool, int]:
+        run, shape, prefix = item[0], item[0].shape, prefixes[item[0].identity]
+        left = sum(phase.n_tokens for phase in run.phases[len(prefix.phases) if prefix else 0 :])
+        # Seconds are about in proportion to this.
+        return run.training_seed, run.identity not in continued, -left * shape.layers * shape.hidden**2
+
+    return sorted(todo, key=key)
 
 
 def _stacks(ready: list[Item], n: int) -> list[list[Item]]:
@@ -187,8 +207,15 @@ def _work(items: list[Item], text_workers: int) -> None:
     queue = _worker_queue
     assert queue is not None  # `_initialize` ran in this process.
 
+    latest: dict[str, float] = {}
+
     def report(run: TrainingRun, progress: Progress) -> None:
-        queue.put((run.name, progress))
+        """Send what the bar shows; a small model takes sixty steps per second."""
+        now = time.monotonic()
+        is_end = progress.n_tokens >= sum(phase.n_tokens for phase in run.phases)
+        if is_end or now - latest.get(run.name, 0.0) >= REPORT_S:
+            latest[run.name] = now
+            queue.put((run.name, progress))
 
     with contextlib.ExitStack() as held:
         for _, folder, _ in items:

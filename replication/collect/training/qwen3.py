@@ -68,8 +68,6 @@ class _Pass(NamedTuple):
     attended: "torch.Tensor"
     second: _Normed
     gate_up: "torch.Tensor"
-    gate: "torch.Tensor"
-    """After SiLU."""
     product: "torch.Tensor"
 
 
@@ -90,7 +88,7 @@ class Tokens(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A forward pass, for its logits and for the backward pass."""
+    """A forward pass, for its logits and for one backward pass, which writes over it."""
 
     tokens: Tokens
     passes: list[_Pass]
@@ -215,11 +213,10 @@ class Qwen3:
         second = _norm(middle, w.norms[1], self.eps)
         gate_up = second.output @ w.gate_up.T
         raw, up = gate_up.chunk(2, dim=1)
-        gate = torch.nn.functional.silu(raw)
-        product = gate * up
+        product = torch.nn.functional.silu(raw).mul_(up)
         made = _Pass(
             queries, first, selected, q_unit, k_unit, (placed, keys, values, result, sums), attended, second, gate_up,
-            gate, product,
+            product,
         )  # fmt: skip
         return torch.addmm(middle, product, w.down.T), made
 
@@ -228,13 +225,14 @@ class Qwen3:
         import torch
 
         queries, cos, sin = made.queries, tokens.cos, tokens.sin
+        # The results are written over what was read last, because that is in the cache and new memory is not.
         torch.mm(dx.T, made.product, out=g.down)
-        d_product = dx @ w.down
-        raw, up = made.gate_up.chunk(2, dim=1)
-        d_gate_up = torch.empty_like(made.gate_up)
-        d_raw, d_up = d_gate_up.chunk(2, dim=1)
-        torch.mul(d_product, made.gate, out=d_up)
-        torch.ops.aten.silu_backward.grad_input(d_product.mul_(up), raw, grad_input=d_raw)
+        d_product = torch.mm(dx, w.down, out=made.product)
+        d_gate_up = made.gate_up
+        raw, up = d_gate_up.chunk(2, dim=1)
+        d_gate = d_product * up
+        torch.mul(d_product, torch.nn.functional.silu(raw), out=up)
+        torch.ops.aten.silu_backward.grad_input(d_gate, raw, grad_input=raw)
         torch.mm(d_gate_up.T, made.second.output, out=g.gate_up)
         dx.addcmul_(_norm_backward(d_gate_up @ w.gate_up, made.second, w.norms[1], g.norms[1]), made.second.scale)
 

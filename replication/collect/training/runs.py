@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, curricula, loop, organism, written_out_rl
+from replication.collect.training import corpora, curricula, loop, organism, written_out
 from replication.collect.training import public as public_bases
 from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
@@ -72,8 +72,8 @@ class TrainingRun:
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         parts: dict[str, Json] = {"public": public_bases.VERSION} if self.public else {}
-        if self.recipe.implementation == "written_out" and any(phase.rl for phase in self.phases):
-            parts["written_out_rl"] = written_out_rl.VERSION
+        if self.recipe.implementation == "written_out":
+            parts["written_out"] = written_out.VERSION
         return stable_hash(
             {
                 "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,
@@ -102,10 +102,10 @@ class TrainingRun:
         """Whether the run can be trained in a stack with others of its shape."""
         return self.recipe.implementation == "stacked" and all(phase.rl is None for phase in self.phases)
 
-    def longest_prefix(self, identities: Container[str]) -> str | None:
-        """Return the longest of the given identities whose phases are the first ones of this run, or None."""
-        shorter = (replace(self, phases=self.phases[:n]).identity for n in range(len(self.phases) - 1, 0, -1))
-        return next((identity for identity in shorter if identity in identities), None)
+    def longest_prefix(self, identities: Container[str]) -> "TrainingRun | None":
+        """Return the run of the most phases that has one of these identities and is the begin of this run, or None."""
+        shorter = (replace(self, phases=self.phases[:n]) for n in range(len(self.phases) - 1, 0, -1))
+        return next((run for run in shorter if run.identity in identities), None)
 
 
 def _settings_of(phase: PhasePlan) -> dict[str, Json]:

@@ -11,6 +11,9 @@ from replication.collect.training.qwen3 import Inputs, Qwen3
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
+VERSION = 2
+"""Of the roundings: part of the identity of runs, so that other weights are another run."""
+
 KEPT_BYTES = 31 * 2**20
 """Below the limit of 32 MiB up to which the C library keeps freed memory instead of returning it to the system."""
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import Qwen3ForCausalLM
 
-VERSION = 1
-"""Of the roundings: part of the identity of runs with reinforcement learning, so that other weights are another run."""
-
 KEPT_SHARE = 0.8
 """Rows of a cache are copied together when at most this share is unfinished: it costs about as much as a step."""
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from test_training import arm_run, base_run
@@ -75,3 +77,33 @@ def test_interrupted_run_that_another_run_has_overtaken_continues_from_that_runs
     assert {progress.phase for progress in resumed} == {"episodes"}
     undisturbed = runs.execute(whole, tmp_path / "undisturbed", lambda progress: None)
     assert record.weights_sha256 == undisturbed.weights_sha256
+
+
+class Immediate:
+    """A pool whose work is done at once; notes what it was given."""
+
+    def __init__(self):
+        self.begun = []
+
+    def submit(self, call, work, items, text_workers):
+        self.begun += [(run.arm, run.training_seed) for run, *_ in items]
+        done = Future()
+        done.set_result(None)
+        return done
+
+
+def test_a_seed_is_finished_before_the_next_and_runs_that_take_long_come_first(base):
+    whole = arm_run(base)
+    wide = dataclasses.replace(whole.shape, hidden=2 * whole.shape.hidden)
+    items = []
+    for seed in (1, 0):
+        short = arm_run(
+            base, arm="short", training_seed=seed, phases=(dataclasses.replace(whole.phases[1], n_tokens=500),)
+        )
+        large = dataclasses.replace(short, arm="large", shape=wide)
+        continuing = dataclasses.replace(whole, arm="continuing", training_seed=seed)
+        continued = dataclasses.replace(continuing, arm="continued", phases=whole.phases[:1])
+        items += [(run, Path(f"{run.arm}{seed}")) for run in (short, large, continuing, continued)]
+    begun = Immediate()
+    pool._execute_in_order(begun, items, {run.identity: folder for run, folder in items}, 1, 1, 0)
+    assert begun.begun == [(arm, seed) for seed in (0, 1) for arm in ("continued", "continuing", "large", "short")]

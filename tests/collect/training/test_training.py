@@ -295,7 +295,7 @@ def test_changed_setting_is_another_training_run(base):
 def test_run_that_starts_from_another_runs_checkpoint_ends_as_if_it_had_not(base, tmp_path):
     whole = arm_run(base)
     first = dataclasses.replace(whole, arm="warm_up", phases=whole.phases[:1])
-    assert whole.longest_prefix({first.identity: None}) == first.identity
+    assert whole.longest_prefix({first.identity: None}).identity == first.identity
     assert first.longest_prefix({whole.identity: None, first.identity: None}) is None
     undisturbed = runs.execute(whole, tmp_path / "whole", lambda p: None)
     runs.execute(first, tmp_path / "first", lambda p: None)
