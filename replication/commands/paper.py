@@ -4,7 +4,8 @@
 
 Freezing copies a study out of the store into data/<study> of the paper's folder; every later step reads only those files
 and the packaged evidence, so the paper is rebuilt without the store. The folder is paper/ for the study that README
-shows, else outputs/<study>/, or `paths.paper`. Where no input has changed since the last build, nothing is built.
+shows, else outputs/<study>/, or `paths.paper`; there a study that was not collected is taken from paper/data, if it is
+frozen there. Where no input has changed since the last build, nothing is built.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
 from replication.records import Verdict, to_json
 from replication.store import fingerprint
+from replication.store.frozen import take_frozen
 from replication.store.locking import locked
 
 SOURCES = settings.CONF.parent / "paper"
@@ -96,6 +98,10 @@ def _build_if_changed(cfg: settings.Root, paper: Path) -> None:
     results, claims = Path(cfg.paths.results), CLAIMS
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
+        if take_frozen(cfg.study.name, results, SOURCES / "data", paper / "data"):
+            print(
+                f"paper: study `{cfg.study.name}` was not collected here; what is frozen in paper/data is shown\n"
+            )
     study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}
     shown = settings.paper_folder(cfg.paths, cfg.paths.readme_study) == paper
     beside = [name for name in cfg.paths.also_shown if name != cfg.study.name] if shown else []

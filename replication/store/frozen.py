@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,6 +51,20 @@ _FLOATS = ("params_b", "flops", "wall_s", "joules", "loss", "lr", "reward")
 _INTEGERS = ("training_seed", "n_parameters", "n_tokens", "n_sampled_tokens", "step")
 
 
+def is_frozen(study: str, data: Path) -> bool:
+    """Whether `data`/`study` holds a frozen study."""
+    return all((data / study / name).exists() for name in FILES)
+
+
+def take_frozen(study: str, results: Path, source: Path, data: Path) -> list[Path]:
+    """Copy a study that is frozen in another folder, unless it was collected or is frozen here; returns the copies."""
+    if index_path(results, study).exists() or is_frozen(study, data) or not is_frozen(study, source):
+        return []
+    folder = data / study
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in sorted((source / study).iterdir())]
+
+
 def freeze(study: str, results: Path, data: Path) -> list[Path]:
     """Copy a collected study from the store to `data`/`study`.
 
@@ -58,7 +73,7 @@ def freeze(study: str, results: Path, data: Path) -> list[Path]:
     """
     folder = data / study
     if not index_path(results, study).exists():
-        if all((folder / name).exists() for name in FILES):
+        if is_frozen(study, data):
             return []
         raise AnalysisError(
             f"study `{study}` has been neither collected ({index_path(results, study)} is missing) nor frozen ({folder} "

@@ -15,7 +15,7 @@ from replication.analyse.stats.design import components
 from replication.errors import AnalysisError, ConfigError
 from replication.records import UNSCORED_REASONS
 from replication.store import Store
-from replication.store.frozen import FILES, read_frozen
+from replication.store.frozen import is_frozen, read_frozen
 from replication.store.index import index_path, read_index
 
 
@@ -66,7 +66,7 @@ def measure(cfg: settings.Root) -> Measurements:
     study = cfg.plan.data or cfg.study.name
     tokens_per_s = _tokens_per_s(cfg, study)
     folder = settings.paper_folder(cfg.paths, study) / "data" / study
-    if not all((folder / name).exists() for name in FILES):
+    if not is_frozen(folder.name, folder.parent):
         if cfg.plan.data:
             raise ConfigError(
                 f"`plan.data` names study {study!r}, which has no frozen data under {folder}. "
