@@ -70,7 +70,7 @@ def decide(claims: Iterable[Claim], data: StudyData) -> list[Verdict]:
 
 
 def rows_beside(claims: Iterable[Claim]) -> dict[str, str]:
-    """Return the published row that each environment stands beside, from the claim that names them."""
+    """Return the published row of the benchmark that each environment stands in for, from the claim that names them."""
     named = [claim.parameters["beside"] for claim in claims if "beside" in claim.parameters]
     return dict(named[0]) if named else {}
 

@@ -99,9 +99,7 @@ def _build_if_changed(cfg: settings.Root, paper: Path) -> None:
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
         if take_frozen(cfg.study.name, results, SOURCES / "data", paper / "data"):
-            print(
-                f"paper: study `{cfg.study.name}` was not collected here; what is frozen in paper/data is shown\n"
-            )
+            print(f"paper: study `{cfg.study.name}` was not collected here; what is frozen in paper/data is shown\n")
     study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}
     shown = settings.paper_folder(cfg.paths, cfg.paths.readme_study) == paper
     beside = [name for name in cfg.paths.also_shown if name != cfg.study.name] if shown else []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.errors import AnalysisError
-from replication.files import read_csv, write_csv, write_json
+from replication.files import read_csv, write_bytes, write_csv, write_json
 from replication.records import StudyIndex, TrainedRun, to_json
 from replication.store.index import index_path, read_index, require_names, validated_index
 from replication.store.reader import read_record
@@ -60,9 +59,7 @@ def take_frozen(study: str, results: Path, source: Path, data: Path) -> list[Pat
     """Copy a study that is frozen in another folder, unless it was collected or is frozen here; returns the copies."""
     if index_path(results, study).exists() or is_frozen(study, data) or not is_frozen(study, source):
         return []
-    folder = data / study
-    folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copyfile(path, folder / path.name)) for path in sorted((source / study).iterdir())]
+    return [write_bytes(data / study / path.name, path.read_bytes()) for path in sorted((source / study).iterdir())]
 
 
 def freeze(study: str, results: Path, data: Path) -> list[Path]:

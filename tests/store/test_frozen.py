@@ -5,13 +5,15 @@ import json
 
 import pandas as pd
 import pytest
+from frozen_studies import freeze as freeze_scores
 from parts import index_of, labels_of, repeat_check, training_record
 
+from replication import files
 from replication.errors import AnalysisError, StoreError
 from replication.records import Episode, RunSpec, Sampling, Score, StudyIndex, Task, TrainedRun, to_json
 from replication.store import Store
-from replication.store.frozen import FILES, freeze, read_frozen
-from replication.store.index import PlannedRun, planned_run, read_index, require_complete, write_index
+from replication.store.frozen import FILES, freeze, is_frozen, read_frozen, take_frozen
+from replication.store.index import PlannedRun, index_path, planned_run, read_index, require_complete, write_index
 from replication.store.reader import from_json
 
 SPEC = RunSpec(
@@ -296,3 +298,23 @@ def test_two_probes_of_one_checkpoint_are_not_frozen_as_one(tmp_path):
     with pytest.raises(AnalysisError, match="6 rows share their attempt with another row"):
         freeze("mine", tmp_path, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_frozen_study_is_copied_once_and_never_over_what_is_there(tmp_path, make_scores):
+    source, data, results = tmp_path / "paper/data", tmp_path / "outputs/data", tmp_path / "results"
+    assert take_frozen("mine", results, source, data) == [] and not data.exists()
+    freeze_scores(tmp_path / "paper", make_scores({"agent_sft": 0.5}))
+    copies = take_frozen("mine", results, source, data)
+    assert {path.name for path in copies} == set(FILES) and is_frozen("mine", data)
+    assert all(path.read_bytes() == (source / "mine" / path.name).read_bytes() for path in copies)
+    (data / "mine/scores.csv").write_text("my own")
+    assert take_frozen("mine", results, source, data) == []
+    assert (data / "mine/scores.csv").read_text() == "my own"
+
+
+def test_a_study_that_was_collected_is_not_taken(tmp_path, make_scores):
+    freeze_scores(tmp_path / "paper", make_scores({"agent_sft": 0.5}))
+    results = tmp_path / "results"
+    files.write_text(index_path(results, "mine"), "{}")
+    assert take_frozen("mine", results, tmp_path / "paper/data", tmp_path / "outputs/data") == []
+    assert not (tmp_path / "outputs").exists()

@@ -65,15 +65,15 @@ def measure(cfg: settings.Root) -> Measurements:
     """
     study = cfg.plan.data or cfg.study.name
     tokens_per_s = _tokens_per_s(cfg, study)
-    folder = settings.paper_folder(cfg.paths, study) / "data" / study
-    if not is_frozen(folder.name, folder.parent):
+    data = settings.paper_folder(cfg.paths, study) / "data"
+    if not is_frozen(study, data):
         if cfg.plan.data:
             raise ConfigError(
-                f"`plan.data` names study {study!r}, which has no frozen data under {folder}. "
+                f"`plan.data` names study {study!r}, which has no frozen data under {data / study}. "
                 f"Build it with `python -m replication paper study={study}`, or leave `plan.data` out."
             )
         return Measurements(study=study, tokens_per_s=tokens_per_s)
-    frozen = read_frozen(study, folder.parent)
+    frozen = read_frozen(study, data)
     played = frozen.scores[~frozen.scores["stop_reason"].isin(UNSCORED_REASONS)]
     tokens = played.groupby("benchmark")[["n_prompt_tokens", "n_completion_tokens"]].mean()
     seconds = frozen.training.groupby(["arm", "scale"])["wall_s"].mean().dropna()

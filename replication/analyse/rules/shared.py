@@ -67,7 +67,7 @@ def unpublished(claim: Claim, data: StudyData) -> str:
 
 
 def published_effects(claim: Claim, data: StudyData, names: Iterable[str]) -> list[float]:
-    """Return the printed difference of the row that each environment stands beside; the mean of all where it has none."""
+    """Return the printed difference of the benchmark that an environment stands in for; the mean of all if it has none."""
     audit = audit_of(claim, data)
     rows = dict(zip(audit.rows["benchmark"], (e.value for e in audit.differences("T2")), strict=True))
     mean = sum(rows.values()) / len(rows)

@@ -125,40 +125,38 @@ def _execute_in_order(
 
     folders : by identity, of all runs that may be continued.
     """
-    unfinished = {run.identity for run, _ in todo}
-    prefixes = {run.identity: run.longest_prefix(folders) for run, _ in todo}
-    continued = {run.identity: prefix.identity for run, _ in todo if (prefix := prefixes[run.identity])}
+    prefixes = {folder: run.longest_prefix(folders) for run, folder in todo}
+    starts = {folder: folders[prefix.identity] if prefix else None for folder, prefix in prefixes.items()}
+    # By folder: two arms of the same phases have one identity.
+    unfinished = {folder for _, folder in todo}
     waiting = _by_seed(todo, prefixes)
     futures: dict[Future, list[Item]] = {}
     while waiting or futures:
-        ready = [
-            (run, folder, folders[continued[run.identity]] if run.identity in continued else None)
-            for run, folder in waiting
-            if continued.get(run.identity) not in unfinished
-        ]
+        ready = [(run, folder, starts[folder]) for run, folder in waiting if starts[folder] not in unfinished]
         for items in _stacks(ready, stack)[: workers - len(futures)]:
             futures[pool.submit(processes.call, _work, items, text_workers)] = items
-            begun = {run.identity for run, *_ in items}
-            waiting = [item for item in waiting if item[0].identity not in begun]
+            begun = {folder for _, folder, _ in items}
+            waiting = [item for item in waiting if item[1] not in begun]
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
             items = futures.pop(future)
             _check(future, ", ".join(run.name for run, *_ in items))
-            unfinished.difference_update(run.identity for run, *_ in items)
+            unfinished.difference_update(folder for _, folder, _ in items)
 
 
 def _by_seed(
-    todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[str, TrainingRun | None]
+    todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[Path, TrainingRun | None]
 ) -> list[tuple[TrainingRun, Path]]:
     """Sort by seed, so that a study that is stopped early has all arms of the first seeds.
 
     Of a seed, runs that others continue come first, then those that take long, so that a short one finishes last.
 
-    prefixes : by identity, what each run continues.
+    prefixes : by folder, what each run continues.
     """
     continued = {prefix.identity for prefix in prefixes.values() if prefix}
 
     def key(item: tuple[TrainingRun, Path]) -> tuple[int, bool, int]:
-        run, shape, prefix = item[0], item[0].shape, prefixes[item[0].identity]
+        (run, folder), shape = item, item[0].shape
+        prefix = prefixes[folder]
         left = sum(phase.n_tokens for phase in run.phases[len(prefix.phases) if prefix else 0 :])
         # Seconds are about in proportion to this.
         return run.training_seed, run.identity not in continued, -left * shape.layers * shape.hidden**2
@@ -172,7 +170,7 @@ def _stacks(ready: list[Item], n: int) -> list[list[Item]]:
     open_stacks: dict[object, list[Item]] = {}
     for item in ready:
         run = item[0]
-        key = (run.shape, run.device, run.recipe, run.base is None) if run.is_stackable else run.identity
+        key = (run.shape, run.device, run.recipe, run.base is None) if run.is_stackable else run.name
         own = open_stacks.get(key)
         if own is None or len(own) >= n:
             own = open_stacks[key] = []

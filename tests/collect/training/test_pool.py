@@ -107,3 +107,15 @@ def test_a_seed_is_finished_before_the_next_and_runs_that_take_long_come_first(b
     begun = Immediate()
     pool._execute_in_order(begun, items, {run.identity: folder for run, folder in items}, 1, 1, 0)
     assert begun.begun == [(arm, seed) for seed in (0, 1) for arm in ("continued", "continuing", "large", "short")]
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_two_arms_of_the_same_phases_are_both_trained_and_a_third_continues_the_one_that_is_finished(base, stack):
+    third = arm_run(base, arm="third")
+    one = dataclasses.replace(third, arm="one", phases=third.phases[:1])
+    other = dataclasses.replace(one, arm="other")
+    assert one.identity == other.identity and one.name != other.name
+    items = [(run, Path(run.arm)) for run in (third, one, other)]
+    begun = Immediate()
+    pool._execute_in_order(begun, items, {run.identity: folder for run, folder in items}, 1, stack, 0)
+    assert begun.begun == [("one", 0), ("other", 0), ("third", 0)]
