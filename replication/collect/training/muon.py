@@ -14,6 +14,9 @@ MOMENTUM, EPS = 0.95, 1e-7
 NS_COEFFICIENTS, NS_STEPS = (3.4445, -4.7750, 2.0315), 5
 """As in torch.optim.Muon: coefficients and number of the Newton-Schulz iterations."""
 
+NS_SIZE = NS_COEFFICIENTS[2] ** 0.25
+"""Factor of a matrix by which the last coefficient becomes 1."""
+
 CACHED = 2**18
 """Numbers in a stack on a CPU, of which four bytes each fit a core's cache."""
 
@@ -69,14 +72,15 @@ class _Part(NamedTuple):
     """Some matrices of a stack, few enough for the cache, and their places among the updates of their group."""
 
     weights: "torch.Tensor"
+    """(n_matrices, rows, columns); so are gradients and momenta."""
     gradients: "torch.Tensor"
     momenta: "torch.Tensor"
     first: int
 
     def of(self, group: "torch.Tensor") -> "torch.Tensor":
-        """Return the places of these matrices, as (n_matrices, outputs, inputs)."""
+        """Return the places of these matrices, in their shape."""
         own = group[self.first : self.first + len(self.weights)]
-        return own if _is_wide(self.weights[0]) else own.mT
+        return own if _is_wide(self.weights) else own.mT
 
 
 class _Group(NamedTuple):
@@ -88,10 +92,10 @@ class _Group(NamedTuple):
 
 
 class StackedMuon:
-    """The same update of matrices that lie in stacks, with gradients in stacks.
+    """The same update of matrices that lie in stacks, (n, [m,] rows, columns), with gradients in stacks.
 
-    All matrices of one shape, or its transpose, are orthogonalised together: one product of many small matrices is faster
-    than several of fewer. Sums and roundings have another order, so that weights differ from those of `Muon` in rounding.
+    All matrices of one shape, or its transpose, are orthogonalised together, because one product of many small matrices is
+    faster than several of fewer, and by fewer and simpler products. Weights differ from those of `Muon` in rounding.
     """
 
     def __init__(
@@ -101,31 +105,43 @@ class StackedMuon:
 
         self.lr, self._weight_decay = 1.0, weight_decay
         self._momenta = [torch.zeros_like(stack) for stack in weights]
+        self._total = 0.0
+        """Of the weights of all gradients so far in the momenta, which are kept as means."""
         by_shape: dict[tuple[int, ...], list[tuple[torch.Tensor, ...]]] = {}
         for stacks in zip(weights, gradients, self._momenta, strict=True):
-            by_shape.setdefault(tuple(sorted(stacks[0].shape[1:])), []).append(stacks)
+            by_shape.setdefault(tuple(sorted(stacks[0].shape[-2:])), []).append(stacks)
         self._groups = [_group(shape, of_shape) for shape, of_shape in by_shape.items()]
+        largest = max(part.weights.numel() for group in self._groups for part in group.parts)
+        self._update = torch.empty(largest, device=weights[0].device)
 
-    def step(self) -> None:
-        """Update the matrices by their gradients."""
+    def step(self, scale: float = 1.0) -> None:
+        """Update the matrices by their gradients times `scale`, which need not be multiplied for that."""
         import torch
 
+        # Updates are normalised, so of gradients and momenta only the relation matters.
+        new = (1 - MOMENTUM) * scale
+        self._total = MOMENTUM * self._total + new
+        share, of_momenta = new / self._total, MOMENTUM * self._total / (MOMENTUM * self._total + new)
         with torch.no_grad():
             for updates, parts in self._groups:
                 for part in parts:
-                    part.momenta.lerp_(part.gradients, 1 - MOMENTUM)
-                    part.of(updates).copy_(part.gradients.lerp(part.momenta, MOMENTUM))
-                made = orthogonalised_stack(updates)
-                rate = self.lr * 0.2 * updates.shape[2] ** 0.5
+                    part.momenta.lerp_(part.gradients, share)
+                    update = self._update[: part.weights.numel()].view(part.weights.shape)
+                    torch.lerp(part.gradients, part.momenta, of_momenta, out=update)
+                    norms = torch.linalg.vector_norm(update, dim=(-2, -1), keepdim=True)
+                    part.of(updates).copy_(update.mul_(NS_SIZE / norms.clamp_(min=EPS)))
+                made = _iterated_by_squares(updates)
+                rate = self.lr * 0.2 * updates.shape[2] ** 0.5 / NS_SIZE
                 for part in parts:
                     part.weights.mul_(1 - self.lr * self._weight_decay).add_(part.of(made), alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that `load_state_dict` takes."""
-        return {"momenta": self._momenta}
+        return {"momenta": self._momenta, "total": self._total}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Return to a saved state of the same matrices."""
+        self._total = state["total"]
         for own, saved in zip(self._momenta, state["momenta"], strict=True):
             own.copy_(saved)
 
@@ -136,12 +152,20 @@ def _group(shape: tuple[int, ...], stacks: "Sequence[tuple[torch.Tensor, ...]]")
 
     parts: list[_Part] = []
     n = 0
+    few = max(1, FEW // (shape[0] * shape[1]))
     for of_kind in stacks:
-        few = max(1, FEW // of_kind[0][0].numel())
-        for weights, gradients, momenta in zip(*(stack.split(few) for stack in of_kind), strict=True):
+        pieces = zip(
+            *([part for along in _along(stack) for part in along.split(few)] for stack in of_kind), strict=True
+        )
+        for weights, gradients, momenta in pieces:
             parts.append(_Part(weights, gradients, momenta, n))
             n += len(weights)
     return _Group(torch.empty(n, *shape, dtype=torch.bfloat16, device=stacks[0][0].device), parts)
+
+
+def _along(stack: "torch.Tensor") -> "Sequence[torch.Tensor]":
+    """Divide a stack (n, m, rows, columns) into stacks (n, rows, columns), which one is already."""
+    return stack.unbind(1) if stack.ndim == 4 else [stack]
 
 
 def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
@@ -151,7 +175,7 @@ def _parts(group: "list[torch.Tensor]") -> "list[list[torch.Tensor]]":
 
 
 def _is_wide(matrix: "torch.Tensor") -> bool:
-    return matrix.shape[0] <= matrix.shape[1]
+    return matrix.shape[-2] <= matrix.shape[-1]
 
 
 def _stacked(matrices: "Sequence[torch.Tensor]") -> "torch.Tensor":
@@ -193,4 +217,26 @@ def _iterated(x: "torch.Tensor") -> "torch.Tensor":
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factors = (polynomial, x) if _is_wide(x[0]) else (x, polynomial)
         x = torch.baddbmm(x, *factors, beta=a)
+    return x
+
+
+def _iterated_by_squares(x: "torch.Tensor") -> "torch.Tensor":
+    """Apply the iterations to wide matrices whose singular values are at most `NS_SIZE`, and so are the results.
+
+    With z = NS_SIZE x and g = z z^T, a x + b (x x^T) x + c (x x^T)^2 x, times NS_SIZE, is
+
+        ((g + b / (2 sqrt(c)) I)^2 + (a - b^2 / (4 c)) I) z.
+
+    What is added lies on the diagonal, so that no stack is copied for a product to be added to. On random matrices the
+    rounding error is 1.3 to 2.1 times that of `_iterated`, and at most that of separate additions, as Muon was published.
+    """
+    import torch
+
+    a, b, c = NS_COEFFICIENTS
+    for _ in range(NS_STEPS):
+        gram = x @ x.mT
+        gram.diagonal(dim1=-2, dim2=-1).add_(b / (2 * c**0.5))
+        polynomial = gram @ gram
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a - b**2 / (4 * c))
+        x = torch.bmm(polynomial, x)
     return x

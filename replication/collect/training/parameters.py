@@ -1,6 +1,7 @@
 """The parameters of a Qwen3 model in one tensor, for training without modules."""
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,15 +12,22 @@ if TYPE_CHECKING:
 
 
 class Layer(NamedTuple):
-    """Parameters of a layer, or their gradients; matrices are (outputs, inputs)."""
+    """Parameters of a layer, or their gradients.
+
+    The matrices that widen are (inputs, outputs), the others (outputs, inputs), so that Muon finds in each the short side
+    first.
+    """
 
     q: "torch.Tensor"
+    """(inputs, outputs)."""
     kv: "torch.Tensor"
-    """Keys, then values."""
+    """(outputs, inputs): keys, then values."""
     out: "torch.Tensor"
+    """(outputs, inputs)."""
     gate_up: "torch.Tensor"
-    """Gate, then up."""
+    """(inputs, outputs): gate, then up."""
     down: "torch.Tensor"
+    """(outputs, inputs)."""
     norms: "torch.Tensor"
     """(2, hidden): before attention, before the MLP."""
     head_norms: "torch.Tensor"
@@ -38,7 +46,7 @@ class Parameters(NamedTuple):
     """(hidden,), before the head."""
     layers: "list[Layer]"
     stacks: "list[torch.Tensor]"
-    """Matrices of one shape, (n_matrices, outputs, inputs), which are the rest of `flat`."""
+    """Of `stacks`; the rest of `flat`."""
 
 
 class Shapes(NamedTuple):
@@ -46,8 +54,8 @@ class Shapes(NamedTuple):
 
     others: list[tuple[int, ...]]
     """Embeddings, norm before the head, norms of the layers, norms of the heads."""
-    stacks: list[tuple[int, ...]]
-    """Matrices of one shape: queries, keys and values, attention's output, gate and up, down."""
+    matrices: list[tuple[int, ...]]
+    """Queries, keys and values, attention's output, gate and up, down: each (n_layers, ...)."""
 
 
 def shapes(config: Any) -> Shapes:
@@ -57,7 +65,7 @@ def shapes(config: Any) -> Shapes:
     return Shapes(
         [(config.vocab_size, width), (width,), (n, 2, width), (n, 2, config.head_dim)],
         [
-            (n, q, width), (2 * n, kv, width), (n, width, q), (2 * n, config.intermediate_size, width),
+            (n, width, q), (n, 2, kv, width), (n, width, q), (n, width, 2, config.intermediate_size),
             (n, width, config.intermediate_size),
         ],
     )  # fmt: skip
@@ -68,18 +76,24 @@ def empty(config: Any, *leading: int, device: "torch.device | str" = "cpu") -> "
     import torch
 
     of_model = shapes(config)
-    return torch.zeros(*leading, sum(int(np.prod(s)) for s in of_model.others + of_model.stacks), device=device)
+    return torch.zeros(*leading, sum(int(np.prod(s)) for s in of_model.others + of_model.matrices), device=device)
 
 
 def views(flat: "torch.Tensor", config: Any) -> "list[torch.Tensor]":
     """Return the views of a tensor (*leading, n_parameters), each (*leading, *shape), in the order of `shapes`."""
     of_model = shapes(config)
-    listed = of_model.others + of_model.stacks
+    listed = of_model.others + of_model.matrices
     ends = list(itertools.accumulate(int(np.prod(shape)) for shape in listed))
     return [
         flat[..., end - int(np.prod(shape)) : end].view(*flat.shape[:-1], *shape)
         for end, shape in zip(ends, listed, strict=True)
     ]
+
+
+def stacks(of_flat: "Sequence[torch.Tensor]") -> "list[torch.Tensor]":
+    """Return the matrices of each kind, (..., n_layers, [2,] short side, long side), of the `views` of a tensor."""
+    q, kv, out, gate_up, down = of_flat[-5:]
+    return [q, kv, out, gate_up.transpose(-2, -3), down]
 
 
 def others(flat: "torch.Tensor", config: Any) -> "torch.Tensor":
@@ -89,11 +103,11 @@ def others(flat: "torch.Tensor", config: Any) -> "torch.Tensor":
 
 def of_flat(flat: "torch.Tensor", config: Any) -> Parameters:
     """Return the views of one model's tensor, (n_parameters,)."""
-    embeddings, norm, norms, head_norms, *stacks = views(flat, config)
-    # Matrices that one product computes lie one below the other.
-    joined = [stack.view(config.num_hidden_layers, -1, stack.shape[-1]) for stack in stacks]
-    layers = [Layer(*parts) for parts in zip(*joined, norms, head_norms, strict=True)]
-    return Parameters(flat, others(flat, config), embeddings, norm, layers, stacks)
+    listed = views(flat, config)
+    embeddings, norm, norms, head_norms, q, kv, out, gate_up, down = listed
+    joined = q, kv.flatten(1, 2), out, gate_up.flatten(2, 3), down, norms, head_norms
+    layers = [Layer(*parts) for parts in zip(*joined, strict=True)]
+    return Parameters(flat, others(flat, config), embeddings, norm, layers, stacks(listed))
 
 
 def pairs(model: "Qwen3ForCausalLM", ours: Parameters) -> "list[tuple[torch.Tensor, torch.Tensor]]":
@@ -102,9 +116,9 @@ def pairs(model: "Qwen3ForCausalLM", ours: Parameters) -> "list[tuple[torch.Tens
     for theirs, layer in zip(model.model.layers, ours.layers, strict=True):
         attention, mlp = theirs.self_attn, theirs.mlp
         keys, values = layer.kv.chunk(2)
-        gate, up = layer.gate_up.chunk(2)
+        gate, up = layer.gate_up.T.chunk(2)
         found += [
-            (attention.q_proj.weight, layer.q), (attention.k_proj.weight, keys), (attention.v_proj.weight, values),
+            (attention.q_proj.weight, layer.q.T), (attention.k_proj.weight, keys), (attention.v_proj.weight, values),
             (attention.o_proj.weight, layer.out), (mlp.gate_proj.weight, gate), (mlp.up_proj.weight, up),
             (mlp.down_proj.weight, layer.down), (theirs.input_layernorm.weight, layer.norms[0]),
             (theirs.post_attention_layernorm.weight, layer.norms[1]),

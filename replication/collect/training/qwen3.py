@@ -200,7 +200,7 @@ class Qwen3:
         cos, sin, n_documents = tokens.cos, tokens.sin, tokens.n_documents
         first = _norm(x, w.norms[0], self.eps)
         selected = queries.of(first.output)
-        q, q_unit = self._rotated(selected @ w.q.T, w.head_norms[0], queries.of(cos), queries.of(sin))
+        q, q_unit = self._rotated(selected @ w.q, w.head_norms[0], queries.of(cos), queries.of(sin))
         k, v = (first.output @ w.kv.T).unflatten(1, (2, -1)).unbind(1)
         k, k_unit = self._rotated(k, w.head_norms[1], cos, sin)
         keys, values = (part.reshape(n_documents, -1, self.kv_heads, self.head_dim).transpose(1, 2) for part in (k, v))
@@ -211,7 +211,7 @@ class Qwen3:
         attended = _collect(result.transpose(1, 2), queries).flatten(1)
         middle = torch.addmm(queries.of(x), attended, w.out.T)
         second = _norm(middle, w.norms[1], self.eps)
-        gate_up = second.output @ w.gate_up.T
+        gate_up = second.output @ w.gate_up
         raw, up = gate_up.chunk(2, dim=1)
         product = torch.nn.functional.silu(raw).mul_(up)
         made = _Pass(
@@ -233,8 +233,8 @@ class Qwen3:
         d_gate = d_product * up
         torch.mul(d_product, torch.nn.functional.silu(raw), out=up)
         torch.ops.aten.silu_backward.grad_input(d_gate, raw, grad_input=raw)
-        torch.mm(d_gate_up.T, made.second.output, out=g.gate_up)
-        dx.addcmul_(_norm_backward(d_gate_up @ w.gate_up, made.second, w.norms[1], g.norms[1]), made.second.scale)
+        torch.mm(made.second.output.T, d_gate_up, out=g.gate_up)
+        dx.addcmul_(_norm_backward(d_gate_up @ w.gate_up.T, made.second, w.norms[1], g.norms[1]), made.second.scale)
 
         torch.mm(dx.T, made.attended, out=g.out)
         placed, keys, values, result, sums = made.attention
@@ -249,12 +249,12 @@ class Qwen3:
         dk = self._rotated_backward(dk, made.k_unit, w.head_norms[1], g.head_norms[1], cos, sin)
         d_kv = torch.cat([dk, dv.flatten(1)], dim=1)
         torch.mm(d_kv.T, made.first.output, out=g.kv)
-        torch.mm(dq.T, made.selected, out=g.q)
+        torch.mm(made.selected.T, dq, out=g.q)
         d_output = d_kv @ w.kv
         if queries.at is None:
-            d_output.addmm_(dq, w.q)
+            d_output.addmm_(dq, w.q.T)
         else:
-            d_output.index_copy_(0, queries.at, torch.addmm(queries.of(d_output), dq, w.q))
+            d_output.index_copy_(0, queries.at, torch.addmm(queries.of(d_output), dq, w.q.T))
             dx = torch.zeros_like(d_output).index_copy_(0, queries.at, dx)
         return dx.addcmul_(_norm_backward(d_output, made.first, w.norms[0], g.norms[0]), made.first.scale)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replication.collect.training.ahead import Ahead
     from replication.collect.training.stacked import Slot
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Of the saved state of an unfinished run."""
 
 UNREAD = 50

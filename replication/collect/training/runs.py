@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, curricula, loop, organism, written_out
+from replication.collect.training import corpora, curricula, loop, organism
 from replication.collect.training import public as public_bases
 from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CURVE = "curve.csv"
 RECORD = "training.json"
+ROUNDINGS = {"written_out": 3, "stacked": 2}
+"""Version of the roundings of an implementation: part of the identity of runs, because other weights are another run."""
 COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
 
@@ -72,8 +74,8 @@ class TrainingRun:
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
         parts: dict[str, Json] = {"public": public_bases.VERSION} if self.public else {}
-        if self.recipe.implementation == "written_out":
-            parts["written_out"] = written_out.VERSION
+        if (rounding := ROUNDINGS.get(self.recipe.implementation)) is not None:
+            parts[self.recipe.implementation] = rounding
         return stable_hash(
             {
                 "phases": [_settings_of(phase) for phase in self.phases], "shape": self.shape,

@@ -31,8 +31,8 @@ class _Stacked:
         self.others = parameters.others(self.flat, config)
         """Embeddings and norms, (n_runs, n_numbers)."""
         self.views = parameters.views(self.flat, config)
-        self.stacks = self.views[len(parameters.shapes(config).others) :]
-        """Matrices of one shape, (n_runs, n_matrices, outputs, inputs)."""
+        self.stacks = parameters.stacks(self.views)
+        """Matrices of one shape, (n_runs, ..., short side, long side)."""
 
 
 class Stack:
@@ -151,12 +151,8 @@ class Stack:
 
         n_runs, width = len(ids), ids.shape[-1]
         embeddings, norm, norms, head_norms, q, kv, out, gate_up, down = views
-        n = self.config.num_hidden_layers
-        layers = zip(
-            q.unbind(1), kv.unflatten(1, (n, 2)).flatten(2, 3).unbind(1), out.unbind(1),
-            gate_up.unflatten(1, (n, 2)).flatten(2, 3).unbind(1), down.unbind(1), norms.unbind(1), head_norms.unbind(1),
-            strict=True,
-        )  # fmt: skip
+        joined = q, kv.flatten(2, 3), out, gate_up.flatten(3, 4), down, norms, head_norms
+        layers = zip(*(part.unbind(1) for part in joined), strict=True)
         first = torch.arange(n_runs, device=ids.device)[:, None, None] * embeddings.shape[1]
         x = torch.nn.functional.embedding((ids + first).flatten(1), embeddings.flatten(0, 1))
         cos, sin = (table[places.flatten(1)][:, :, None] for table in self._rotary)  # (n_runs, n_tokens, 1, head_dim)
@@ -164,7 +160,7 @@ class Stack:
         sees = ((documents[..., :, None] == documents[..., None, :]) & causal).flatten(0, 1)[:, None]
         for layer in layers:
             x = self._layer(x, Layer(*layer), cos, sin, sees)
-        logits = self._product(self._norm(x, norm[:, None]), embeddings).float()
+        logits = self._product(self._norm(x, norm[:, None]), embeddings.mT).float()
         flat = labels.flatten()
         each = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), flat, ignore_index=supervised.IGNORED, reduction="none"
@@ -181,7 +177,7 @@ class Stack:
         width, size = sees.shape[-1], self.config.head_dim
         before = self._norm(x, w.norms[:, :1])
         q = self._product(before, w.q).unflatten(2, (-1, size))
-        k, v = self._product(before, w.kv).unflatten(2, (2, -1, size)).unbind(2)
+        k, v = self._product(before, w.kv.mT).unflatten(2, (2, -1, size)).unbind(2)
         q, k = (
             _rotated(self._norm(part, w.head_norms[:, None, at : at + 1]), cos, sin) for at, part in enumerate((q, k))
         )
@@ -190,17 +186,17 @@ class Stack:
         # (n_runs x n_rows, heads, width, head_dim)
         q, k, v = (part.reshape(-1, width, *part.shape[2:]).transpose(1, 2).to(v.dtype) for part in (q, k, v))
         attended = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=sees)
-        x = x + self._product(attended.transpose(1, 2).reshape(n_runs, n_tokens, -1), w.out)
+        x = x + self._product(attended.transpose(1, 2).reshape(n_runs, n_tokens, -1), w.out.mT)
         gate, up = self._product(self._norm(x, w.norms[:, 1:]), w.gate_up).chunk(2, dim=2)
-        return x + self._product(torch.nn.functional.silu(gate) * up, w.down)
+        return x + self._product(torch.nn.functional.silu(gate) * up, w.down.mT)
 
     def _product(self, x: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
-        """Multiply (n_runs, n_tokens, inputs) with (n_runs, outputs, inputs)."""
+        """Multiply (n_runs, n_tokens, inputs) with (n_runs, inputs, outputs)."""
         import torch
 
         if not self._reduced:
-            return torch.bmm(x, weights.mT)
-        return torch.bmm(x.bfloat16(), weights.bfloat16().mT)
+            return torch.bmm(x, weights)
+        return torch.bmm(x.bfloat16(), weights.bfloat16())
 
     def _norm(self, x: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
         x = x.float()
@@ -213,16 +209,14 @@ class Stack:
         with torch.no_grad():
             norms = torch.linalg.vector_norm(self.gradients.flat, dim=1, keepdim=True)
             self.gradients.flat.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0))
-            rates = self._rates[0][:, None, None, None]
             for weights, gradients, momenta in zip(
                 self.weights.stacks, self.gradients.stacks, self._momenta.stacks, strict=True
             ):
                 momenta.lerp_(gradients, 1 - muon.MOMENTUM)
-                updates = muon.orthogonalised_stack(gradients.lerp(momenta, muon.MOMENTUM).flatten(0, 1)).view_as(
-                    weights
-                )
-                rate = rates * 0.2 * max(weights.shape[2:]) ** 0.5
-                weights.mul_(1 - rates * self._decay).sub_(updates * rate)
+                updates = muon.orthogonalised_stack(gradients.lerp(momenta, muon.MOMENTUM).flatten(0, -3))
+                rates = self._rates[0].view(-1, *[1] * (weights.ndim - 1))
+                rate = rates * 0.2 * max(weights.shape[-2:]) ** 0.5
+                weights.mul_(1 - rates * self._decay).sub_(updates.view_as(weights) * rate)
             momenta, gradients = self._momenta.others, self.gradients.others
             momenta.lerp_(gradients, 1 - BETAS[0])
             self._squares.lerp_(gradients.square(), 1 - BETAS[1])

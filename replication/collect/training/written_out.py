@@ -11,9 +11,6 @@ from replication.collect.training.qwen3 import Inputs, Qwen3
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
-VERSION = 2
-"""Of the roundings: part of the identity of runs, so that other weights are another run."""
-
 KEPT_BYTES = 31 * 2**20
 """Below the limit of 32 MiB up to which the C library keeps freed memory instead of returning it to the system."""
 
@@ -55,9 +52,8 @@ class WrittenOut:
         return written_out_rl.Policy(self._model, self._qwen3, reference, self._update)
 
     def _update(self) -> None:
-        gradients = self._qwen3.gradients.flat
-        norm = float(gradients.norm())
-        if norm > self._clip:
-            gradients.mul_(self._clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
-        for optimizer in self.optimizers:
-            optimizer.step()
+        gradients, (muon, adamw) = self._qwen3.gradients, self.optimizers
+        scale = min(1.0, self._clip / (float(gradients.flat.norm()) + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+        muon.step(scale)
+        gradients.others.mul_(scale)
+        adamw.step()

@@ -119,7 +119,7 @@ class _Cache:
         self._n_shared = qwen3.heads // qwen3.kv_heads
         self._layers = [
             _Joined(
-                layer, torch.cat([layer.q, layer.kv]),
+                layer, torch.cat([layer.q.T, layer.kv]),
                 layer.head_norms.repeat_interleave(torch.tensor([qwen3.heads, qwen3.kv_heads]), dim=0),
             )
             for layer in qwen3.weights.layers
@@ -192,7 +192,7 @@ class _Cache:
         )
         result = result.unflatten(2, (-1, n_replies)).permute(0, 3, 1, 2, 4).reshape(-1, heads * qwen3.head_dim)
         x = torch.addmm(x, result.index_select(0, slots), w.out.T)
-        gate, up = (scaled(x, w.norms[1], qwen3.eps) @ w.gate_up.T).chunk(2, dim=1)
+        gate, up = (scaled(x, w.norms[1], qwen3.eps) @ w.gate_up).chunk(2, dim=1)
         return torch.addmm(x, torch.nn.functional.silu(gate).mul_(up), w.down.T)
 
 

@@ -38,32 +38,85 @@ def test_updates_are_those_of_torch_for_stacks_of_any_size(monkeypatch, cached):
         torch.testing.assert_close(our, their, rtol=0, atol=5 * 0.01 * 0.2 * 48**0.5 * 2**-8)
 
 
+def stacked(start, is_strided):
+    """Return a copy of matrices, as parts of longer rows or in a tensor of their own."""
+    if not is_strided:
+        return start.clone()
+    held = torch.zeros(start.shape[0], start.shape[-2], 2, start.shape[-1])
+    return held.transpose(1, 2)[:, :1].copy_(start[:, None])
+
+
 @pytest.mark.parametrize("few", [1, 2_000, 2**16])
+@pytest.mark.parametrize("is_strided", [False, True])
 @pytest.mark.parametrize(
     "shapes", [[(3, 16, 48)], [(5, 48, 16)], [(4, 16, 16)], [(3, 16, 48), (4, 16, 16), (5, 48, 16)]]
 )
-def test_updates_of_stacks_are_those_of_torch(monkeypatch, few, shapes):
+def test_updates_of_stacks_are_those_of_torch(monkeypatch, few, is_strided, shapes):
     monkeypatch.setattr(muon, "FEW", few)
     generator = torch.Generator().manual_seed(0)
     starts = [torch.randn(shape, generator=generator) * 0.1 for shape in shapes]
     theirs = [[matrix.clone().requires_grad_() for matrix in start] for start in starts]
-    ours, gradients = [start.clone() for start in starts], [torch.empty(shape) for shape in shapes]
+    ours, gradients = ([stacked(start, is_strided) for start in starts] for _ in range(2))
     reference = torch.optim.Muon(
         [matrix for stack in theirs for matrix in stack], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
     )
     optimizer = StackedMuon(ours, gradients, weight_decay=0.1)
     optimizer.lr = 0.01
-    for _ in range(5):
+    for scale in (0.3, 1.0, 0.01, 1.0, 0.5):  # of gradients, as by clipping
         for stack, gradient in zip(theirs, gradients, strict=True):
             gradient.normal_(generator=generator)
-            for matrix, own in zip(stack, gradient, strict=True):
-                matrix.grad = own.clone()
+            for matrix, own in zip(stack, gradient.view(-1, *gradient.shape[-2:]), strict=True):
+                matrix.grad = own * scale
         reference.step()
-        optimizer.step()
+        optimizer.step(scale)
     for start, stack, own in zip(starts, theirs, ours, strict=True):
+        own = own.reshape(start.shape)
         assert (own - start).abs().amax(dim=(1, 2)).min() > 0.01
-        # Products in bfloat16, whose roundings have another order.
-        torch.testing.assert_close(own, torch.stack(stack).detach(), rtol=0, atol=5 * 0.01 * 0.2 * 48**0.5 * 2**-7)
+        # Products in bfloat16, whose roundings are others.
+        torch.testing.assert_close(own, torch.stack(stack).detach(), rtol=0, atol=5 * 0.01 * 0.2 * 48**0.5 * 2**-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 160), (3, 96, 96), (2, 160, 416)])
+@pytest.mark.parametrize("rank", [8, 500])
+def test_iterations_round_no_more_than_those_that_muon_was_published_with(shape, rank):
+    """Against the iterations in float64; the published ones add their terms separately."""
+    n, short, long = shape
+    generator = torch.Generator().manual_seed(rank)
+    x = torch.randn(n, short, rank, generator=generator) @ torch.randn(n, rank, long, generator=generator)
+    x += torch.randn(shape, generator=generator)
+    x /= torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+    a, b, c = muon.NS_COEFFICIENTS
+
+    def published(x):
+        for _ in range(muon.NS_STEPS):
+            gram = x @ x.mT
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        return x
+
+    exact = published(x.double())
+    ours = muon._iterated_by_squares((x * muon.NS_SIZE).bfloat16()).double() / muon.NS_SIZE
+    errors = [float((made - exact).norm() / exact.norm()) for made in (ours, published(x.bfloat16()).double())]
+    assert errors[0] < 1.1 * errors[1] < 0.25
+    in_float64 = muon._iterated_by_squares(x.double() * muon.NS_SIZE) / muon.NS_SIZE
+    torch.testing.assert_close(in_float64, exact, rtol=0, atol=1e-9)
+
+
+def test_restored_state_of_stacks_continues_with_the_same_updates():
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = torch.randn(3, 16, 48, generator=generator), torch.randn(5, 3, 16, 48, generator=generator)
+
+    def steps(optimizer, gradient, those):
+        for i in those:
+            gradient.copy_(gradients[i])
+            optimizer.step(1 / (i + 1))
+
+    whole, cut, gradient = start.clone(), start.clone(), torch.empty_like(start)
+    steps(StackedMuon([whole], [gradient], 0.1), gradient, range(5))
+    first, second = (StackedMuon([cut], [gradient], 0.1) for _ in range(2))
+    steps(first, gradient, range(2))
+    second.load_state_dict(first.state_dict())
+    steps(second, gradient, range(2, 5))
+    assert torch.equal(whole, cut)
 
 
 def test_restored_state_continues_with_the_same_updates():
