@@ -765,7 +765,7 @@ def limit(n_bytes):
     "name, n_bytes, text",
     [
         ("episodes.jsonl", 12_345, "''"), ("trajectories.raw", 12_345, "random.randbytes(2000).hex()"),
-        ("trajectories.bin", 34_567, "random.randbytes(2000).hex()"),
+        ("trajectories.bin", 45_678, "random.randbytes(2000).hex()"),
     ],
 )  # fmt: skip
 def test_a_full_disk_is_one_clear_error_and_the_same_command_resumes(store, tmp_path, name, n_bytes, text):
