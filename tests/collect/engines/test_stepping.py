@@ -1,12 +1,14 @@
 """The stepping thread on engines without a model: every request ends, whatever the engine does."""
 
 import asyncio
+import os
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from replication.collect.engines.vllm.affinity import OneCore
 from replication.collect.engines.vllm.stepping import Stepper
 from replication.errors import EngineError, RequestRefused
 
@@ -242,4 +244,51 @@ def test_the_thread_is_entered_before_its_first_step():
     stepping = Stepper(engine, refusals=(), stall_s=60.0, enter=lambda: entered.append(threading.current_thread().name))
     run(stepping.submit(engine.add_in))
     assert entered == ["vllm-steps", "add"]
+    stepping.close()
+
+
+places_threads = pytest.mark.skipif(
+    not OneCore.is_possible() or len(os.sched_getaffinity(0)) < 2, reason="there is one core, or no choice of it"
+)
+
+
+class LongEngine(FakeEngine):
+    """Answers in its step 130, or hangs in it, and notes on which cores the two threads may run."""
+
+    def __init__(self, wait=lambda: None):
+        super().__init__()
+        self.cores, self._partner, self._wait = [], threading.get_native_id(), wait
+
+    def step(self):
+        self.cores.append((os.sched_getaffinity(0), os.sched_getaffinity(self._partner)))
+        if len(self.cores) < 130:
+            return []
+        self._wait()
+        return super().step()
+
+
+@places_threads
+@pytest.mark.parametrize("ends", [True, False])
+def test_threads_that_take_turns_share_a_core_which_is_chosen_now_and_then(ends):
+    everywhere, release = os.sched_getaffinity(0), threading.Event()
+    engine = LongEngine(release.set if ends else release.wait)
+    stepping = Stepper(engine, refusals=(), stall_s=60.0 if ends else 1.0, on_one_core=True)
+    results = run(outcomes(stepping, [engine.add]))
+    assert isinstance(results[0], EngineError) is not ends
+    assert [at for at, pair in enumerate(engine.cores) if pair == (everywhere, everywhere)] == [0, 64, 128]
+    assert all(own == other and len(own) == 1 for own, other in engine.cores[1:64] + engine.cores[65:128])
+    stepping.close()  # also while a step hangs
+    assert os.sched_getaffinity(0) == everywhere
+    release.set()
+
+
+@places_threads
+def test_threads_may_run_anywhere_while_the_engine_is_idle():
+    everywhere, engine = os.sched_getaffinity(0), LongEngine()
+    stepping = Stepper(engine, refusals=(), stall_s=60.0, on_one_core=True)
+    run(stepping.submit(engine.add))
+    until = time.monotonic() + LIMIT_S
+    while os.sched_getaffinity(0) != everywhere and time.monotonic() < until:
+        time.sleep(0.01)
+    assert os.sched_getaffinity(0) == everywhere
     stepping.close()

@@ -146,7 +146,10 @@ class VllmEngine:
         refusals = (ValueError, TypeError, VLLMClientError)
         in_process = self._environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
         enter = _same_stream() if self._device == "cuda" and in_process else lambda: None
-        self._stepper = Stepper(self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s, enter=enter)
+        self._stepper = Stepper(
+            self._llm.llm_engine, refusals=refusals, stall_s=self._stall_s, enter=enter,
+            on_one_core=self._device == "cpu" and self._threads == 1 and in_process,
+        )  # fmt: skip
 
     def _check_threads(self) -> None:
         # OpenMP reads its environment when torch is loaded. If that was earlier and with another number of threads,

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from replication.collect.engines.vllm.affinity import OneCore
 from replication.errors import EngineError, RequestRefused
 
 PATIENCE_S = 0.1
@@ -42,6 +43,7 @@ class Stepper:
     refusals : errors by which the engine refuses a request that it would refuse again.
     stall_s : seconds without the end of a step after which the engine counts as failed.
     enter : called first in the thread, for what vLLM keeps per thread.
+    on_one_core : whether the thread and the one that submits take turns on one core: the engine computes in one thread.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Stepper:
         refusals: tuple[type[Exception], ...],
         stall_s: float,
         enter: Callable[[], object] = lambda: None,
+        on_one_core: bool = False,
     ):
         self._engine, self._refusals, self._stall_s, self._enter = engine, refusals, stall_s, enter
         self._ids = itertools.count()
@@ -61,6 +64,9 @@ class Stepper:
         self._failure: str | None = None
         self._progress = time.monotonic()
         self._has_cancelled = False
+        self._core = OneCore() if on_one_core and OneCore.is_possible() else None
+        self._submitter = 0
+        """Native id of the thread that submits."""
         self._watched: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._thread = threading.Thread(target=self._run, name="vllm-steps", daemon=True)
         self._thread.start()
@@ -86,6 +92,7 @@ class Stepper:
             if not (self._queue or self._in_flight):
                 self._progress = time.monotonic()  # the engine was idle
             self._queue.append(_Waiting(add, future, loop))
+            self._submitter = threading.get_native_id()
             self._wake.notify()
             if loop not in self._watched:
                 self._watched.add(loop)
@@ -120,6 +127,7 @@ class Stepper:
             self._wake.notify()
         # A thread that hangs inside vLLM cannot be ended; it is a daemon, so it does not keep the process alive.
         self._thread.join(self._stall_s if self._failure is None else 1.0)
+        self._release_core()  # of this thread, if the other hangs
         self._fail("the engine was closed before it answered the request.")
 
     def _run(self) -> None:
@@ -129,11 +137,14 @@ class Stepper:
                 pass
         except BaseException as error:  # vLLM raises many types; every request must learn that the engine has failed
             self._fail(f"vLLM failed while generating: {first_line(error)}")
+        finally:
+            self._release_core()
 
     def _step(self) -> bool:
         """Wait for requests, add them and make one step; returns whether to go on."""
         with self._wake:
             while not (self._queue or self._in_flight or self._closed or self._failure):
+                self._release_core()
                 self._wake.wait()
             if self._closed or self._failure:
                 return False
@@ -144,6 +155,8 @@ class Stepper:
             self._add(request_id, waiting)
         if self._has_cancelled:
             self._abort_cancelled()
+        if self._core is not None:
+            self._core.turn(self._submitter)
         if self._in_flight:  # a step of an engine in another process would wait for an output
             finished = [output for output in self._engine.step() if output.finished]
             self._settle((output.request_id, output) for output in finished).wait(PATIENCE_S)
@@ -151,6 +164,10 @@ class Stepper:
                 raise RuntimeError("the engine has no open request left, but not all were answered")
         self._progress = time.monotonic()
         return True
+
+    def _release_core(self) -> None:
+        if self._core is not None:
+            self._core.release()
 
     def _abort_cancelled(self) -> None:
         """Take requests out of the batch that nothing awaits any more, for example after `engine.episode_s`."""
