@@ -106,7 +106,7 @@ class StackedMuon:
         self.lr, self._weight_decay = 1.0, weight_decay
         self._momenta = [torch.zeros_like(stack) for stack in weights]
         self._total = 0.0
-        """Of the weights of all gradients so far in the momenta, which are kept as means."""
+        """Of the weights that the gradients so far have in the momenta, which are kept as their means."""
         by_shape: dict[tuple[int, ...], list[tuple[torch.Tensor, ...]]] = {}
         for stacks in zip(weights, gradients, self._momenta, strict=True):
             by_shape.setdefault(tuple(sorted(stacks[0].shape[-2:])), []).append(stacks)
@@ -115,7 +115,7 @@ class StackedMuon:
         self._update = torch.empty(largest, device=weights[0].device)
 
     def step(self, scale: float = 1.0) -> None:
-        """Update the matrices by their gradients times `scale`, which need not be multiplied for that."""
+        """Update the matrices by their gradients times `scale`; the gradients stay as they are."""
         import torch
 
         # Updates are normalised, so of gradients and momenta only the relation matters.
