@@ -184,7 +184,7 @@ def test_key_in_a_manifest_of_an_older_version_is_not_published(tmp_path):
     for one, key in ((job, "old-key-1"), (other, "old-key-2")):
         with store.writer(one.spec, one.labels, {"engine": "vllm", "environment": {"VLLM_API_KEY": key}}, one.tasks):
             pass
-        store.record_check(one.spec.run_id, "repeats", ingest.NO_REPEATS)
+        store.record(one.spec.run_id, repeats=ingest.NO_REPEATS)
     runs = [planned_run(one.spec, one.tasks, 1) for one in (job, other)]
     study = settings.Study(name="s", kind="controlled", scope="x")
     index = build_index(store, study, runs, deviations=[], domains={}, levels={}, training=[])

@@ -26,11 +26,12 @@ def repeat_check(store: Store, run_id: str, temperature: float) -> RepeatCheck:
     repeated: set[str] = set()
     differing: set[str] = set()
     seeds = array("q")  # 8 bytes each: a run may have a million episodes
+    for of_episode in store.seeds(run_id):
+        seeds.extend(of_episode)
     # Texts are compared between attempts at one task; where each has one, their seeds are enough.
-    for episode in store.episodes(run_id, trajectories=store.has_repeats(run_id)):
+    for episode in store.episodes(run_id, trajectories=True) if store.has_repeats(run_id) else ():
         if episode.stop_reason in UNSCORED_REASONS:
             continue
-        seeds.extend(episode.seeds)
         text = "\x00".join(m.thinking + m.content for m in episode.trajectory if m.role == "assistant")
         if episode.task_id in first_text:
             repeated.add(episode.task_id)

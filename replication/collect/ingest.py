@@ -99,7 +99,7 @@ def ingest(store: Store, job: HarnessJob) -> Ingested:
             else:
                 continue
             n_added += 1
-    store.record_check(run.spec.run_id, "repeats", NO_REPEATS)
+    store.record(run.spec.run_id, repeats=NO_REPEATS)
     return Ingested(n_added, sum(result.value is None for result in results))
 
 

@@ -26,7 +26,7 @@ from replication.errors import (
     RequestRefused,
     StoreError,
 )
-from replication.records import UNSCORED_REASONS, Episode, Labels, Reply, Request, RunSpec, Score, Task
+from replication.records import UNSCORED_REASONS, Episode, Labels, RepeatCheck, Reply, Request, RunSpec, Score, Task
 from replication.store import Store
 from replication.store.columns import Missing
 from replication.store.writer import RunWriter
@@ -189,28 +189,34 @@ def collect(
         pool = _Pool(engine, writers, account, limit)
         n_items, ordered = sum(len(left) for _, left in todo), items if order is None else order(todo)
         played = asyncio.run(pool.play(ordered, n_items, concurrency, title, position))
-    for job in jobs:
-        _check_repeats(store, job)
     return played
 
 
 @contextlib.contextmanager
 def _recorded(store: Store, jobs: Sequence[Job], account: Account) -> Iterator[None]:
-    """Add to the manifests what the block took; an error of the block is raised rather than one of this."""
+    """Add to the manifests what the block took, and check the repeats of complete runs.
+
+    An error of the block is raised rather than one of this.
+    """
     try:
         yield
     except BaseException as error:
         try:
-            _record_collected(store, jobs, account)
+            _record(store, jobs, account, are_complete=False)
         except StoreError as second:
             error.add_note(str(second))
         raise
-    _record_collected(store, jobs, account)
+    _record(store, jobs, account, are_complete=True)
 
 
-def _record_collected(store: Store, jobs: Sequence[Job], account: Account) -> None:
-    for run_id, taken in account.collected({job.spec.run_id: job.tool_syntax for job in jobs}).items():
-        store.record_collected(run_id, taken)
+def _record(store: Store, jobs: Sequence[Job], account: Account, *, are_complete: bool) -> None:
+    taken, repeats = account.collected({job.spec.run_id: job.tool_syntax for job in jobs}), {}
+    try:
+        for job in jobs if are_complete else ():
+            repeats[job.spec.run_id] = _repeats(store, job)
+    finally:  # a damaged file, too
+        for job in jobs:
+            store.record(job.spec.run_id, taken.get(job.spec.run_id), repeats.get(job.spec.run_id))
 
 
 def require_room(store: Store, engine: Engine, jobs: Sequence[Job]) -> None:
@@ -249,12 +255,11 @@ def regrade(store: Store, job: Job) -> None:
     with store.writer(job.spec, labels=job.labels, engine=engine, tasks=job.tasks) as writer:
         _grade_ungraded([job], {job.spec.run_id: writer})
     if "repeats" not in store.manifest(job.spec.run_id).checks:  # killed between the last episode and the check
-        _check_repeats(store, job)
+        store.record(job.spec.run_id, repeats=_repeats(store, job))
 
 
-def _check_repeats(store: Store, job: Job) -> None:
-    check = repeat_check(store, job.spec.run_id, job.spec.sampling.temperature)
-    store.record_check(job.spec.run_id, "repeats", check)
+def _repeats(store: Store, job: Job) -> RepeatCheck:
+    return repeat_check(store, job.spec.run_id, job.spec.sampling.temperature)
 
 
 def _grade_ungraded(jobs: Sequence[Job], writers: Mapping[str, RunWriter]) -> None:

@@ -70,6 +70,12 @@ class Grade(Struct, gc=False):
     """Checksum of the graded line of episodes.jsonl, eight hex digits."""
 
 
+class _Seeds(Struct, gc=False):
+    """The seeds of a line of episodes.jsonl."""
+
+    seeds: list[int]
+
+
 L = TypeVar("L", Attempt, Grade)
 
 
@@ -303,3 +309,16 @@ def read_details(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Json]
                 file.seek(offset)
                 details = read_json(file.readline())["details"]
             yield details
+
+
+def read_seeds(path: Path, offsets: Iterable[int]) -> Iterator[list[int]]:
+    """Read the seeds of the lines of episodes.jsonl at these offsets."""
+    decoder = Decoder(_Seeds)
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            line = file.readline()
+            try:
+                yield decoder.decode(line).seeds
+            except (MsgspecError, UnicodeDecodeError):  # as in `_decoded`
+                yield read_json(line)["seeds"]

@@ -28,7 +28,7 @@ from replication.records import (
 from replication.store import table
 from replication.store.columns import Attempts, Grades, Missing
 from replication.store.frames import RAW, read_episodes
-from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details
+from replication.store.lines import EPISODES, FRAMES, SCORES, Key, read_details, read_seeds
 from replication.store.locking import AppendFile, as_store_error, locked
 from replication.store.reader import read_record
 from replication.store.writer import RunWriter
@@ -129,24 +129,22 @@ class Store:
         with as_store_error(path):
             files.write_json(path, to_json(manifest), fsync=True)
 
-    def record_check(self, run_id: str, name: str, result: RepeatCheck) -> None:
-        """Write the result of a check of a run into its manifest, under `checks`; takes the run's lock."""
-        if self.manifest(run_id).checks.get(name) == result:
+    def record(self, run_id: str, taken: Collected | None = None, repeats: RepeatCheck | None = None) -> None:
+        """Write what a command took, under `collected`, and the check of repeats, under `checks`, into a run's manifest.
+
+        Takes the run's lock, unless there is nothing new.
+        """
+        new_checks = {} if repeats is None else {"repeats": repeats}
+        if taken is None and new_checks.items() <= self.manifest(run_id).checks.items():
             return
         folder = self._folder(run_id)
         with as_store_error(folder), locked(folder):
             manifest = self.manifest(run_id)
-            self._write_manifest(dataclasses.replace(manifest, checks={**manifest.checks, name: result}))
-
-    def record_collected(self, run_id: str, taken: Collected) -> None:
-        """Add what a command took to a run's manifest, under `collected`; takes the run's lock."""
-        folder = self._folder(run_id)
-        with as_store_error(folder), locked(folder):
-            manifest = self.manifest(run_id)
-            entries = (*manifest.collected, taken)
-            if len(entries) > 1 and entries[-2].same_circumstances(taken):
+            entries = manifest.collected if taken is None else (*manifest.collected, taken)
+            if taken is not None and len(entries) > 1 and entries[-2].same_circumstances(taken):
                 entries = (*entries[:-2], entries[-2].plus(taken))
-            self._write_manifest(dataclasses.replace(manifest, collected=entries))
+            checks = {**manifest.checks, **new_checks}
+            self._write_manifest(dataclasses.replace(manifest, checks=checks, collected=entries))
 
     def runs(self) -> list[str]:
         """List the run_ids, sorted."""
@@ -189,6 +187,13 @@ class Store:
         attempts = self.current_attempts(run_id)
         if len(attempts.rows):
             yield from read_episodes(self._folder(run_id), attempts.places(), trajectories)
+
+    def seeds(self, run_id: str) -> Iterator[list[int]]:
+        """Read the seeds of the finished episodes of the current tasks, sorted by task and trial."""
+        attempts = self.current_attempts(run_id)
+        finished = attempts.take(~attempts.failed())
+        if len(finished.rows):
+            yield from read_seeds(self._folder(run_id) / EPISODES, finished.rows["offset"].tolist())
 
     def trajectory(self, run_id: str, task_id: str, trial: int) -> tuple[Message, ...]:
         """Read the messages of one episode: one frame, not the file."""

@@ -38,7 +38,7 @@ def fill(store, spec, tasks=TASKS, n_trials=2, **labels):
                 n_completion_tokens=3, seeds=(1,), wall_s=0.1,
             )  # fmt: skip
             writer.append(episode, Score(**key, value=at % 4 / 3, grader="exact-1", details={"token_f1": 1 / 7}))
-    store.record_check(spec.run_id, "repeats", repeat_check())
+    store.record(spec.run_id, repeats=repeat_check())
 
 
 def collected(results, *specs, **changes):
