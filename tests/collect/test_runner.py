@@ -38,6 +38,7 @@ from replication.errors import (
     EpisodeTimeout,
     ReplicationError,
     RequestRefused,
+    StoreError,
 )
 from replication.records import UNSCORED_REASONS, Message, Reply, Score, StopReason, canonical_json
 from replication.store import Store
@@ -424,6 +425,22 @@ def test_repeat_check_distinguishes_sampled_from_collapsed_repeats(tmp_path):
     assert not checks.repeat_check(frozen, run_id, temperature=0.7).as_expected
     assert checks.repeat_check(frozen, run_id, temperature=0.0).as_expected
     assert not checks.repeat_check(sampled, run_id, temperature=0.0).as_expected
+
+
+def test_what_was_played_is_recorded_where_the_check_of_repeats_fails(tmp_path):
+    job, store = make_job(n_tasks=4, n_trials=2), Store(tmp_path)
+
+    def fail(*args):
+        raise StoreError("a damaged frame")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "repeat_check", fail)
+        with pytest.raises(StoreError, match="a damaged frame"):
+            collect(store, noisy_script(job), job)
+    manifest = store.manifest(job.spec.run_id)
+    assert sum(sum(one.stop_reasons.values()) for one in manifest.collected) == 8 and not manifest.checks
+    runner.regrade(store, job)
+    assert store.manifest(job.spec.run_id).checks["repeats"].as_expected
 
 
 def test_every_repeat_enters_the_table(tmp_path):

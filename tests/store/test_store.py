@@ -849,3 +849,20 @@ def test_importing_the_store_imports_nothing_heavy():
     code = "import sys, replication.store; print(sorted({'pandas', 'numpy', 'torch', 'asyncio'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert out.stdout == "[]\n", out.stderr
+
+
+def test_seeds_are_those_of_the_finished_attempts_that_count(store):
+    spec, tasks = make_spec(), make_tasks(3)
+    others = make_tasks(4)[3]
+    with store.writer(spec, LABELS, ENGINE, [*tasks, others]) as writer:
+        writer.append(make_episode(spec, others, seeds=(9,)))  # of a task that is not the run's any more
+        writer.append(make_episode(spec, tasks[2], seeds=(4,), stop_reason="engine_error", error="down"))
+        writer.append(make_episode(spec, tasks[1], seeds=(1,), error="\ud800"))
+        writer.append(make_episode(spec, tasks[0], seeds=(2,)))
+        writer.append(make_episode(spec, tasks[0], seeds=(2**62, 3)))  # instead of the one before
+    with store.writer(spec, LABELS, ENGINE, tasks):
+        pass
+    assert list(store.seeds(spec.run_id)) == [[2**62, 3], [1]]
+    assert list(store.seeds(spec.run_id)) == [
+        list(episode.seeds) for episode in store.episodes(spec.run_id) if episode.stop_reason != "engine_error"
+    ]
