@@ -56,4 +56,4 @@ class OneCore:
 
 def _core() -> int:
     """Return the core that this thread is on."""
-    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[_PROCESSOR])
+    return int(Path("/proc/thread-self/stat").read_bytes().rpartition(b")")[2].split()[_PROCESSOR])
