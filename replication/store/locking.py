@@ -31,10 +31,10 @@ class AppendFile(contextlib.AbstractContextManager):
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of `data`, or nothing and raise StoreError."""
-        fd, size, n = self.fd if self.fd >= 0 else self._open_fd(), self._size, len(data)
+        fd, size = self._open_fd(), self._size
         try:
             written = os.write(fd, data)
-            while written < n:
+            while written < len(data):
                 written += os.write(fd, memoryview(data)[written:])
             self._size = size + written
         except BaseException as error:

@@ -147,6 +147,21 @@ def test_a_run_of_an_earlier_version_is_read_and_continued(tmp_path):
         play(old, spec, tasks)
 
 
+@pytest.mark.parametrize("first, second", [(zlib.compress, frames.compress), (frames.compress, zlib.compress)])
+def test_blocks_of_either_library_and_of_any_size_are_read_and_continued(tmp_path, monkeypatch, first, second):
+    spec, tasks, store = make_spec(), ordered(40), Store(tmp_path)
+    for compress, size, some in ((first, 1 << 12, tasks[:20]), (second, 1 << 15, tasks[20:])):
+        monkeypatch.setattr(frames, "compress", compress)
+        monkeypatch.setattr(frames, "BLOCK_BYTES", size)
+        with store.writer(spec, LABELS, ENGINE, tasks) as writer:
+            for task in some:
+                writer.append(make_episode(spec, task, text=TEXT))
+    read = list(store.episodes(spec.run_id, trajectories=True))
+    assert [e.trajectory[1].content for e in read] == [
+        make_episode(spec, t, text=TEXT).trajectory[1].content for t in tasks
+    ]
+
+
 def test_damage_in_a_block_is_found_and_other_blocks_are_read(tmp_path):
     spec, tasks, store = make_spec(), ordered(12), Store(tmp_path)
     whole = write(store, spec, tasks)

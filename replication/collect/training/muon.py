@@ -95,7 +95,7 @@ class StackedMuon:
     """The same update of matrices that lie in stacks, (n, [m,] rows, columns), with gradients in stacks.
 
     All matrices of one shape, or its transpose, are orthogonalised together, because one product of many small matrices is
-    faster than several of fewer, and by fewer and simpler products. Weights differ from those of `Muon` in rounding.
+    faster than several of fewer; `_iterated_by_squares` saves copies. Weights differ from those of `Muon` in rounding.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class StackedMuon:
         self.lr, self._weight_decay = 1.0, weight_decay
         self._momenta = [torch.zeros_like(stack) for stack in weights]
         self._total = 0.0
-        """Of the weights that the gradients so far have in the momenta, which are kept as their means."""
+        """Sum of the weights of all gradients so far. The momenta are kept as weighted means: the usual ones over this."""
         by_shape: dict[tuple[int, ...], list[tuple[torch.Tensor, ...]]] = {}
         for stacks in zip(weights, gradients, self._momenta, strict=True):
             by_shape.setdefault(tuple(sorted(stacks[0].shape[-2:])), []).append(stacks)
@@ -118,7 +118,7 @@ class StackedMuon:
         """Update the matrices by their gradients times `scale`; the gradients stay as they are."""
         import torch
 
-        # Updates are normalised, so of gradients and momenta only the relation matters.
+        # Updates are normalised, so a common factor of gradients and momenta makes no difference.
         new = (1 - MOMENTUM) * scale
         self._total = MOMENTUM * self._total + new
         share, of_momenta = new / self._total, MOMENTUM * self._total / (MOMENTUM * self._total + new)

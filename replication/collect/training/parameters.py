@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Layer(NamedTuple):
     """Parameters of a layer, or their gradients.
 
-    The matrices that widen are (inputs, outputs), the others (outputs, inputs), so that Muon finds in each the short side
-    first.
+    `q` and `gate_up` are (inputs, outputs), the other matrices (outputs, inputs): so the short side usually comes first,
+    as Muon computes with it, and nothing has to be transposed.
     """
 
     q: "torch.Tensor"
@@ -46,7 +46,7 @@ class Parameters(NamedTuple):
     """(hidden,), before the head."""
     layers: "list[Layer]"
     stacks: "list[torch.Tensor]"
-    """Of `stacks`; the rest of `flat`."""
+    """All matrices, as returned by the function `stacks`: the rest of `flat`."""
 
 
 class Shapes(NamedTuple):

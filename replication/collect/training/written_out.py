@@ -1,5 +1,6 @@
 """Training steps with Qwen3 written out: its passes, clipping, Muon on stacks, and AdamW on one tensor."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from replication.collect.training import supervised, written_out_rl
 from replication.collect.training.costs import StepResult, flop_counter
 from replication.collect.training.muon import StackedMuon
 from replication.collect.training.qwen3 import Inputs, Qwen3
+from replication.errors import TrainingError
 
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
@@ -53,7 +55,13 @@ class WrittenOut:
 
     def _update(self) -> None:
         gradients, (muon, adamw) = self._qwen3.gradients, self.optimizers
-        scale = min(1.0, self._clip / (float(gradients.flat.norm()) + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+        norm = float(gradients.flat.norm())
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"the gradient of a step has norm {norm}, which would ruin all weights. Lower the learning rates, `lr` in "
+                f"conf/arm/, or look for extreme values in the weights of the base."
+            )
+        scale = min(1.0, self._clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
         muon.step(scale)
         gradients.others.mul_(scale)
         adamw.step()

@@ -9,7 +9,7 @@ from test_training import RECIPE, SHAPE, arm_run, base_run
 
 from replication.collect.training import parameters, qwen3, run_state, runs, supervised, written_out
 from replication.collect.training.organism import make_model, make_tokenizer
-from replication.errors import ConfigError
+from replication.errors import ConfigError, TrainingError
 
 WRITTEN_OUT = dataclasses.replace(RECIPE, implementation="written_out")
 SHAPES = {
@@ -81,6 +81,18 @@ def test_batch_without_a_token_in_the_loss_has_no_gradient_as_by_transformers():
     assert ours.gradients.flat.any()
     assert np.isnan(theirs.item()) and torch.isnan(ours.loss(given)) and not ours.gradients.flat.any()
     assert not any(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_no_number_is_an_error_before_the_weights_change(value):
+    model = make(SHAPE)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[1:].fill_(value)
+    stepper = written_out.WrittenOut(model, RECIPE.weight_decay, RECIPE.clip)
+    before = stepper._qwen3.weights.flat.clone()
+    with pytest.raises(TrainingError, match=r"gradient of a step has norm (nan|inf).*Lower the learning rates"):
+        next(stepper.learn([make_batch(SHAPE, [30])]))
+    torch.testing.assert_close(stepper._qwen3.weights.flat, before, rtol=0, atol=0, equal_nan=True)
 
 
 def test_weights_return_to_transformers_as_they_were_read():

@@ -1,8 +1,10 @@
-"""Keep the two threads of an engine on one core while they take turns, because what one leaves in the cache the other needs.
+"""Run the two threads of an engine on the same core, since they share data and only one of them works at a time.
 
-The thread that steps a small model and the one that plays the episodes wait for each other. A scheduler wakes a thread on
-an idle core, where nothing of the last turn is in the cache: on two cores that made a step a seventh slower. A core that is
-chosen once could be another command's too, so the scheduler chooses anew every few steps.
+The stepping thread waits while the event loop handles its outputs, and the loop waits during a step. Linux wakes a waiting
+thread on an idle core, whose cache holds none of the data: with a small model on two cores, steps took a seventh longer.
+
+The core is not fixed for the whole run, because another process might use it. Once every `PERIOD` steps both threads may run
+on any core for one step, and are then bound to the core that the stepping thread is on.
 """
 
 import contextlib
@@ -11,13 +13,13 @@ from collections.abc import Set
 from pathlib import Path
 
 PERIOD = 64
-"""Turns of which one is made wherever the scheduler likes."""
+"""Steps of which one is made without being bound to a core."""
 _PROCESSOR = 36
 """Field of /proc/*/stat after the name: the core that the thread was last on."""
 
 
 class OneCore:
-    """Keeps a thread and its partner on one core of those that may be used where this is created."""
+    """Binds a thread and its partner to one of the cores that the thread which creates this may use."""
 
     def __init__(self) -> None:
         self._allowed: Set[int] = os.sched_getaffinity(0)
@@ -30,7 +32,7 @@ class OneCore:
         return hasattr(os, "sched_setaffinity") and Path("/proc/thread-self/stat").exists()
 
     def turn(self, partner: int) -> None:
-        """Begin a turn of the calling thread. partner : native id of the thread that has the next one."""
+        """Bind the calling thread and its partner for its next step. partner : native id of a thread."""
         if partner != self._partner:
             self.release()
             self._partner = partner

@@ -43,7 +43,7 @@ class Stepper:
     refusals : errors by which the engine refuses a request that it would refuse again.
     stall_s : seconds without the end of a step after which the engine counts as failed.
     enter : called first in the thread, for what vLLM keeps per thread.
-    on_one_core : whether the thread and the one that submits take turns on one core: the engine computes in one thread.
+    on_one_core : whether to bind the thread and the one that submits to the same core, for an engine of one thread.
     """
 
     def __init__(
