@@ -3,9 +3,9 @@
 Steps of supervised training with the batches of conf/training/cpu.yaml: with Qwen3 written out, with transformers, and with
 transformers and torch.optim.Muon, which orthogonalises one matrix after the other, as the first version did; in turn, the
 best of three rounds each. The floor is the time of the products alone: three per weight matrix and step in float32, and
-those of Muon in stacks. Written out, the last layer does fewer products than the floor has. Row `rl`: steps of reinforcement
-learning from a tuned base, at the one scale where the default study has any. Row `study`: that study as a whole, by its
-arms' tokens. `<` marks a gain below the minimum.
+those of Muon in stacks. Written out, the last layer and Muon on wide matrices do fewer products than the floor has. Row
+`rl`: steps of reinforcement learning from a tuned base, at the one scale where the default study has any. Row `study`: that
+study as a whole, by its arms' tokens. `<` marks a gain below the minimum.
 Run: python tests/performance/bench_training.py [n_steps]
 """
 

@@ -17,6 +17,10 @@ NS_COEFFICIENTS, NS_STEPS = (3.4445, -4.7750, 2.0315), 5
 NS_SIZE = NS_COEFFICIENTS[2] ** 0.25
 """Factor of a matrix by which the last coefficient becomes 1."""
 
+NS_WIDE = (2, 1, 2)
+"""The iterations of wide matrices in groups, each of which starts from the product of the matrices with themselves. A third
+iteration in a group would double the rounding error: each multiplies that of the smallest eigenvalues by up to 12."""
+
 CACHED = 2**18
 """Numbers in a stack on a CPU, of which four bytes each fit a core's cache."""
 
@@ -223,20 +227,32 @@ def _iterated(x: "torch.Tensor") -> "torch.Tensor":
 def _iterated_by_squares(x: "torch.Tensor") -> "torch.Tensor":
     """Apply the iterations to wide matrices whose singular values are at most `NS_SIZE`, and so are the results.
 
-    With z = NS_SIZE x and g = z z^T, a x + b (x x^T) x + c (x x^T)^2 x, times NS_SIZE, is
+    With z = NS_SIZE x and g = z z^T, a x + b (x x^T) x + c (x x^T)^2 x, times NS_SIZE, is p z with
 
-        ((g + b / (2 sqrt(c)) I)^2 + (a - b^2 / (4 c)) I) z.
+        p = (g + b / (2 sqrt(c)) I)^2 + (a - b^2 / (4 c)) I.
 
-    What is added lies on the diagonal, so that no stack is copied for a product to be added to. On random matrices the
-    rounding error is 1.3 to 2.1 times that of `_iterated`, and at most that of separate additions, as Muon was published.
+    What is added lies on the diagonal, so that no stack is copied for a product to be added to. The next iteration has
+    g' = p g p and a p' of it, and both together are p' p z: where z is wide, that is less work than its products.
+    On random matrices and on momenta of organisms the rounding error is at most that of Muon as published.
     """
     import torch
 
-    a, b, c = NS_COEFFICIENTS
-    for _ in range(NS_STEPS):
-        gram = x @ x.mT
-        gram.diagonal(dim1=-2, dim2=-1).add_(b / (2 * c**0.5))
-        polynomial = gram @ gram
-        polynomial.diagonal(dim1=-2, dim2=-1).add_(a - b**2 / (4 * c))
-        x = torch.bmm(polynomial, x)
+    short, long = x.shape[-2:]
+    for n in NS_WIDE if 2 * long >= 3 * short else (1,) * NS_STEPS:
+        gram, joined = x @ x.mT, None
+        for left in reversed(range(n)):
+            last = _polynomial(gram.clone() if left else gram)
+            joined = last if joined is None else last @ joined
+            if left:
+                gram = last @ gram @ last
+        x = torch.bmm(joined, x)
     return x
+
+
+def _polynomial(gram: "torch.Tensor") -> "torch.Tensor":
+    """Return the p of `_iterated_by_squares` of g, which is written over."""
+    a, b, c = NS_COEFFICIENTS
+    gram.diagonal(dim1=-2, dim2=-1).add_(b / (2 * c**0.5))
+    polynomial = gram @ gram
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a - b**2 / (4 * c))
+    return polynomial

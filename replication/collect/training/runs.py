@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CURVE = "curve.csv"
 RECORD = "training.json"
-ROUNDINGS = {"written_out": 3, "stacked": 2}
+ROUNDINGS = {"written_out": 4, "stacked": 3}
 """Version of the roundings of an implementation: part of the identity of runs, because other weights are another run."""
 COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
