@@ -239,12 +239,12 @@ def _iterated_by_squares(x: "torch.Tensor") -> "torch.Tensor":
 
     short, long = x.shape[-2:]
     for n in NS_WIDE if 2 * long >= 3 * short else (1,) * NS_STEPS:
-        gram, joined = x @ x.mT, None
-        for left in reversed(range(n)):
+        gram = x @ x.mT
+        joined = last = _polynomial(gram.clone() if n > 1 else gram)
+        for left in reversed(range(n - 1)):
+            gram = last @ gram @ last
             last = _polynomial(gram.clone() if left else gram)
-            joined = last if joined is None else last @ joined
-            if left:
-                gram = last @ gram @ last
+            joined = last @ joined
         x = torch.bmm(joined, x)
     return x
 
