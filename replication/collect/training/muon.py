@@ -132,12 +132,10 @@ class StackedMuon:
                     part.momenta.lerp_(part.gradients, share)
                     update = self._update[: part.weights.numel()].view(part.weights.shape)
                     torch.lerp(part.gradients, part.momenta, of_momenta, out=update)
-                    norms = torch.linalg.vector_norm(update, dim=(-2, -1), keepdim=True)
-                    part.of(updates).copy_(update.mul_(NS_SIZE / norms.clamp_(min=EPS)))
-                made = _iterated_by_squares(updates)
-                rate = self.lr * 0.2 * updates.shape[2] ** 0.5 / NS_SIZE
+                    part.of(updates).copy_(update)
+                made = _iterated_by_squares(updates, -self.lr * 0.2 * updates.shape[2] ** 0.5)
                 for part in parts:
-                    part.weights.mul_(1 - self.lr * self._weight_decay).add_(part.of(made), alpha=-rate)
+                    torch.add(part.of(made), part.weights, alpha=1 - self.lr * self._weight_decay, out=part.weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that `load_state_dict` takes."""
@@ -224,27 +222,37 @@ def _iterated(x: "torch.Tensor") -> "torch.Tensor":
     return x
 
 
-def _iterated_by_squares(x: "torch.Tensor") -> "torch.Tensor":
-    """Apply the iterations to wide matrices whose singular values are at most `NS_SIZE`, and so are the results.
+def _iterated_by_squares(x: "torch.Tensor", factor: float) -> "torch.Tensor":
+    """Normalise wide matrices, apply the iterations, and multiply by a factor.
 
     With z = NS_SIZE x and g = z z^T, a x + b (x x^T) x + c (x x^T)^2 x, times NS_SIZE, is p z with
 
         p = (g + b / (2 sqrt(c)) I)^2 + (a - b^2 / (4 c)) I.
 
     What is added lies on the diagonal, so that no stack is copied for a product to be added to. The next iteration has
-    g' = p g p and a p' of it, and both together are p' p z: where z is wide, that is less work than its products.
+    g' = p g p and a p' of it, and both together are p' p z: where z is wide, that is less work than its products. Factors
+    multiply g and p, which are smaller than z; g also has the norms of the matrices.
     On random matrices and on momenta of organisms the rounding error is at most that of Muon as published.
     """
     import torch
 
     short, long = x.shape[-2:]
-    for n in NS_WIDE if 2 * long >= 3 * short else (1,) * NS_STEPS:
+    groups = NS_WIDE if 2 * long >= 3 * short else (1,) * NS_STEPS
+    for at, n in enumerate(groups):
         gram = x @ x.mT
+        if at == 0:
+            squares = gram.diagonal(dim1=-2, dim2=-1).sum(-1, dtype=torch.promote_types(x.dtype, torch.float32))
+            sizes = (NS_SIZE / squares.sqrt_().clamp_(min=EPS)).to(x.dtype)[:, None, None]
+            gram.mul_(sizes).mul_(sizes)
         joined = last = _polynomial(gram.clone() if n > 1 else gram)
         for left in reversed(range(n - 1)):
             gram = last @ gram @ last
             last = _polynomial(gram.clone() if left else gram)
             joined = last @ joined
+        if at == 0:
+            joined.mul_(sizes)
+        if at == len(groups) - 1:
+            joined.mul_(factor / NS_SIZE)
         x = torch.bmm(joined, x)
     return x
 

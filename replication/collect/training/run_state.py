@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from replication.collect.training.curricula import Curriculum, Trained, Training
 from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.written_out import WrittenOut
+from replication.errors import TrainingError
 from replication.records import Json, stable_seed
 
 if TYPE_CHECKING:
@@ -180,6 +182,11 @@ class RunState:
             return None
         losses: list[float] = torch.stack([loss for _, loss in self.unread]).tolist()
         for (row, _), loss in zip(self.unread, losses, strict=True):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss of step {row['step']}, in phase `{row['phase']}`, is {loss}. Lower the learning rates, `lr` "
+                    f"in conf/arm/, or look for extreme values in the weights of the base."
+                )
             row["loss"] = round(loss, 6)
         self.unread = []
         return losses[-1]

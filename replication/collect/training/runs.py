@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CURVE = "curve.csv"
 RECORD = "training.json"
-ROUNDINGS = {"written_out": 4, "stacked": 3}
+ROUNDINGS = {"written_out": 4, "stacked": 2}
 """Version of the roundings of an implementation: part of the identity of runs, because other weights are another run."""
 COLUMNS = ("step", "phase", "n_tokens", "loss", "lr", "wall_s", "reward")
 
@@ -228,6 +228,11 @@ def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Tra
     import torch
 
     organism.move(job.model, "cpu")
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in job.model.parameters()):
+        raise TrainingError(
+            "some of the trained weights are infinite or undefined, so there is no checkpoint. Lower the learning rates, "
+            "`lr` in conf/arm/."
+        )
     if run.public:
         public_bases.save(job.model, Path(str(run.base)), folder)
     else:

@@ -92,43 +92,69 @@ def separate_texts(folders):
     return texts
 
 
-WORKER = """
-import sys
+N_TASKS = 900
+
+SERVER = """
+import os, sys
 sys.path[:0] = [{tests!r}, {here!r}]
 from parts import make_job
 from test_vllm import BASE, make_engine, ref
 from replication.collect import runner
 from replication.store import Store
-engine = make_engine()
-engine.load(ref(BASE))
-jobs = [make_job(name, n_tasks=60, n_trials=1, temperature=1.0) for name in ("terminal", "calling")]
-print("playing", flush=True)
-runner.collect(Store({root!r}), engine, jobs, concurrency=8, title="test")
-engine.close()
+os.environ.update(make_engine()._environment)
+import vllm.v1.worker.cpu_worker, vllm.model_executor.models.qwen3
+from vllm import LLM
+
+def play(root):
+    engine = make_engine()
+    engine.load(ref(BASE))
+    jobs = [make_job(name, n_tasks={n_tasks}, n_trials=1, temperature=1.0) for name in ("terminal", "calling")]
+    print("playing", flush=True)
+    runner.collect(Store(root), engine, jobs, concurrency=8, title="test")
+    engine.close()
+    os._exit(0)
+
+for line in sys.stdin:
+    process = os.fork()
+    if process == 0:
+        play(line.strip())
+    print(process, flush=True)
+    print(os.waitpid(process, 0)[1], flush=True)
 """
+"""Plays into each folder that it reads, in a process of its own; prints the process, "playing" and the exit status. The
+processes are forked from one that has imported vLLM, which takes most of the time that an engine takes to start."""
 
 
-def test_five_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
-    rng, here = random.Random(0), Path(__file__).parent
+def test_a_hundred_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
+    rng, here, killed = random.Random(0), Path(__file__).parent, tmp_path / "killed"
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER.format(tests=str(here.parents[1]), here=str(here), n_tasks=N_TASKS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
 
     def start(root):
-        code = WORKER.format(tests=str(here.parents[1]), here=str(here), root=str(root))
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True
-        )
+        server.stdin.write(f"{root}\n")
+        server.stdin.flush()
+        process = int(server.stdout.readline())
+        assert server.stdout.readline() == "playing\n"
+        return process
 
-    for _ in range(5):
-        process = start(tmp_path / "killed")
-        assert process.stdout.readline() == "playing\n"
-        time.sleep(0.2 + rng.random())
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-        process.stdout.close()
-    store = Store(tmp_path / "killed")
-    assert 0 < sum(len(store.finished(run)) for run in store.runs()) < 120
-    for root in ("killed", "whole"):
-        process = start(tmp_path / root)
-        process.communicate()
-        assert process.returncode == 0
-    pd.testing.assert_frame_equal(store.score_table(), Store(tmp_path / "whole").score_table())
+    def status():
+        return os.waitstatus_to_exitcode(int(server.stdout.readline()))
+
+    with server:
+        for _ in range(100):
+            process = start(killed)
+            time.sleep(rng.random())
+            os.kill(process, signal.SIGKILL)
+            assert status() == -signal.SIGKILL, "it ended before it could be killed"
+        store = Store(killed)
+        assert 100 < sum(len(store.finished(run)) for run in store.runs()) < 2 * N_TASKS
+        for root in (killed, tmp_path / "whole"):
+            start(root)
+            assert status() == 0
+        server.stdin.close()
+    table = store.score_table()
+    assert len(table) == 2 * N_TASKS
+    pd.testing.assert_frame_equal(table, Store(tmp_path / "whole").score_table())

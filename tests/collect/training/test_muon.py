@@ -83,7 +83,7 @@ def test_iterations_round_no_more_than_those_that_muon_was_published_with(shape,
     n, short, long = shape
     generator = torch.Generator().manual_seed(rank)
     x = torch.randn(n, short, rank, generator=generator) @ torch.randn(n, rank, long, generator=generator)
-    x += torch.randn(shape, generator=generator)
+    x = (x + torch.randn(shape, generator=generator)).double()
     x /= torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
     a, b, c = muon.NS_COEFFICIENTS
 
@@ -93,11 +93,11 @@ def test_iterations_round_no_more_than_those_that_muon_was_published_with(shape,
             x = a * x + (b * gram + c * gram @ gram) @ x
         return x
 
-    exact = published(x.double())
-    ours = muon._iterated_by_squares((x * muon.NS_SIZE).bfloat16()).double() / muon.NS_SIZE
+    exact = published(x)
+    ours = muon._iterated_by_squares((3 * x).bfloat16(), -0.5).double() * -2
     errors = [float((made - exact).norm() / exact.norm()) for made in (ours, published(x.bfloat16()).double())]
     assert errors[0] < 1.1 * errors[1] < 0.25
-    in_float64 = muon._iterated_by_squares(x.double() * muon.NS_SIZE) / muon.NS_SIZE
+    in_float64 = muon._iterated_by_squares(3 * x, -0.5) * -2
     torch.testing.assert_close(in_float64, exact, rtol=0, atol=1e-9)
 
 
