@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -114,6 +115,9 @@ class VllmEngine:
 
     def _start(self, checkpoint: Checkpoint) -> None:
         os.environ.update(self._environment)
+        # vLLM calls what torch is about to remove, and torch reports at every start on a CPU that Triton is for GPUs.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
+        logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
         try:
             from vllm import LLM
         except ImportError as error:
