@@ -1,5 +1,6 @@
 """The training loop: runs through their phases, one alone or several in a stack, saved and resumed."""
 
+import contextlib
 import functools
 import io
 import itertools
@@ -12,6 +13,7 @@ from replication import files, processes
 from replication.collect.training.costs import flop_counter
 from replication.collect.training.curricula import UNTRAINED, Curriculum, Progress, Start, Trained, TrainingConfig
 from replication.collect.training.run_state import STATE_VERSION, RunState
+from replication.errors import TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """A model to train in place, in a stack with others."""
+    """A model to train in place."""
 
     model: "Qwen3ForCausalLM"
     tokenizer: "PreTrainedTokenizerFast"
     curriculum: Curriculum
     state_file: Path
     start: Start | None = None
+    name: str = ""
+    """Of the run, for errors in a stack."""
 
 
 def train(
@@ -97,9 +101,10 @@ def train_stack(
                 _step_together(stack, courses, texts, left)
             for number in left:
                 courses[number].after_step(functools.partial(report, number))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TrainingError):
         for number in left:
-            courses[number].save()
+            with contextlib.suppress(TrainingError):  # of a run that cannot go on
+                courses[number].save()
         raise
 
 
@@ -109,11 +114,16 @@ def _step_together(stack: "Stack", courses: "list[_Course]", texts: "list[_Texts
     rates = {number: courses[number].rate() for number in left}
     for number, rate in rates.items():
         courses[number].run.set_rate(rate)
-    losses = stack.step(batches)
+    losses, failures = stack.step(batches), []
     for number, rate in rates.items():
         batch = batches[number]
         assert batch is not None  # of a run that is left
-        courses[number].run.record(stack.slots[number].result(losses[number], batch), rate, 1 / len(left))
+        try:
+            courses[number].run.record(stack.slots[number].result(losses[number], batch), rate, 1 / len(left))
+        except TrainingError as error:
+            failures.append(f"`{courses[number].name}`: {error}")
+    if failures:  # after all runs have recorded the step that they took
+        raise TrainingError(" ".join(failures))
 
 
 def _stack(models: "list[Qwen3ForCausalLM]", recipe: TrainingConfig) -> "Stack":
@@ -128,6 +138,7 @@ class _Course:
     def __init__(self, job: Job, energy: Callable[[], float | None], slot: "Slot | None") -> None:
         n_completed, before = job.start or Start(0, UNTRAINED)
         self._phases, self._recipe, self._file = job.curriculum.phases, job.curriculum.recipe, job.state_file
+        self.name = job.name
         self.run = RunState(job.model, job.tokenizer, job.curriculum, before, energy, slot)
         state = _load_state(job.state_file)
         if state is not None and state["phase"] < n_completed:

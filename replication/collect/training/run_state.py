@@ -184,8 +184,8 @@ class RunState:
         for (row, _), loss in zip(self.unread, losses, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {row['step']}, in phase `{row['phase']}`, is {loss}. Lower the learning rates, `lr` "
-                    f"in conf/arm/, or look for extreme values in the weights of the base."
+                    f"the loss of step {row['step']}, in phase `{row['phase']}`, is {loss}. Lower the learning rates (`lr` "
+                    f"in conf/arm/, of a base in conf/scale/), or look for extreme values in the weights it starts from."
                 )
             row["loss"] = round(loss, 6)
         self.unread = []

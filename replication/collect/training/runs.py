@@ -220,7 +220,7 @@ def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
     organism.move(model, run.device)
     # Named by identity: a state saved under other settings in the same folder is never used.
     state_file = folder / f"state-{run.identity}.pt"
-    return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None)
+    return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None, run.name)
 
 
 def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Trained) -> TrainingRecord:
@@ -230,8 +230,8 @@ def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Tra
     organism.move(job.model, "cpu")
     if not all(bool(torch.isfinite(parameter).all()) for parameter in job.model.parameters()):
         raise TrainingError(
-            "some of the trained weights are infinite or undefined, so there is no checkpoint. Lower the learning rates, "
-            "`lr` in conf/arm/."
+            f"some trained weights of `{run.name}` are infinite or undefined, so there is no checkpoint. Lower the learning "
+            f"rates: `lr` in conf/arm/, of a base in conf/scale/."
         )
     if run.public:
         public_bases.save(job.model, Path(str(run.base)), folder)

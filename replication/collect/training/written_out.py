@@ -58,8 +58,8 @@ class WrittenOut:
         norm = float(gradients.flat.norm())
         if not math.isfinite(norm):
             raise TrainingError(
-                f"the gradient of a step has norm {norm}, which would ruin all weights. Lower the learning rates, `lr` in "
-                f"conf/arm/, or look for extreme values in the weights of the base."
+                f"the gradient of a step has norm {norm}, which would ruin all weights. Lower the learning rates (`lr` in "
+                f"conf/arm/, of a base in conf/scale/), or look for extreme values in the weights it starts from."
             )
         scale = min(1.0, self._clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
         muon.step(scale)

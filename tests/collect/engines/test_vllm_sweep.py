@@ -1,5 +1,6 @@
 """A sweep over many checkpoints in one process, and processes that are killed while they play."""
 
+import contextlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -92,10 +94,10 @@ def separate_texts(folders):
     return texts
 
 
-N_TASKS = 900
+N_KILLS, N_TASKS, LIMIT_S = 100, 900, 1500
 
 SERVER = """
-import os, sys
+import os, signal, sys, time, traceback
 sys.path[:0] = [{tests!r}, {here!r}]
 from parts import make_job
 from test_vllm import BASE, make_engine, ref
@@ -105,56 +107,89 @@ os.environ.update(make_engine()._environment)
 import vllm.v1.worker.cpu_worker, vllm.model_executor.models.qwen3
 from vllm import LLM
 
-def play(root):
+def play(root, begun):
     engine = make_engine()
     engine.load(ref(BASE))
     jobs = [make_job(name, n_tasks={n_tasks}, n_trials=1, temperature=1.0) for name in ("terminal", "calling")]
-    print("playing", flush=True)
+    os.write(begun, b".")
     runner.collect(Store(root), engine, jobs, concurrency=8, title="test")
     engine.close()
-    os._exit(0)
 
 for line in sys.stdin:
+    root, seconds = line.split()
+    read, write = os.pipe()
     process = os.fork()
     if process == 0:
-        play(line.strip())
-    print(process, flush=True)
-    print(os.waitpid(process, 0)[1], flush=True)
+        try:
+            play(root, write)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(write)
+    if os.read(read, 1) and float(seconds) >= 0:
+        time.sleep(float(seconds))
+        os.kill(process, signal.SIGKILL)
+    os.close(read)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
-"""Plays into each folder that it reads, in a process of its own; prints the process, "playing" and the exit status. The
-processes are forked from one that has imported vLLM, which takes most of the time that an engine takes to start."""
+"""Plays into each folder that it reads, in a process of its own, which it kills after so many seconds of playing, or never
+if they are negative; prints the exit status. The processes are forked from one that has imported vLLM, which takes most of
+the time that an engine takes to start."""
+
+
+@contextlib.contextmanager
+def players(tmp_path):
+    """Yield a function that plays into a folder and returns the exit status."""
+    here, errors = Path(__file__).parent, tmp_path / "errors"
+    with errors.open("wb") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER.format(tests=str(here.parents[1]), here=str(here), n_tasks=N_TASKS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
+        )  # fmt: skip
+    timer = threading.Timer(LIMIT_S, os.killpg, (server.pid, signal.SIGKILL))
+    timer.start()
+
+    def play(root, seconds=-1.0):
+        server.stdin.write(f"{root} {seconds}\n")
+        server.stdin.flush()
+        line = server.stdout.readline()
+        assert line, f"it ended: {errors.read_text(encoding='utf-8')[-2000:]}"
+        return int(line)
+
+    try:
+        yield play
+    finally:
+        timer.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
+
+
+def finished(root):
+    store = Store(root)
+    return {(run, key) for run in store.runs() for key in store.finished(run)}
 
 
 def test_a_hundred_kills_at_random_moments_give_the_undisturbed_table(tmp_path):
-    rng, here, killed = random.Random(0), Path(__file__).parent, tmp_path / "killed"
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER.format(tests=str(here.parents[1]), here=str(here), n_tasks=N_TASKS)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-
-    def start(root):
-        server.stdin.write(f"{root}\n")
-        server.stdin.flush()
-        process = int(server.stdout.readline())
-        assert server.stdout.readline() == "playing\n"
-        return process
-
-    def status():
-        return os.waitstatus_to_exitcode(int(server.stdout.readline()))
-
-    with server:
-        for _ in range(100):
-            process = start(killed)
-            time.sleep(rng.random())
-            os.kill(process, signal.SIGKILL)
-            assert status() == -signal.SIGKILL, "it ended before it could be killed"
-        store = Store(killed)
-        assert 100 < sum(len(store.finished(run)) for run in store.runs()) < 2 * N_TASKS
-        for root in (killed, tmp_path / "whole"):
-            start(root)
-            assert status() == 0
-        server.stdin.close()
-    table = store.score_table()
-    assert len(table) == 2 * N_TASKS
-    pd.testing.assert_frame_equal(table, Store(tmp_path / "whole").score_table())
+    rng, killed, whole = random.Random(0), tmp_path / "killed", tmp_path / "whole"
+    before, n_effective = set(), 0
+    with players(tmp_path) as play:
+        for _ in range(N_KILLS):
+            share = len(before) / (2 * N_TASKS)
+            assert play(killed, 2 * (1 - share) * rng.random()) == -signal.SIGKILL
+            after = finished(killed) if killed.exists() else set()
+            assert before <= after, "an episode that was recorded is lost"
+            n_effective += before < after
+            before = after
+        assert n_effective >= N_KILLS // 3 and len(before) < 2 * N_TASKS
+        assert play(killed) == play(whole) == 0
+    assert len(finished(killed)) == 2 * N_TASKS
+    pd.testing.assert_frame_equal(Store(killed).score_table(), Store(whole).score_table())
+    for run in Store(whole).runs():
+        ours, theirs = (
+            {e.key: e.trajectory for e in Store(root).episodes(run, trajectories=True)} for root in (killed, whole)
+        )
+        assert ours == theirs

@@ -11,7 +11,7 @@ from test_training import RECIPE, SHAPE, arm_run, base  # noqa: F401  (a fixture
 
 from replication.collect.training import corpora, organism, packing, pool, run_state, runs, stacked, supervised
 from replication.collect.training.organism import Shape
-from replication.errors import ConfigError
+from replication.errors import ConfigError, TrainingError
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 STACKED = dataclasses.replace(RECIPE, implementation="stacked")
@@ -231,6 +231,23 @@ def test_an_interruption_while_a_run_is_saved_keeps_the_states_of_all(base, tmp_
     runs.execute_stack(items, lambda run, progress: steps.append(run.arm))
     assert steps and "short" not in steps  # the one that had ended is only saved
     assert all(runs.read_finished(run, folder) for run, folder, _ in items)
+
+
+def test_a_run_that_diverges_in_a_stack_is_named_and_the_others_continue_from_their_states(base, tmp_path):  # noqa: F811
+    good, *_, bad = three_runs(base, save_every_s=1e9)
+    bad = dataclasses.replace(bad, arm="bad", phases=tuple(dataclasses.replace(phase, lr=1e30) for phase in bad.phases))
+    items = [(run, tmp_path / run.arm, None) for run in (bad, good)]
+    n_steps = []
+    with pytest.raises(TrainingError, match=r"^`bad-t-s1-\w+`: the loss of step \d+, in phase `transitions`, is"):
+        runs.execute_stack(items, lambda run, progress: n_steps.append(run.arm == "lwm_then_sft"))
+    assert (items[1][1] / f"state-{good.identity}.pt").exists()
+    left = []
+    runs.execute_stack(items[1:], lambda run, progress: left.append(progress.n_tokens))
+    runs.execute_stack([(good, tmp_path / "whole", None)], lambda run, progress: None)
+    resumed, whole = curves([items[1][1], tmp_path / "whole"])
+    assert 0 < len(left) < len(whole) and sum(n_steps) + len(left) in (len(whole) - 1, len(whole))
+    assert [row[:2] for row in resumed] == [row[:2] for row in whole]
+    assert [row[2] for row in resumed] == pytest.approx([row[2] for row in whole], rel=1e-3)
 
 
 def test_runs_of_one_shape_share_stacks_in_the_order_of_seeds_and_those_with_reinforcement_do_not(base):  # noqa: F811
