@@ -24,7 +24,7 @@ from replication.publish.readme import read_verdicts, terminal
 from replication.publish.typst import copy_sources, typeset
 from replication.records import Verdict, to_json
 from replication.store import fingerprint
-from replication.store.frozen import take_frozen
+from replication.store.frozen import copy_frozen, is_frozen, take_frozen
 from replication.store.locking import locked
 
 SOURCES = settings.CONF.parent / "paper"
@@ -94,15 +94,30 @@ def main(cfg: settings.Root) -> None:
         _build_if_changed(cfg, paper)
 
 
+def _shown_beside(cfg: settings.Root, paper: Path, frozen: Path) -> list[str]:
+    """List the frozen studies that the paper shows beside its own: that of README's study, and every one in its folder."""
+    if cfg.study.name != cfg.paths.readme_study and paper.resolve() != SOURCES.resolve():
+        return []
+    beside = [name for name in cfg.paths.also_shown if name != cfg.study.name]
+    missing = [name for name in beside if not is_frozen(name, frozen)]
+    if missing:
+        raise AnalysisError(
+            f"`paths.also_shown` names {', '.join(f'`{name}`' for name in missing)}, not frozen in {frozen}. Restore what "
+            f"is missing there, or name other studies, for example `paths.also_shown=[]`."
+        )
+    return beside
+
+
 def _build_if_changed(cfg: settings.Root, paper: Path) -> None:
-    results, claims = Path(cfg.paths.results), CLAIMS
+    results, claims, frozen = Path(cfg.paths.results), CLAIMS, SOURCES / "data"
+    beside = _shown_beside(cfg, paper, frozen)
     if paper.resolve() != SOURCES.resolve():
         copy_sources(SOURCES, paper)
-        if take_frozen(cfg.study.name, results, SOURCES / "data", paper / "data"):
+        if take_frozen(cfg.study.name, results, frozen, paper / "data"):
             print(f"paper: study `{cfg.study.name}` was not collected here; what is frozen in paper/data is shown\n")
+        for name in beside:
+            copy_frozen(name, frozen, paper / "data")
     study: dict[str, Any] = {"study": cfg.study.name, "kind": cfg.study.kind}
-    shown = settings.paper_folder(cfg.paths, cfg.paths.readme_study) == paper
-    beside = [name for name in cfg.paths.also_shown if name != cfg.study.name] if shown else []
     data = {name: fingerprint.hash_files(sorted((paper / "data" / name).glob("*"))) for name in beside}
     configured = {**study, "analysis": dataclasses.asdict(cfg.analysis), "beside": data}
     inputs = stamp.inputs(paper, settings=configured, claims=claims, study=cfg.study.name, results=results)

@@ -59,6 +59,11 @@ def take_frozen(study: str, results: Path, source: Path, data: Path) -> list[Pat
     """Copy a study that is frozen in another folder, unless it was collected or is frozen here; returns the copies."""
     if index_path(results, study).exists() or is_frozen(study, data) or not is_frozen(study, source):
         return []
+    return copy_frozen(study, source, data)
+
+
+def copy_frozen(study: str, source: Path, data: Path) -> list[Path]:
+    """Copy a study that is frozen in another folder; returns the copies."""
     return [write_bytes(data / study / path.name, path.read_bytes()) for path in sorted((source / study).iterdir())]
 
 

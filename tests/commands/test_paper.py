@@ -380,3 +380,33 @@ def test_study_without_some_scores_still_has_a_paper_that_says_what_is_missing(
     assert {verdict.outcome for verdict in ours} == {"not_testable"} and reason in ours[0].reason
     assert (folder / "paper.pdf").stat().st_size > 10_000
     assert not re.search(r"\bnan\b", (folder / "data/numbers.json").read_text(), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("study", "where", "beside"),
+    [
+        ("controlled", "paper", ["released_small", "smollm2"]),
+        ("controlled", "elsewhere", ["released_small", "smollm2"]),
+        ("reanalysis", "elsewhere", []),
+        ("smollm2", "paper", ["released_small"]),
+        ("smollm2", "elsewhere", []),
+    ],
+)
+def test_frozen_studies_are_shown_beside_that_of_readme_in_any_folder_and_beside_all_in_its_folder(
+    tmp_path, study, where, beside
+):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base=None):
+        cfg = settings.checked(compose("config", overrides=[f"study={study}"]))
+    shown = paper._shown_beside(cfg, {"paper": paper.SOURCES, "elsewhere": tmp_path}[where], paper.SOURCES / "data")
+    assert shown == beside
+
+
+def test_a_study_to_show_that_is_not_frozen_is_named(tmp_path):
+    overrides = ["study=controlled", f"paths.paper={tmp_path}", "paths.also_shown=[smollm2,nothing]"]
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base=None):
+        cfg = settings.checked(compose("config", overrides=overrides))
+    with pytest.raises(AnalysisError, match="also_shown` names `nothing`, not frozen in"):
+        paper.main(cfg)
+    assert not (tmp_path / "data").exists()
