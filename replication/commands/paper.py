@@ -95,7 +95,10 @@ def main(cfg: settings.Root) -> None:
 
 
 def _shown_beside(cfg: settings.Root, paper: Path, frozen: Path) -> list[str]:
-    """List the frozen studies that the paper shows beside its own: that of README's study, and every one in its folder."""
+    """List the frozen studies that this paper shows in addition to its own study.
+
+    These are `paths.also_shown` for README's study and for any study built in the repository's paper/ folder, else none.
+    """
     if cfg.study.name != cfg.paths.readme_study and paper.resolve() != SOURCES.resolve():
         return []
     beside = [name for name in cfg.paths.also_shown if name != cfg.study.name]

@@ -9,6 +9,11 @@ from replication.collect.training.rl import RlSettings
 from replication.errors import ConfigError
 from replication.records import Json
 
+LOWER_RATES = (
+    "Lower the learning rates (`lr` in conf/arm/, or for a base in conf/scale/), or check the starting weights."
+)
+"""What to do about a run that diverges."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:

@@ -18,8 +18,8 @@ NS_SIZE = NS_COEFFICIENTS[2] ** 0.25
 """Factor of a matrix by which the last coefficient becomes 1."""
 
 NS_WIDE = (2, 1, 2)
-"""Numbers of iterations on wide matrices that share one product x x^T. With three in a group, starting from matrices of few
-large singular values, the rounding error was up to 3.7 times as large (paper/log.md)."""
+"""Numbers of iterations on wide matrices that share one product x x^T. With three in a group the rounding error was up to
+3.7 times as large (paper/log.md)."""
 
 CACHED = 2**18
 """Numbers in a stack on a CPU, of which four bytes each fit a core's cache."""

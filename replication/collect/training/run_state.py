@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from replication.collect.training import rl, supervised
 from replication.collect.training.corpora import Corpus, Predictions
 from replication.collect.training.costs import StepResult
-from replication.collect.training.curricula import Curriculum, Trained, TrainingConfig
+from replication.collect.training.curricula import LOWER_RATES, Curriculum, Trained, TrainingConfig
 from replication.collect.training.documents import Counts
 from replication.collect.training.muon import Muon
 from replication.collect.training.written_out import WrittenOut
@@ -184,8 +184,7 @@ class RunState:
         for (row, _), loss in zip(self.unread, losses, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of step {row['step']}, in phase `{row['phase']}`, is {loss}. Lower the learning rates (`lr` "
-                    f"in conf/arm/, of a base in conf/scale/), or look for extreme values in the weights it starts from."
+                    f"the loss of step {row['step']}, in phase `{row['phase']}`, is {loss}: training diverged. {LOWER_RATES}"
                 )
             row["loss"] = round(loss, 6)
         self.unread = []

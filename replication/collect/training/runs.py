@@ -230,8 +230,7 @@ def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Tra
     organism.move(job.model, "cpu")
     if not all(bool(torch.isfinite(parameter).all()) for parameter in job.model.parameters()):
         raise TrainingError(
-            f"some trained weights of `{run.name}` are infinite or undefined, so there is no checkpoint. Lower the learning "
-            f"rates: `lr` in conf/arm/, of a base in conf/scale/."
+            f"training of `{run.name}` ended with NaN or infinite weights; no checkpoint was saved. {curricula.LOWER_RATES}"
         )
     if run.public:
         public_bases.save(job.model, Path(str(run.base)), folder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from replication.collect.training import supervised, written_out_rl
 from replication.collect.training.costs import StepResult, flop_counter
+from replication.collect.training.curricula import LOWER_RATES
 from replication.collect.training.muon import StackedMuon
 from replication.collect.training.qwen3 import Inputs, Qwen3
 from replication.errors import TrainingError
@@ -57,10 +58,7 @@ class WrittenOut:
         gradients, (muon, adamw) = self._qwen3.gradients, self.optimizers
         norm = float(gradients.flat.norm())
         if not math.isfinite(norm):
-            raise TrainingError(
-                f"the gradient of a step has norm {norm}, which would ruin all weights. Lower the learning rates (`lr` in "
-                f"conf/arm/, of a base in conf/scale/), or look for extreme values in the weights it starts from."
-            )
+            raise TrainingError(f"the gradient norm of a training step is {norm}: training diverged. {LOWER_RATES}")
         scale = min(1.0, self._clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
         muon.step(scale)
         gradients.others.mul_(scale)

@@ -84,13 +84,13 @@ def test_batch_without_a_token_in_the_loss_has_no_gradient_as_by_transformers():
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_gradient_that_is_no_number_is_an_error_before_the_weights_change(value):
+def test_non_finite_gradient_is_an_error_before_the_weights_change(value):
     model = make(SHAPE)
     with torch.no_grad():
         model.model.embed_tokens.weight[1:].fill_(value)
     stepper = written_out.WrittenOut(model, RECIPE.weight_decay, RECIPE.clip)
     before = stepper._qwen3.weights.flat.clone()
-    with pytest.raises(TrainingError, match=r"gradient of a step has norm (nan|inf).*Lower the learning rates"):
+    with pytest.raises(TrainingError, match=r"gradient norm of a training step is (nan|inf).*Lower the learning rates"):
         next(stepper.learn([make_batch(SHAPE, [30])]))
     torch.testing.assert_close(stepper._qwen3.weights.flat, before, rtol=0, atol=0, equal_nan=True)
 

@@ -245,7 +245,9 @@ def test_a_run_that_diverges_in_a_stack_is_named_and_the_others_continue_from_th
     runs.execute_stack(items[1:], lambda run, progress: left.append(progress.n_tokens))
     runs.execute_stack([(good, tmp_path / "whole", None)], lambda run, progress: None)
     resumed, whole = curves([items[1][1], tmp_path / "whole"])
-    assert 0 < len(left) < len(whole) and sum(n_steps) + len(left) in (len(whole) - 1, len(whole))
+    assert (
+        0 < len(left) < len(whole) and sum(n_steps) + len(left) == len(whole) - 1
+    )  # the step that failed is recorded, not reported
     assert [row[:2] for row in resumed] == [row[:2] for row in whole]
     assert [row[2] for row in resumed] == pytest.approx([row[2] for row in whole], rel=1e-3)
 

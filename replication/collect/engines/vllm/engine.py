@@ -115,7 +115,8 @@ class VllmEngine:
 
     def _start(self, checkpoint: Checkpoint) -> None:
         os.environ.update(self._environment)
-        # vLLM calls what torch is about to remove, and torch reports at every start on a CPU that Triton is for GPUs.
+        # Two messages at every start that a user can do nothing about: vLLM reads a name that torch has deprecated, and
+        # torch logs that Triton is missing.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
         logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
         try:
