@@ -28,7 +28,8 @@ def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> Path:
     fsync : wait until the file and its folder are on the disk, so that a power cut does not undo the write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the pid alone, which processes on two machines or in two containers can have in common.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)

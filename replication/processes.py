@@ -41,6 +41,9 @@ def interrupt_on_signals() -> None:
 
 def exit_code() -> int:
     """Return the exit code of an interrupted process: 128 and the signal's number, 130 after Ctrl-C."""
+    # An interrupt that passes through exec, as in a dataclass being defined, makes CPython end a module that was started
+    # by -m with SIGINT, whatever its exit code; the next exec takes that back.
+    exec("")
     return 128 + (signal.SIGINT if _received is None else _received[0])
 
 

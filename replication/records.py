@@ -361,6 +361,8 @@ class TrainingRecord:
     documents: tuple[Mapping[str, Mapping[str, int]], ...] = field(default=(), metadata={"omit_default": True})
     """For each phase, by corpus, for episodes also by scaffold: documents `drawn`, and of these `too_long` for the context,
     which were left out."""
+    muon_dtype: str = field(default="bfloat16", metadata={"omit_default": True})
+    """Type in which Muon computed its updates; float32 on a processor without instructions for bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,9 +136,9 @@ def test_a_stage_that_ends_by_itself_gives_its_exit_code():
 ARMS = ("general", "placebo", "placebo_then_sft", "sft_then_lwm_rl", "agent_sft_matched")
 
 
-def overrides(results: Path, *more: str) -> list[str]:
+def overrides(results: Path, *more: str, without: tuple[str, ...] = ARMS) -> list[str]:
     return [
-        "study=controlled_tiny", "study.training_seeds=[0]", "probe.n_tasks=0", *(f"~arms.{arm}" for arm in ARMS),
+        "study=controlled_tiny", "study.training_seeds=[0]", "probe.n_tasks=0", *(f"~arms.{arm}" for arm in without),
         "arms.base.scales=[xs]", "arms.agent_sft.scales=[xs]", "arms.lwm_then_sft.scales=[xs]",
         "training.save_every_s=0.5", "tracking.mode=disabled", f"paths.results={results}", *more,
     ]  # fmt: skip
@@ -158,17 +158,24 @@ def trained(results: Path) -> dict[str, tuple[str, list[str]]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_interrupted_training_resumes_to_the_same_weights(tmp_path, number):
     command = ["-m", "replication", "train"]
+
+    def chosen(results: Path) -> list[str]:  # with an arm that takes steps for `agent_sft`
+        return overrides(results, "arms.agent_sft_matched.scales=[xs]", without=ARMS[:-1])
+
     undisturbed = subprocess.run(
-        [sys.executable, *command, *overrides(tmp_path / "whole")], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, *command, *chosen(tmp_path / "whole")], cwd=ROOT, capture_output=True, text=True
     )
     assert undisturbed.returncode == 0, undisturbed.stderr
     results = tmp_path / "results"
+
+    def n_saved() -> int:
+        return len(list(results.glob("training/*/state-*.pt")) + list(results.glob("training/*/training.json")))
+
     for at in range(3):  # at the start, in a phase, later
-        running = Command(*command, *overrides(results))
+        before = n_saved()
+        running = Command(*command, *chosen(results))
         deadline = time.monotonic() + 120
-        while at and running.process.poll() is None and time.monotonic() < deadline:
-            if len(list(results.glob("training/*/state-*.pt")) + list(results.glob("training/*/training.json"))) > at:
-                break
+        while at and n_saved() <= before and running.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if not at:
             time.sleep(3)
@@ -176,9 +183,9 @@ def test_interrupted_training_resumes_to_the_same_weights(tmp_path, number):
         assert code == (-number if number == signal.SIGKILL else 128 + number), output
         assert "Traceback" not in output
         running.assert_nothing_alive()
-    resumed = subprocess.run([sys.executable, *command, *overrides(results)], cwd=ROOT, capture_output=True, text=True)
+    resumed = subprocess.run([sys.executable, *command, *chosen(results)], cwd=ROOT, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert trained(results) == trained(tmp_path / "whole") and len(trained(results)) == 3
+    assert trained(results) == trained(tmp_path / "whole") and len(trained(results)) == 4
     left = [path.name for path in results.rglob("*") if path.suffix in (".tmp", ".pt")]
     assert left == []
 
@@ -242,6 +249,23 @@ def test_signal_while_a_command_starts_is_no_traceback(command, tmp_path):
         time.sleep(0.01)
     code, output = running.end(signal.SIGTERM)
     assert code == 143 and output.endswith("interrupted; the same command resumes\n") and "Traceback" not in output
+
+
+def test_signal_within_exec_keeps_its_exit_code(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "from replication.errors import exit_on_error\n"
+        "from replication.processes import interrupt_on_signals\n"
+        "interrupt_on_signals()\n"
+        "exit_on_error(exec)('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert done.returncode == 143
 
 
 def test_second_training_of_a_run_is_refused_and_names_the_first(tmp_path):

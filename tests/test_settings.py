@@ -206,7 +206,7 @@ def test_one_list_of_each_kind_of_thing():
         ({"training": {"device": "gpu"}}, "`training.device` is 'gpu'; allowed: cpu, cuda"),
         ({"training": {"workers": 0}}, r"`training.workers` must be in \[1"),
         ({"training": {"precision": "fp16"}}, "`training.precision` is 'fp16'; allowed: float32, bfloat16"),
-        ({"training": {"warmup_share": 0.8}}, "must sum to at most 1; got 0.8 and 0.3"),
+        ({"training": {"decay_share": 0.95}}, "must be at most 0.9, .*; got 0.95"),
         ({"training": {"compile": 2}}, "`training.compile` must be true or false; got 2"),
         ({"training": {"rl": {"n_minibatches": 17}}}, "`training.rl.n_minibatches` must be at most .* 16; got 17"),
         ({"training": {"rl": {"max_new_tokens": 1024}}}, "`training.rl.max_new_tokens` must be below `engine.context`"),

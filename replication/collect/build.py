@@ -105,16 +105,20 @@ def served_models(cfg: settings.Root, only: Sequence[str] = ()) -> list[ServedMo
     only : names of the checkpoints to list; empty means all. All others may be untrained.
     """
     runs = {organism_name(run): run for run in training_runs(cfg)}
-    names = [*runs, *sorted(cfg.models)]
+    selected = _selected(cfg, [*runs, *sorted(cfg.models)], only)
+    required.require_weights(cfg, {f"models.{name}" for name in selected}, to_load=False)
+    return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
+
+
+def _selected(cfg: settings.Root, names: Sequence[str], only: Sequence[str]) -> list[str]:
+    """Return the names in `only`, or all names of the study's checkpoints; ConfigError about one that it does not have."""
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise ConfigError(
             f"`serve.only` names `{'`, `'.join(unknown)}`; study `{cfg.study.name}` has the checkpoints "
             f"{', '.join(f'`{name}`' for name in names) or 'none'}. Name some of them, or leave it empty for all."
         )
-    selected = [name for name in names if not only or name in only]
-    required.require_weights(cfg, {f"models.{name}" for name in selected}, to_load=False)
-    return [_trained(cfg, runs[name]) if name in runs else _public(cfg, name) for name in selected]
+    return [name for name in names if not only or name in only]
 
 
 def _trained(cfg: settings.Root, run: TrainingRun) -> ServedModel:
@@ -145,11 +149,14 @@ def _public(cfg: settings.Root, name: str) -> ServedModel:
 
 
 def require_weights(cfg: settings.Root, only: Sequence[str] = (), *, to_load: bool = True) -> None:
-    """Raise ConfigError that names all public weights which are not here and which checkpoints are served or trained from.
+    """Raise ConfigError that names all public weights which are not here and which checkpoints are served or trained from,
+    or the names in `only` that no checkpoint has.
 
     only : names of these checkpoints; empty means all. to_load : see `sources.missing`.
     """
-    scales = {run.scale for run in training_runs(cfg) if organism_name(run) in only}
+    runs = training_runs(cfg)
+    _selected(cfg, [*map(organism_name, runs), *sorted(cfg.models)], only)
+    scales = {run.scale for run in runs if organism_name(run) in only}
     keys = {f"models.{name}" for name in only} | {f"scales.{name}.checkpoint" for name in scales}
     required.require_weights(cfg, keys if only else None, to_load=to_load)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication import settings
-from replication.collect import build, checkpoints, gpus
+from replication.collect import build, checkpoints, gpus, processor
 from replication.collect.weights import hub, sources
 
 PROGRAMS = {"SLURM": ("sbatch",), "container": ("docker", "podman", "apptainer")}
@@ -62,8 +62,9 @@ def _hardware(cfg: settings.Root) -> list[Finding]:
     names = ", ".join(f"{card.facts['name']} {card.facts['memory_gib']} GiB" for card in cards)
     wanted = cfg.engine.options.get("device") == "cuda"
     remedy = "this study's engine is for GPUs: add `engine=vllm_cpu`, or run it where there is one" if wanted else ""
+    advice = processor.advice(cfg.training.device, cfg.training.precision)
     return [
-        Finding("processor", f"{_processor()}, {_n_cores()} cores to use"),
+        Finding("processor", f"{processor.described()}, {_n_cores()} cores to use", advice),
         Finding("memory", _memory()),
         Finding("GPU", names or "none", "" if cards else remedy),
         *([Finding("driver", str(cards[0].facts["driver"]))] if cards else []),
@@ -107,18 +108,6 @@ def _memory() -> str:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     except (AttributeError, ValueError):  # Windows
         return "unknown"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.machine()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    named = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = set(named.get("flags", "").split())
-    extras = [text for flag, text in (("avx512f", "AVX-512"), ("amx_tile", "AMX")) if flag in flags]
-    return " with ".join([named.get("model name", platform.machine()), *([" and ".join(extras)] if extras else [])])
 
 
 def _disk(name: str, folder: Path, needed_gb: float) -> Finding:

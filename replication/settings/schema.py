@@ -378,7 +378,7 @@ class Training:
     threads: int = whole(1, 1_000, 1)  # CPU threads of each
     optimizer: str = one_of(OPTIMIZERS, "muon")  # adamw: for all parameters; muon: AdamW for those that are no matrix
     batch_tokens: int = whole(1, 10**9)
-    warmup_share: float = fraction()
+    warmup_tokens: int = whole(0, 10**12)  # of each phase, at most a tenth of it
     decay_share: float = fraction()
     adam_share: float = real(0.0, 100.0, above=True)
     weight_decay: float = real(0.0, 100.0)

@@ -9,7 +9,7 @@ import pytest
 from plan_studies import composed
 
 from replication import settings
-from replication.collect import machine
+from replication.collect import machine, processor
 from replication.collect.machine import Finding
 from replication.commands import plan
 from replication.commands.doctor import report
@@ -46,6 +46,16 @@ def test_weights_in_a_folder_are_found_and_an_empty_folder_is_named(tmp_path, of
     assert "weights smollm2_135m_agent" not in lacking(cfg)
     cfg.paths.weights = str(tmp_path / "none")
     assert "make weights STUDY=released_small" in lacking(cfg)["weights smollm2_135m"].remedy
+
+
+def test_training_in_bfloat16_on_a_processor_without_it_is_named(tmp_path, offline, monkeypatch):
+    flags = "fpu avx2 avx512f"
+    monkeypatch.setattr(processor, "_facts", lambda: {"model name": "One", "flags": flags})
+    found = lacking(composed(tmp_path, "study=smollm2", "training=public"))["processor"]
+    assert found.value.startswith("One with AVX-512, ") and "training.precision=float32" in found.remedy
+    assert "processor" not in lacking(composed(tmp_path, "study=controlled"))  # in float32
+    flags += " avx512_bf16"
+    assert "processor" not in lacking(composed(tmp_path, "study=smollm2", "training=public"))
 
 
 def test_organisms_that_are_not_trained_are_counted(tmp_path, offline):

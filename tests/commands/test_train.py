@@ -30,3 +30,12 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=settings.CONF.parent)
     assert process.returncode == 0, process.stderr
     assert "training runs are finished" in process.stdout
+
+
+def test_a_checkpoint_that_the_study_does_not_have_is_refused(overrides):
+    arguments = [sys.executable, "-m", "replication", "train", *overrides, "serve.only=[organism/agent_sft/xs/s7]"]
+    process = subprocess.run(arguments, capture_output=True, text=True, cwd=settings.CONF.parent)
+    assert process.returncode == 2
+    assert (
+        "`serve.only` names `organism/agent_sft/xs/s7`; study `controlled_tiny` has the checkpoints" in process.stderr
+    )

@@ -5,7 +5,8 @@ transformers and torch.optim.Muon, which orthogonalises one matrix after the oth
 best of three rounds each. The floor is the time of the products alone: three per weight matrix and step in float32, and
 those of Muon in stacks. Written out, the last layer and Muon on wide matrices do fewer products than the floor has. Row
 `rl`: steps of reinforcement learning from a tuned base, at the one scale where the default study has any. Row `study`: that
-study as a whole, by its arms' tokens. `<` marks a gain below the minimum.
+study as a whole, by its arms' tokens; here runs of other budgets share the steps before the shorter one decays. `<` marks a
+gain below the minimum.
 Run: python tests/performance/bench_training.py [n_steps]
 """
 
@@ -47,7 +48,7 @@ RL = rl.RlSettings(
 RATE = 0.0005
 BASES = Path(loop.__file__).parent / "bases"
 RECIPE = curricula.TrainingConfig(
-    batch_tokens=256, context=1024, warmup_share=0.02, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
+    batch_tokens=256, context=1024, warmup_tokens=4_000, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
     precision="float32", compile=False, save_every_s=30,
 )  # fmt: skip
 
@@ -181,7 +182,7 @@ def main(n: int) -> None:
         f"{'scale':<6} {'tokens':>8} {'transformers':>12} {'first':>8} {'gain':>7} {'floor':>8} {'share':>6} {'first':>6}"
     )
     measured: dict[str, tuple[float, float]] = {}
-    study = study_tokens()
+    study, of_first = study_tokens()
     for scale in ("xs", "s"):
         stream = supervised.batches(
             corpora.named("episodes", BENCHMARKS), "episodes", batch_tokens=RECIPE.batch_tokens, context=RECIPE.context,
@@ -202,28 +203,36 @@ def main(n: int) -> None:
             continue
         measured[name] = ours, first = rl_rates(scale, batches)
         print(f"{name:<6} {ours:8,.0f} {'':12} {first:8,.0f} {gain(name, ours, first)}  tokens of budget", flush=True)
-    ours, first = (sum(n / measured[name][at] for name, n in study.items()) for at in (0, 1))
+    ours, first = (
+        sum(n / measured[name][at] for name, n in tokens.items()) for at, tokens in enumerate((study, of_first))
+    )
     print(
         f"study  {1e3 / ours:8,.4f} {'':12} {1e3 / first:8,.4f} {gain('study', 1 / ours, 1 / first)}  per 1,000 CPU s"
     )
 
 
-def study_tokens() -> dict[str, int]:
+def study_tokens() -> tuple[dict[str, int], dict[str, int]]:
     """Return the tokens of compute budget that one training seed of the default study trains, by row of the table.
 
-    Phases that arms share are counted once.
+    Now and in the first version. Phases that arms share are counted once.
     """
     with initialize_config_dir(str(settings.CONF), version_base=None):
         cfg = settings.checked(compose("config", overrides=["study=controlled", "study.training_seeds=[0]"]))
+    trained = build.training_runs(cfg)
     phases = {
         repr((run.scale, run.phases[: at + 1])): (f"{run.scale} rl" if phase.rl else run.scale, phase.n_tokens)
-        for run in build.training_runs(cfg)
+        for run in trained
         for at, phase in enumerate(run.phases)
     }
     tokens: dict[str, int] = {}
     for row, n in phases.values():
         tokens[row] = tokens.get(row, 0) + n
-    return tokens
+    shared = dict(tokens)
+    for run in {run.identity: run for run in trained}.values():
+        if any(run.is_branch_of(other) for other in trained):
+            row = f"{run.scale} rl" if run.phases[-1].rl else run.scale
+            shared[row] -= round((1 - run.recipe.decay_share) * run.phases[-1].n_tokens)
+    return shared, tokens
 
 
 def gain(name: str, ours: float, first: float) -> str:

@@ -80,7 +80,7 @@ def volumes(cfg: settings.Root, counts: Counts, rates: Rates) -> dict[str, Volum
 
 
 def training_volume(counts: Counts, rates: Rates) -> TrainingVolume:
-    """Return the volume of all training runs."""
+    """Return the volume of all training runs, as if each were trained alone: steps that runs share count for each."""
     runs = counts.training_runs
     wall_s = sum(rates.seconds_per_run[run.arm, run.scale] for run in runs)
     return TrainingVolume(len(runs), sum(run.n_tokens for run in runs), wall_s)

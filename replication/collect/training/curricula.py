@@ -15,6 +15,10 @@ LOWER_RATES = (
 """What to do about a run that diverges."""
 
 
+MOST_WARMUP = 0.1
+"""Largest share of a phase's budget over which the rate rises."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """A stretch of training on one corpus with one objective and one learning-rate schedule."""
@@ -38,7 +42,9 @@ class TrainingConfig:
     batch_tokens: int
     context: int
     """Longer documents are left out of the corpus, never cut."""
-    warmup_share: float
+    warmup_tokens: int
+    """Part of a phase's budget over which the rate rises, at most `MOST_WARMUP` of it. Not a share, so that two phases of
+    different budgets take the same steps until the shorter one decays; see `loop.Branch`."""
     decay_share: float
     adam_share: float
     weight_decay: float

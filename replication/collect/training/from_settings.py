@@ -22,7 +22,7 @@ def training_config(cfg: settings.Root) -> curricula.TrainingConfig:
     """Return the optimization settings of a study."""
     t = cfg.training
     return curricula.TrainingConfig(
-        batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_share=t.warmup_share,
+        batch_tokens=t.batch_tokens, context=cfg.engine.context, warmup_tokens=t.warmup_tokens,
         decay_share=t.decay_share, adam_share=t.adam_share, weight_decay=t.weight_decay, clip=t.clip,
         precision=t.precision, compile=t.compile, save_every_s=t.save_every_s, implementation=t.implementation,
         optimizer=t.optimizer, threads=t.threads,

@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replication import files, processes
+from replication.collect.training import muon
 from replication.collect.training.costs import flop_counter
-from replication.collect.training.curricula import UNTRAINED, Curriculum, Progress, Start, Trained, TrainingConfig
+from replication.collect.training.curricula import (
+    MOST_WARMUP,
+    UNTRAINED,
+    Curriculum,
+    Progress,
+    Start,
+    Trained,
+    TrainingConfig,
+)
 from replication.collect.training.run_state import STATE_VERSION, RunState
 from replication.errors import TrainingError
 
@@ -21,6 +30,21 @@ if TYPE_CHECKING:
     from replication.collect.training import supervised
     from replication.collect.training.ahead import Ahead
     from replication.collect.training.stacked import Slot, Stack
+
+
+class Branch(NamedTuple):
+    """A run that differs from a longer one in nothing but the smaller budget of its last phase.
+
+    Both take the same steps until the learning rate of the shorter one decays. There the longer one saves its state, from
+    which the shorter one resumes.
+    """
+
+    phase: int
+    """Number of the shorter run's last phase."""
+    n_tokens: int
+    """Budget of that phase in the shorter run."""
+    save: Callable[[Callable[[], dict[str, Any]]], None]
+    """Is given what returns the state."""
 
 
 class Job(NamedTuple):
@@ -33,6 +57,7 @@ class Job(NamedTuple):
     start: Start | None = None
     name: str = ""
     """Of the run, for errors in a stack."""
+    branches: Sequence[Branch] = ()
 
 
 def train(
@@ -44,15 +69,17 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     energy: Callable[[], float | None] = lambda: None,
     start: Start | None = None,
+    branches: Sequence[Branch] = (),
 ) -> Trained:
     """Train the model in place, phase after phase; with a `start`, from the first phase it has not completed.
 
     The state is saved every `save_every_s` seconds. A run that finds a state file resumes from it and, in float32 on
     one CPU thread, ends with the same weights as one that was never interrupted.
 
-    energy : reads an energy meter, joules; returns None without one.
+    energy : reads an energy meter, joules; returns None without one. branches : runs that the state is saved for.
     """
-    job, recipe = Job(model, tokenizer, curriculum, state_file, start), curriculum.recipe
+    job = Job(model, tokenizer, curriculum, state_file, start, branches=branches)
+    recipe = curriculum.recipe
     slot = _stack([model], recipe).slots[0] if recipe.implementation == "stacked" else None
     course = _Course(job, energy, slot)
     model.train()
@@ -140,7 +167,7 @@ class _Course:
         self._phases, self._recipe, self._file = job.curriculum.phases, job.curriculum.recipe, job.state_file
         self.name = job.name
         self.run = RunState(job.model, job.tokenizer, job.curriculum, before, energy, slot)
-        state = _load_state(job.state_file)
+        state = _load_state(job.state_file, job.model.device.type)
         if state is not None and state["phase"] < n_completed:
             state = None  # the start has completed more phases than the interrupted run
         # Budgets accumulate: the overshoot of one phase is charged to the next, so the sum is exact to within one step.
@@ -150,6 +177,8 @@ class _Course:
         self._saved_at = self.run.clock = time.monotonic()
         self.is_done = False
         self._begin(n_completed if state is None else state["phase"], state)
+        # A resumed run may be past the step from which the shorter one decays: it cannot save a state for it any more.
+        self._branches = [branch for branch in job.branches if not self.is_done and not self._has_reached(branch)]
 
     def _begin(self, number: int, state: dict[str, Any] | None = None) -> None:
         """Enter this phase, or the next one with a budget left."""
@@ -166,9 +195,12 @@ class _Course:
 
     def rate(self) -> float:
         """Return the learning rate of the next step."""
-        number, run = self.run.number, self.run
-        share = (run.flops - run.start_flops) / (self._ends[number] - run.start_flops)
-        return self._phases[number].lr * _schedule(share, self._recipe)
+        spent, budget = self.run.flops - self.run.start_flops, self._budget()
+        share = _schedule(spent, budget, self._warmup(budget), self._recipe.decay_share)
+        return self._phases[self.run.number].lr * share
+
+    def _warmup(self, budget: float) -> float:
+        return min(self._token_flops * self._recipe.warmup_tokens, MOST_WARMUP * budget)
 
     def after_step(self, report: Callable[[Progress], None]) -> None:
         """Report, save the state when it is time, and enter the next phase at the end of one."""
@@ -179,13 +211,38 @@ class _Course:
         if run.clock - self._saved_at > self._recipe.save_every_s:
             self._saved_at = run.clock
             self.save()
+        for branch in [branch for branch in self._branches if self._has_reached(branch)]:
+            self._save_for(branch)
+            self._branches.remove(branch)
         if run.flops >= self._ends[run.number]:
             run.finish()
             self._begin(run.number + 1)
 
+    def _has_reached(self, branch: Branch) -> bool:
+        """Tell whether this run is at the step from which the shorter one decays, or behind it."""
+        if self.run.number != branch.phase:
+            return self.run.number > branch.phase
+        spent = self.run.flops - self.run.start_flops
+        return _is_decaying(spent, self._budget(branch.n_tokens), self._recipe.decay_share)
+
+    def _budget(self, n_tokens: int | None = None) -> float:
+        """Return the FLOPs of the current phase, or what they were if its budget were `n_tokens`."""
+        number = self.run.number
+        less = 0 if n_tokens is None else self._phases[number].n_tokens - n_tokens
+        return self._ends[number] - self._token_flops * less - self.run.start_flops
+
+    def _save_for(self, branch: Branch) -> None:
+        """Save the state for the shorter run, if that would have taken the same steps."""
+        if self.run.number != branch.phase:
+            return
+        shorter = self._budget(branch.n_tokens)
+        # A phase that begins late, because the one before overshot its budget, may have a shorter warm-up.
+        if shorter > 0 and self._warmup(shorter) == self._warmup(self._budget()):
+            branch.save(self.run.state)
+
     def save(self) -> None:
         """Save the state, from which the next process goes on."""
-        _save_state(self._file, self.run.state())
+        save_state(self._file, self.run.state())
 
 
 class _Texts:
@@ -200,15 +257,23 @@ class _Texts:
         return next(self._stream)
 
 
-def _schedule(share: float, recipe: TrainingConfig) -> float:
-    """Return the learning rate as a share of its peak, at a share of the phase: warm-up, plateau, decay to 5 %."""
-    if share < recipe.warmup_share:
-        return max(share / recipe.warmup_share, 0.02)
-    left = 1.0 - share
-    return 1.0 if left > recipe.decay_share else 0.05 + 0.95 * max(left, 0.0) / recipe.decay_share
+def _schedule(spent: float, budget: float, warmup: float, decay_share: float) -> float:
+    """Return the learning rate as a share of its peak: warm-up, plateau, decay to 5 %.
+
+    spent, budget, warmup : FLOPs of the phase so far, of the whole phase, and of its warm-up.
+    """
+    if spent < warmup:
+        return max(spent / warmup, 0.02)
+    if not _is_decaying(spent, budget, decay_share):
+        return 1.0
+    return 0.05 + 0.95 * max(1.0 - spent / budget, 0.0) / decay_share
 
 
-def _save_state(path: Path, state: dict[str, Any]) -> None:
+def _is_decaying(spent: float, budget: float, decay_share: float) -> bool:
+    return budget <= 0 or 1.0 - spent / budget <= decay_share
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
     import torch
 
     buffer = io.BytesIO()
@@ -216,11 +281,13 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
-def _load_state(path: Path) -> dict[str, Any] | None:
+def _load_state(path: Path, device: str) -> dict[str, Any] | None:
     import torch
 
     if not path.exists():
         return None
     state = torch.load(path, weights_only=False)
-    # The state of an older version of this package is not continued: the run starts anew and ends with the same weights.
-    return state if state.get("version") == STATE_VERSION else None
+    # The state of an older version of this package, or of a processor on which updates are computed in another type, is
+    # not continued: the run starts anew and ends with the weights that it has without interruption.
+    same = state.get("version") == STATE_VERSION and state["muon_dtype"] == muon.product_type(device)
+    return state if same else None

@@ -1,9 +1,11 @@
 """Muon for many matrices at once: those of one shape are orthogonalised in the same batched products.
 
 The update is that of torch.optim.Muon, which takes one matrix after the other: 15 small products for each. On a CPU with
-bfloat16 products the weights are equal bit for bit, which a test checks; elsewhere only sums within a product may differ.
+bfloat16 products the weights are equal bit for bit, which a test checks; on a GPU only sums within a product may differ. A
+CPU without them computes in float32.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +28,18 @@ CACHED = 2**18
 
 FEW = 2**16
 """Numbers of which gradients, momenta and weights fit the cache together."""
+
+
+@functools.cache
+def product_type(device: str) -> "torch.dtype":
+    """Return the type in which the updates are computed: bfloat16, or float32 on a CPU without instructions for it.
+
+    There, products in bfloat16 take 2 to 20 times as long as in float32 (paper/log.md). Only instructions of x86 processors
+    are looked for. device : "cpu" or "cuda".
+    """
+    import torch
+
+    return torch.float32 if device == "cpu" and not torch.cpu._is_avx512_bf16_supported() else torch.bfloat16
 
 
 class Muon:
@@ -91,7 +105,7 @@ class _Group(NamedTuple):
     """All matrices of one shape, or its transpose."""
 
     updates: "torch.Tensor"
-    """(n_matrices, short side, long side), bfloat16."""
+    """(n_matrices, short side, long side), in the `product_type`."""
     parts: list[_Part]
 
 
@@ -163,7 +177,8 @@ def _group(shape: tuple[int, ...], stacks: "Sequence[tuple[torch.Tensor, ...]]")
         for weights, gradients, momenta in pieces:
             parts.append(_Part(weights, gradients, momenta, n))
             n += len(weights)
-    return _Group(torch.empty(n, *shape, dtype=torch.bfloat16, device=stacks[0][0].device), parts)
+    device = stacks[0][0].device
+    return _Group(torch.empty(n, *shape, dtype=product_type(device.type), device=device), parts)
 
 
 def _along(stack: "torch.Tensor") -> "Sequence[torch.Tensor]":
@@ -193,20 +208,20 @@ def _gradient(matrix: "torch.Tensor") -> "torch.Tensor":
 
 
 def _orthogonalised(updates: "torch.Tensor") -> "torch.Tensor":
-    """Replace the singular values of wide matrices by about 1, in bfloat16: (n_matrices, short side, long side)."""
+    """Replace the singular values of wide matrices by about 1: (n_matrices, short side, long side)."""
     import torch
 
-    x = updates.bfloat16()
+    x = updates.to(product_type(updates.device.type))
     # One by one: the order of a sum over two dimensions of a stack is not that of one matrix.
     x = x / torch.stack(torch._foreach_norm(list(x))).clamp(min=EPS)[:, None, None]
     return _iterated(x)
 
 
 def orthogonalised_stack(updates: "torch.Tensor") -> "torch.Tensor":
-    """Replace the singular values of matrices by about 1, in bfloat16: (n_matrices, outputs, inputs)."""
+    """Replace the singular values of matrices by about 1: (n_matrices, outputs, inputs)."""
     import torch
 
-    x = updates.bfloat16()
+    x = updates.to(product_type(updates.device.type))
     return _iterated(x / torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=EPS)[:, None, None])
 
 

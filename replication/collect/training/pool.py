@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,16 +15,26 @@ from threading import Thread
 from typing import NamedTuple
 
 from replication import files, processes, settings
-from replication.collect import progress
+from replication.collect import processor, progress
 from replication.collect.training import tracking
 from replication.collect.training.curricula import Progress
 from replication.collect.training.documents import Counts, add_counts
-from replication.collect.training.runs import TrainingRun, execute, execute_stack, read_documents, read_finished
+from replication.collect.training.runs import (
+    TrainingRun,
+    execute,
+    execute_stack,
+    read_documents,
+    read_finished,
+    state_file,
+)
 from replication.errors import ReplicationError, TrainingError
 from replication.store.locking import locked
 
 REPORT_S = 0.2
 """Least time between two reports of a run."""
+
+POLL_S = 0.5
+"""Time between two looks for the state that a run waits for."""
 
 _worker_queue: "Queue | None" = None
 """In a worker: queue for its progress reports. A queue cannot be sent with a task, only be inherited when the process is
@@ -70,8 +81,9 @@ def train_all(
     """Execute the unfinished runs of this list, each in its folder, and log them to wandb.
 
     A run whose first phases are all phases of another run in the list continues from that run's checkpoint, after that
-    run has finished. Finished runs are recognised by identity and are not trained again. The first failure stops all, and
-    so does a run that another process is training.
+    run has finished. One that differs from a longer run in the budget of its last phase only resumes from a state that
+    the longer one saves. Finished runs are recognised by identity and are not trained again. The first failure stops
+    all, and so does a run that another process is training.
 
     workers : processes side by side. stack : runs in one process at most, where the implementation can stack them.
     text_workers : processes that make texts for a stack. tracked, results : see `tracking.log_training`.
@@ -93,6 +105,8 @@ def train_all(
 def _train(
     todo: list[tuple[TrainingRun, Path]], folders: dict[str, Path], workers: int, stack: int, text_workers: int
 ) -> None:
+    for advice in sorted({processor.advice(run.device, run.recipe.precision) for run, _ in todo} - {""}):
+        print(f"WARNING: {advice}", file=sys.stderr, flush=True)
     if any(run.recipe.threads > 1 for run, _ in todo):
         # Read by the workers' OpenMP: threads that spin while they wait slow each other down where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -109,8 +123,15 @@ def _train(
     bar.join()
 
 
-Item = tuple[TrainingRun, Path, Path | None]
-"""A run, its folder, and the folder of the run that it continues."""
+class Item(NamedTuple):
+    """A run to train."""
+
+    run: TrainingRun
+    folder: Path
+    start: Path | None
+    """Folder of the run that it continues."""
+    branches: tuple[tuple[TrainingRun, Path], ...] = ()
+    """Runs, and their folders, that it saves a state for; see `TrainingRun.is_branch_of`."""
 
 
 def _execute_in_order(
@@ -123,43 +144,76 @@ def _execute_in_order(
 ) -> None:
     """Give the workers a run each, in the order of `_by_seed`, those that continue another once that is finished.
 
+    A run that takes the same steps as a longer one until it decays begins when that one has saved the state for it.
+
     folders : by identity, of all runs that may be continued.
     """
     prefixes = {folder: run.longest_prefix(folders) for run, folder in todo}
+    longer = _longer(todo, prefixes)
     starts = {folder: folders[prefix.identity] if prefix else None for folder, prefix in prefixes.items()}
     # By folder: two arms of the same phases have one identity.
     unfinished = {folder for _, folder in todo}
-    waiting = _by_seed(todo, prefixes)
+    waiting = _by_seed(todo, prefixes, longer)
+    branches = {path: tuple((run, own) for run, own in waiting if longer.get(own) == path) for _, path in todo}
+
+    def is_ready(run: TrainingRun, folder: Path) -> bool:
+        branches_off = longer.get(folder) in unfinished and not state_file(run, folder).exists()
+        return starts[folder] not in unfinished and not branches_off
+
     futures: dict[Future, list[Item]] = {}
     while waiting or futures:
-        ready = [(run, folder, starts[folder]) for run, folder in waiting if starts[folder] not in unfinished]
+        ready = [Item(run, path, starts[path], branches[path]) for run, path in waiting if is_ready(run, path)]
         for items in _stacks(ready, stack)[: workers - len(futures)]:
             futures[pool.submit(processes.call, _work, items, text_workers)] = items
-            begun = {folder for _, folder, _ in items}
+            begun = {item.folder for item in items}
             waiting = [item for item in waiting if item[1] not in begun]
-        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+        idle = len(futures) < workers and any(folder in longer for _, folder in waiting)
+        for future in wait(futures, POLL_S if idle else None, FIRST_COMPLETED).done:
             items = futures.pop(future)
-            _check(future, ", ".join(run.name for run, *_ in items))
-            unfinished.difference_update(folder for _, folder, _ in items)
+            _check(future, ", ".join(item.run.name for item in items))
+            unfinished.difference_update(item.folder for item in items)
+
+
+def _longer(todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[Path, TrainingRun | None]) -> dict[Path, Path]:
+    """Return for each run that waits for the state of a longer one the folder of that one; by folder.
+
+    The longer run takes all steps up to that state itself: it does not resume, neither from its own state nor from that of
+    one that is longer still, and does not start from a checkpoint behind it.
+    """
+
+    def passes(run: TrainingRun, longer: TrainingRun, folder: Path) -> bool:
+        prefix = prefixes[folder]
+        starts_behind = prefix is not None and len(prefix.phases) >= len(run.phases)
+        return run.is_branch_of(longer) and not starts_behind and not state_file(longer, folder).exists()
+
+    candidates = {folder: [item for item in todo if passes(run, *item)] for run, folder in todo}
+    found = {}
+    for folder, others in candidates.items():
+        unbranched = [item for item in others if not candidates[item[1]]]
+        if unbranched:
+            found[folder] = min(unbranched, key=lambda item: len(item[0].phases))[1]
+    return found
 
 
 def _by_seed(
-    todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[Path, TrainingRun | None]
+    todo: list[tuple[TrainingRun, Path]], prefixes: Mapping[Path, TrainingRun | None], longer: Mapping[Path, Path]
 ) -> list[tuple[TrainingRun, Path]]:
     """Sort by seed, so that a study that is stopped early has all arms of the first seeds.
 
-    Of a seed, runs that others continue come first, then those that take long, so that a short one finishes last.
+    Of a seed, runs that others wait for come first, then those that take long, so that a short one finishes last.
 
-    prefixes : by folder, what each run continues.
+    prefixes : by folder, what each run continues. longer : see `_longer`.
     """
     continued = {prefix.identity for prefix in prefixes.values() if prefix}
+    awaited = {folder for run, folder in todo if run.identity in continued} | set(longer.values())
 
-    def key(item: tuple[TrainingRun, Path]) -> tuple[int, bool, int]:
+    def key(item: tuple[TrainingRun, Path]) -> tuple[int, bool, float]:
         (run, folder), shape = item, item[0].shape
         prefix = prefixes[folder]
-        left = sum(phase.n_tokens for phase in run.phases[len(prefix.phases) if prefix else 0 :])
+        budgets = [phase.n_tokens for phase in run.phases[len(prefix.phases) if prefix else 0 :]]
+        left = run.recipe.decay_share * budgets[-1] if folder in longer else sum(budgets)
         # Seconds are about in proportion to this.
-        return run.training_seed, run.identity not in continued, -left * shape.layers * shape.hidden**2
+        return run.training_seed, folder not in awaited, -left * shape.layers * shape.hidden**2
 
     return sorted(todo, key=key)
 
@@ -169,7 +223,7 @@ def _stacks(ready: list[Item], n: int) -> list[list[Item]]:
     stacks: list[list[Item]] = []
     open_stacks: dict[object, list[Item]] = {}
     for item in ready:
-        run = item[0]
+        run = item.run
         key = (run.shape, run.device, run.recipe, run.base is None) if run.is_stackable else run.name
         own = open_stacks.get(key)
         if own is None or len(own) >= n:
@@ -216,16 +270,16 @@ def _work(items: list[Item], text_workers: int) -> None:
             queue.put((run.name, progress))
 
     with contextlib.ExitStack() as held:
-        for _, folder, _ in items:
-            held.enter_context(locked(folder))
-            files.remove_temporary(folder)
+        for item in items:
+            held.enter_context(locked(item.folder))
+            files.remove_temporary(item.folder)
         # Another command may have trained it since this one started.
-        missing = [item for item in items if read_finished(*item[:2]) is None]
-        if missing and missing[0][0].is_stackable:
-            execute_stack(missing, report, text_workers)
+        missing = [item for item in items if read_finished(item.run, item.folder) is None]
+        if missing and missing[0].run.is_stackable:
+            execute_stack([item[:3] for item in missing], report, text_workers)
         elif missing:
-            run, folder, start = missing[0]
-            execute(run, folder, functools.partial(report, run), start)
+            run, folder, start, branches = missing[0]
+            execute(run, folder, functools.partial(report, run), start, branches)
 
 
 def _show_progress(queue: Queue, runs: list[TrainingRun]) -> None:

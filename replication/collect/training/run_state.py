@@ -12,7 +12,7 @@ from replication.collect.training.corpora import Corpus, Predictions
 from replication.collect.training.costs import StepResult
 from replication.collect.training.curricula import LOWER_RATES, Curriculum, Trained, TrainingConfig
 from replication.collect.training.documents import Counts
-from replication.collect.training.muon import Muon
+from replication.collect.training.muon import Muon, product_type
 from replication.collect.training.written_out import WrittenOut
 from replication.errors import TrainingError
 from replication.records import Json, stable_seed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replication.collect.training.ahead import Ahead
     from replication.collect.training.stacked import Slot
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Of the saved state of an unfinished run."""
 
 UNREAD = 50
@@ -80,7 +80,8 @@ class RunState:
         self._read_losses()
         self.finish()
         return {
-            "version": STATE_VERSION, "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
+            "version": STATE_VERSION, "muon_dtype": product_type(self.model.device.type),
+            "phase": self.number, "step": self.n_steps, "begun": self.start_flops,
             "seconds": self.wall_s, "joules": self._joules(), "n_tokens": self.n_tokens,
             "n_sampled_tokens": self.n_sampled_tokens, "flops": self.flops, "curve": self.curve,
             "documents": self.documents, "model": self.model.state_dict(),

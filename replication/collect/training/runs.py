@@ -1,5 +1,6 @@
 """Training runs: their identity, their checkpoints on disk, and their execution."""
 
+import contextlib
 import csv
 import functools
 import io
@@ -8,12 +9,12 @@ import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replication import files
 from replication.collect import checkpoints
 from replication.collect.benchmarks import suite
-from replication.collect.training import corpora, curricula, loop, organism
+from replication.collect.training import corpora, curricula, loop, muon, organism
 from replication.collect.training import public as public_bases
 from replication.collect.training.ahead import processes_for_texts
 from replication.collect.training.organism import Shape
@@ -68,8 +69,9 @@ class TrainingRun:
 
     @functools.cached_property
     def identity(self) -> str:
-        """Hash of everything that can change the weights: a changed setting, corpus or base gives another training run.
+        """Hash of all settings that can change the weights: a changed setting, corpus or base gives another training run.
 
+        Weights also differ in rounding between kinds of processors and versions of torch, which are not part of it.
         Computed once per record, because it hashes the weights of the base; `execute` checks these again.
         """
         names = sorted({name for phase in self.phases for name, _ in phase.benchmarks})
@@ -104,6 +106,21 @@ class TrainingRun:
         """Whether the run can be trained in a stack with others of its shape."""
         return self.recipe.implementation == "stacked" and all(phase.rl is None for phase in self.phases)
 
+    def is_branch_of(self, longer: "TrainingRun") -> bool:
+        """Tell whether the runs take the same steps until the last phase of this one decays: only its budget is smaller.
+
+        Runs in a stack take their steps together anyway.
+        """
+        n = len(self.phases)
+        if not n or len(longer.phases) < n or self.is_stackable:
+            return False
+        n_tokens = self.phases[-1].n_tokens
+        has_whole_warmup = self.recipe.warmup_tokens <= curricula.MOST_WARMUP * n_tokens
+        if not 0 < n_tokens < longer.phases[n - 1].n_tokens or not has_whole_warmup:
+            return False
+        cut = replace(longer.phases[n - 1], n_tokens=n_tokens)
+        return replace(longer, arm=self.arm, phases=(*longer.phases[: n - 1], cut)) == self
+
     def longest_prefix(self, identities: Container[str]) -> "TrainingRun | None":
         """Return the run of the most phases that has one of these identities and is the begin of this run, or None."""
         shorter = (replace(self, phases=self.phases[:n]) for n in range(len(self.phases) - 1, 0, -1))
@@ -134,6 +151,11 @@ def _record_of_weights(folder: Path, remedy: str) -> TrainingRecord | None:
     return record
 
 
+def state_file(run: TrainingRun, folder: Path) -> Path:
+    """Return the file of an unfinished run's state, named by identity: one of other settings is never used."""
+    return folder / f"state-{run.identity}.pt"
+
+
 def weights_sha256(folder: Path) -> str:
     """Hash a checkpoint's weights file, once per process while it does not change."""
     return checkpoints.weights_sha256(folder)[WEIGHTS]
@@ -162,17 +184,27 @@ def read_documents(folder: Path) -> tuple[Mapping[str, Mapping[str, int]], ...]:
 
 
 def execute(
-    run: TrainingRun, folder: Path, report: Callable[[curricula.Progress], None], start: Path | None = None
+    run: TrainingRun,
+    folder: Path,
+    report: Callable[[curricula.Progress], None],
+    start: Path | None = None,
+    branches: Sequence[tuple[TrainingRun, Path]] = (),
 ) -> TrainingRecord:
     """Train, save an ordinary Hugging Face checkpoint with its curve, and return the record; resumes if interrupted.
 
     start : folder of a finished run whose phases are the first ones of this run; these are not trained again. Weights
         and recorded costs are the same as without `start`.
+    branches : runs that are branches of this one, and their folders, in which it saves a state for them. Their weights and
+        recorded costs are the same as if each were trained alone.
     """
     job = _job(run, folder, start)
     trained = loop.train(
         job.model, job.tokenizer, job.curriculum, job.state_file, report=report, energy=_meter(run.device),
         start=job.start,
+        branches=[
+            loop.Branch(len(b.phases) - 1, b.phases[-1].n_tokens, functools.partial(_save_for, b, other))
+            for b, other in branches
+        ],
     )  # fmt: skip
     return _saved(run, folder, job, trained)
 
@@ -201,6 +233,18 @@ def execute_stack(
         loop.train_stack(jobs, save, report_of, ahead)
 
 
+def _save_for(run: TrainingRun, folder: Path, state: Callable[[], dict[str, Any]]) -> None:
+    """Save a state from which a run resumes, unless it has one or is finished. Without one it is trained from its start."""
+    path = state_file(run, folder)
+    if path.exists() or (folder / RECORD).exists():
+        return
+    # A full disk, for example; or another command trains that run, and has removed temporary files from its folder.
+    with contextlib.suppress(OSError):
+        loop.save_state(path, state())
+    if (folder / RECORD).exists():  # by another command, meanwhile
+        path.unlink(missing_ok=True)
+
+
 def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
     """Load what a run starts from onto its device."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -218,9 +262,9 @@ def _job(run: TrainingRun, folder: Path, start: Path | None) -> loop.Job:
         training_seed=run.training_seed,
     )
     organism.move(model, run.device)
-    # Named by identity: a state saved under other settings in the same folder is never used.
-    state_file = folder / f"state-{run.identity}.pt"
-    return loop.Job(model, tokenizer, curriculum, state_file, _completed(start) if start else None, run.name)
+    return loop.Job(
+        model, tokenizer, curriculum, state_file(run, folder), _completed(start) if start else None, run.name
+    )
 
 
 def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Trained) -> TrainingRecord:
@@ -246,10 +290,16 @@ def _saved(run: TrainingRun, folder: Path, job: loop.Job, trained: curricula.Tra
         wall_s=round(trained.wall_s, 1), joules=None if trained.joules is None else round(trained.joules, 1),
         phases=tuple({name: value for name, value in _settings_of(p).items() if name != "benchmarks"} for p in run.phases),
         documents=tuple(trained.documents), torch=torch.__version__, device=run.device,
+        muon_dtype=_muon_dtype(run),
     )  # fmt: skip
     files.write_json(folder / RECORD, to_json(record))
     job.state_file.unlink(missing_ok=True)
     return record
+
+
+def _muon_dtype(run: TrainingRun) -> str:
+    has_updates = run.phases and run.recipe.optimizer == "muon"
+    return str(muon.product_type(run.device)).removeprefix("torch.") if has_updates else "bfloat16"
 
 
 def _initial(run: TrainingRun, start: Path | None) -> "tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]":

@@ -101,6 +101,30 @@ def test_iterations_round_no_more_than_those_that_muon_was_published_with(shape,
     torch.testing.assert_close(in_float64, exact, rtol=0, atol=1e-9)
 
 
+@pytest.fixture
+def without_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    muon.product_type.cache_clear()
+    yield
+    muon.product_type.cache_clear()
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (48, 16), (16, 16)])
+def test_a_processor_without_bfloat16_makes_the_exact_updates_in_float32(without_bfloat16, shape):
+    """A first step from zero momenta, against the iterations in float64."""
+    assert muon.product_type("cpu") == torch.float32 and muon.product_type("cuda") == torch.bfloat16
+    gradients = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    exact = muon._iterated(gradients.double() / torch.linalg.vector_norm(gradients.double(), dim=(1, 2), keepdim=True))
+    one_by_one, stack = [matrix.requires_grad_() for matrix in torch.zeros(3, *shape)], torch.zeros(3, *shape)
+    for weight, gradient in zip(one_by_one, gradients, strict=True):
+        weight.grad = gradient
+    for optimizer in (Muon(one_by_one, 0.0), StackedMuon([stack], [gradients], 0.0)):
+        optimizer.lr = -1.0 / (0.2 * 48**0.5 if 48 in shape else 0.2 * 16**0.5)
+        optimizer.step()
+    for updates in (torch.stack(one_by_one).detach(), stack, muon.orthogonalised_stack(gradients)):
+        torch.testing.assert_close(updates.double(), exact, rtol=0, atol=1e-5)
+
+
 def test_restored_state_of_stacks_continues_with_the_same_updates():
     generator = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(3, 16, 48, generator=generator), torch.randn(5, 3, 16, 48, generator=generator)

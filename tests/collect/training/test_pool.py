@@ -83,10 +83,11 @@ class Immediate:
     """A pool whose work is done at once; notes what it was given."""
 
     def __init__(self):
-        self.begun = []
+        self.begun, self.items = [], []
 
     def submit(self, call, work, items, text_workers):
-        self.begun += [(run.arm, run.training_seed) for run, *_ in items]
+        self.begun += [(item.run.arm, item.run.training_seed) for item in items]
+        self.items += items
         done = Future()
         done.set_result(None)
         return done

@@ -258,7 +258,7 @@ def test_runs_of_one_shape_share_stacks_in_the_order_of_seeds_and_those_with_rei
     alone = dataclasses.replace(stackable[0], phases=(rl,))
     other = arm_run(base, recipe=STACKED, shape=dataclasses.replace(SHAPE, hidden=64))
     plain = arm_run(base)
-    items = [(run, None, None) for run in (*stackable[:2], alone, other, plain, *stackable[2:])]
+    items = [pool.Item(run, None, None) for run in (*stackable[:2], alone, other, plain, *stackable[2:])]
     made = [[run.identity for run, *_ in stack] for stack in pool._stacks(items, 2)]
     a, b, c, d, e = (run.identity for run in stackable)
     assert made == [[a, b], [alone.identity], [other.identity], [plain.identity], [c, d], [e]]

@@ -12,7 +12,7 @@ import pytest
 from replication.collect import scaffolds
 from replication.collect.benchmarks import suite
 from replication.collect.interfaces import Selection
-from replication.collect.training import corpora, curricula, loop, organism, pool, run_state, runs, supervised
+from replication.collect.training import corpora, curricula, loop, muon, organism, pool, run_state, runs, supervised
 from replication.collect.training.documents import chat
 from replication.collect.training.organism import Shape
 from replication.errors import ConfigError, TrainingError
@@ -20,7 +20,7 @@ from replication.records import Message, stable_hash
 
 BENCHMARKS = (("calling", (1, 2)), ("terminal", (1, 2)))
 RECIPE = curricula.TrainingConfig(
-    batch_tokens=512, context=512, warmup_share=0.1, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
+    batch_tokens=512, context=512, warmup_tokens=300, decay_share=0.3, adam_share=0.3, weight_decay=0.1, clip=1.0,
     precision="float32", compile=False, save_every_s=1e9,
 )  # fmt: skip
 SHAPE = Shape(
@@ -231,7 +231,7 @@ def test_signal_within_a_step_saves_the_state_after_it_and_training_continues_th
             loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=steps.append)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    state = loop._load_state(tmp_path / "state.pt")
+    state = loop._load_state(tmp_path / "state.pt", "cpu")
     assert (state["step"], len(state["curve"]), steps) == (1, 1, [])
     resumed = loop.train(model, tokenizer, curriculum, tmp_path / "state.pt", report=steps.append)
     assert [row["step"] for row in resumed.curve] == list(range(len(steps) + 1)) and whole.n_tokens > 0
@@ -291,13 +291,29 @@ def test_non_finite_weights_after_the_last_step_are_not_saved(base, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_the_record_names_the_type_of_the_updates_where_a_processor_has_no_bfloat16(
+    base, tmp_path, monkeypatch, supported
+):
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    muon.product_type.cache_clear()
+    try:
+        record = runs.execute(arm_run(base), tmp_path, lambda p: None)
+    finally:
+        muon.product_type.cache_clear()
+    assert record.muon_dtype == ("bfloat16" if supported else "float32")
+    assert ("muon_dtype" in json.loads((tmp_path / runs.RECORD).read_text())) != supported
+
+
 def test_nan_in_the_curve_of_an_older_version_is_read_as_missing():
     assert [runs._number(cell) for cell in ("nan", "", "1.5", "7")] == [None, None, 1.5, 7]
 
 
 def test_state_of_an_older_version_is_not_continued(tmp_path):
-    loop._save_state(tmp_path / "state.pt", {"version": run_state.STATE_VERSION - 1})
-    assert loop._load_state(tmp_path / "state.pt") is None
+    loop.save_state(tmp_path / "state.pt", {"version": run_state.STATE_VERSION - 1})
+    assert loop._load_state(tmp_path / "state.pt", "cpu") is None
 
 
 def _untimed(curve):
