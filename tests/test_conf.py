@@ -101,6 +101,12 @@ def test_budgets_of_the_arms_are_matched_and_orders_are_as_named(study):
             assert other.corpus.removesuffix("_shuffled") == one.corpus and other.n_tokens == one.n_tokens
 
 
+def test_bases_warm_up_over_their_own_tokens_whatever_the_arms_do():
+    made = build.bases(composed("study=controlled_full", "training=bases", "training.warmup_tokens=7"))
+    assert len(made) == 5
+    assert all(run.recipe.warmup_tokens == 0.02 * run.phases[0].n_tokens for run in made)
+
+
 def test_warm_up_reads_only_environments_of_its_domain():
     for run in build.training_runs(composed("study=controlled")):
         for phase in run.phases:

@@ -78,7 +78,8 @@ def bases(cfg: settings.Root) -> list[TrainingRun]:
         TrainingRun(
             arm="base", scale=name, training_seed=base.seed, shape=shape(cfg.scales[name]), base=None,
             phases=(PhasePlan(corpus="general", benchmarks=(), n_tokens=base.n_tokens, lr=base.lr),),
-            recipe=training_config(cfg), device=cfg.training.device, n_tokenizer_blocks=base.n_tokenizer_blocks,
+            recipe=dataclasses.replace(training_config(cfg), warmup_tokens=base.warmup_tokens), device=cfg.training.device,
+            n_tokenizer_blocks=base.n_tokenizer_blocks,
         )
         for name, base in ((name, scale.base) for name, scale in sorted(cfg.scales.items()))
         if base is not None

@@ -74,6 +74,7 @@ class Base:
 
     path: str = located()  # folder of the checkpoint, relative to the package
     n_tokens: int = whole(1, 10**13)
+    warmup_tokens: int = whole(0, 10**12)  # in place of `training.warmup_tokens`
     lr: float = real(0.0, 10.0, above=True)
     seed: int = whole(0, 2**31, 0)
     n_tokenizer_blocks: int = whole(1, 100_000)  # blocks of the general corpus that the tokenizer is trained on

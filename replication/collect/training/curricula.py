@@ -14,7 +14,6 @@ LOWER_RATES = (
 )
 """What to do about a run that diverges."""
 
-
 MOST_WARMUP = 0.1
 """Largest share of a phase's budget over which the rate rises."""
 

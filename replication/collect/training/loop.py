@@ -287,7 +287,7 @@ def _load_state(path: Path, device: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     state = torch.load(path, weights_only=False)
-    # The state of an older version of this package, or of a processor on which updates are computed in another type, is
-    # not continued: the run starts anew and ends with the weights that it has without interruption.
+    # A state of an older version of this package, or of a processor where Muon computes in another type, is ignored: the run
+    # starts from the beginning.
     same = state.get("version") == STATE_VERSION and state["muon_dtype"] == muon.product_type(device)
     return state if same else None

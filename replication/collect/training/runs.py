@@ -238,7 +238,7 @@ def _save_for(run: TrainingRun, folder: Path, state: Callable[[], dict[str, Any]
     path = state_file(run, folder)
     if path.exists() or (folder / RECORD).exists():
         return
-    # A full disk, for example; or another command trains that run, and has removed temporary files from its folder.
+    # A failed write, as on a full disk, must not stop this run: the other one only takes longer without the state.
     with contextlib.suppress(OSError):
         loop.save_state(path, state())
     if (folder / RECORD).exists():  # by another command, meanwhile
